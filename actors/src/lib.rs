@@ -1,0 +1,1 @@
+//! One node: the entity host, the kinds of entity, and the supervision tree.

@@ -1,0 +1,1 @@
+//! The EVM chain driver on alloy.

@@ -1,0 +1,1 @@
+//! The edge: authentication, gRPC services and OpenAI-compatible HTTP.

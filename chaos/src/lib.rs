@@ -1,0 +1,1 @@
+//! Nemesis, workloads, checkers and report: what proves the promise by killing.

@@ -1,0 +1,1 @@
+//! The steward binary: a node, the commands, and the demo.

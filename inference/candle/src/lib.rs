@@ -1,0 +1,1 @@
+//! Models on candle: GGUF llama-family generation and safetensors BERT embedding.

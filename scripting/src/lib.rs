@@ -1,0 +1,1 @@
+//! The Rhai host: limits, upload checks, and deterministic replay from a journal.

@@ -1,0 +1,152 @@
+//! Every bound of Steward in one place: queues, batches, retries, times and sizes. A unit stands last in each name.
+
+use std::time::Duration;
+
+/// Longest name of a project, agent or model.
+pub const NAME_BYTES_MAX: usize = 63;
+
+// Storage: FoundationDB's limits, kept alike on every backend.
+
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 10_000;
+/// Longest value.
+pub const VALUE_BYTES_MAX: usize = 100_000;
+/// Most bytes of keys, values and conflict ranges in one transaction.
+pub const TRANSACTION_BYTES_MAX: usize = 10_000_000;
+/// Longest life of a transaction, from its read version to its commit.
+pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Attempts of the retry loop before it gives up.
+pub const TRANSACTION_ATTEMPTS_MAX: u32 = 100;
+/// Longest whole time of the retry loop.
+pub const TRANSACTION_RETRY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most rows that one range read returns.
+pub const RANGE_ROWS_MAX: usize = 10_000;
+/// Watches that one store keeps at once.
+pub const WATCHES_MAX: usize = 100_000;
+
+// The entity host.
+
+/// Messages that wait for one entity.
+pub const MAILBOX_MESSAGES_MAX: usize = 256;
+/// Bytes of messages that wait for one entity.
+pub const MAILBOX_BYTES_MAX: usize = 4 << 20;
+/// Largest single message to an entity.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Live entities on one node before the idle ones are passivated early.
+pub const LIVE_ENTITIES_MAX: usize = 100_000;
+/// How long an entity may be idle before it is passivated.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Deadline of a call that names none.
+pub const CALL_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// First wait before a crashed entity is activated again; it doubles each time.
+pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest wait before a crashed entity is activated again.
+pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Failed activations in a row after which an entity is quarantined.
+pub const RESTARTS_MAX: u32 = 5;
+/// Dead letters kept on one node.
+pub const DEAD_LETTERS_MAX: usize = 1_000;
+/// Longest graceful drain before what is left is stopped.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+// Scripts.
+
+/// Longest source of one script or module.
+pub const SCRIPT_BYTES_MAX: usize = 256 << 10;
+/// Modules that one agent may bring.
+pub const SCRIPT_MODULES_MAX: usize = 32;
+/// Rhai operations in one turn.
+pub const SCRIPT_OPERATIONS_MAX: u64 = 50_000_000;
+/// Depth of script calls.
+pub const SCRIPT_CALL_DEPTH_MAX: usize = 64;
+/// Depth of an expression.
+pub const SCRIPT_EXPRESSION_DEPTH_MAX: usize = 64;
+/// Longest string in a script.
+pub const SCRIPT_STRING_BYTES_MAX: usize = 1 << 20;
+/// Longest array in a script.
+pub const SCRIPT_ARRAY_ITEMS_MAX: usize = 100_000;
+/// Most entries in a script's object map.
+pub const SCRIPT_MAP_ITEMS_MAX: usize = 10_000;
+/// Memory that one script's values may take, as estimated.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 64 << 20;
+/// CPU-bound time that a script may run between two host calls.
+pub const SCRIPT_SLICE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Host calls in one turn.
+pub const TURN_STEPS_MAX: u32 = 10_000;
+/// Branches of one `parallel`.
+pub const PARALLEL_BRANCHES_MAX: usize = 64;
+/// A wait up to this long stays on its thread; a longer one unwinds the script.
+pub const SHORT_WAIT_MAX: Duration = Duration::from_millis(100);
+/// Largest recorded result of one step.
+pub const STEP_RESULT_BYTES_MAX: usize = 90_000;
+/// Script threads on one node.
+pub const SCRIPT_THREADS_MAX: usize = 64;
+
+// Sessions.
+
+/// Messages that wait in one session's inbox.
+pub const SESSION_INBOX_MAX: usize = 1_000;
+/// Longest message to a session.
+pub const SESSION_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Longest time that an approval or a timer may wait.
+pub const SESSION_WAIT_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Depth of agents calling agents.
+pub const AGENT_CALL_DEPTH_MAX: u32 = 8;
+/// Sessions that one node recovers at once after a start.
+pub const RECOVERY_SESSIONS_MAX: usize = 64;
+
+// Memory of agents.
+
+/// Vectors that one project may remember.
+pub const MEMORY_VECTORS_MAX: usize = 100_000;
+/// Matches that one `recall` may ask for.
+pub const RECALL_MATCHES_MAX: usize = 100;
+/// Longest remembered text.
+pub const MEMORY_TEXT_BYTES_MAX: usize = 16 << 10;
+
+// HTTP tool.
+
+/// Largest request body of the `http` tool.
+pub const HTTP_REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Largest response body of the `http` tool.
+pub const HTTP_RESPONSE_BYTES_MAX: usize = 64 << 10;
+/// Redirects that the `http` tool follows.
+pub const HTTP_REDIRECTS_MAX: usize = 5;
+/// Longest time of one `http` call.
+pub const HTTP_TIME_MAX: Duration = Duration::from_secs(30);
+
+// Models.
+
+/// Tokens that a generation makes when the caller names no bound.
+pub const GENERATE_TOKENS_DEFAULT: u32 = 256;
+/// Texts in one embedding request.
+pub const EMBED_TEXTS_MAX: usize = 256;
+/// Stop sequences in one request.
+pub const STOP_SEQUENCES_MAX: usize = 4;
+/// Tokens that one slice of a hold pays for.
+pub const HOLD_SLICE_TOKENS: u32 = 64;
+
+// Budgets.
+
+/// What a session takes from its budget at a time, in micro-units, when the project says nothing else.
+pub const ALLOWANCE_MICROS_DEFAULT: u64 = 100_000;
+/// How long an allowance may lie unused before it returns to its budget.
+pub const ALLOWANCE_LEASE_TIME: Duration = Duration::from_secs(15 * 60);
+
+// Receipts.
+
+/// Leaves appended to the log in one transaction.
+pub const RECEIPT_BATCH_MAX: usize = 1_024;
+/// How long leaves may wait before a batch is anchored, when the project says nothing else.
+pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
+
+// The edge.
+
+/// Largest gRPC or HTTP request.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// Watchers of one session on one node.
+pub const WATCHERS_MAX: usize = 100;
+/// Requests in flight for one API key.
+pub const KEY_REQUESTS_MAX: usize = 1_024;
+/// Events kept for one session.
+pub const SESSION_EVENTS_MAX: u64 = 1_000_000;
