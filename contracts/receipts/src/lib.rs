@@ -1,1 +1,11 @@
 //! Usage receipts: canonical leaf, RFC 9162 Merkle log, signed checkpoints, proofs and an offline verifier.
+//!
+//! Everything here is pure: no storage, no clock, no network. Whoever keeps the log gives nodes and takes nodes.
+
+pub mod hash;
+pub mod leaf;
+pub mod merkle;
+
+pub use hash::{Hash, HashError};
+pub use leaf::{Function, Leaf, LeafError, LeafModel};
+pub use merkle::{Frontier, MerkleError, NodeId, NodeSource};
