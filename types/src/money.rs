@@ -62,6 +62,7 @@ impl Micros {
     ///
     /// # Errors
     /// [`MoneyError::OutOfRange`] when it does not fit.
+    #[expect(clippy::should_implement_trait, reason = "the operator could not say that it failed")]
     pub fn add(self, other: Self) -> Result<Self, MoneyError> {
         let sum = self.0.checked_add(other.0);
         sum.map(Self).ok_or(MoneyError::OutOfRange { left: self.0, operation: '+', right: other.0 })
@@ -71,6 +72,7 @@ impl Micros {
     ///
     /// # Errors
     /// [`MoneyError::OutOfRange`] when `other` is more than this.
+    #[expect(clippy::should_implement_trait, reason = "the operator could not say that it failed")]
     pub fn sub(self, other: Self) -> Result<Self, MoneyError> {
         let difference = self.0.checked_sub(other.0);
         difference.map(Self).ok_or(MoneyError::OutOfRange { left: self.0, operation: '-', right: other.0 })
