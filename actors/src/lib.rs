@@ -1,1 +1,3 @@
 //! One node: the entity host, the kinds of entity, and the supervision tree.
+
+pub mod model;

@@ -123,6 +123,12 @@ pub const GENERATE_TOKENS_DEFAULT: u32 = 256;
 pub const EMBED_TEXTS_MAX: usize = 256;
 /// Stop sequences in one request.
 pub const STOP_SEQUENCES_MAX: usize = 4;
+/// Longest stop sequence.
+pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
+/// Generations that one replica makes tokens for at once.
+pub const REPLICA_ACTIVE_MAX: usize = 8;
+/// Generations that wait for their turn on one replica.
+pub const REPLICA_QUEUE_MAX: usize = 64;
 /// Tokens that one slice of a hold pays for.
 pub const HOLD_SLICE_TOKENS: u32 = 64;
 
