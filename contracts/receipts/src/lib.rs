@@ -2,10 +2,16 @@
 //!
 //! Everything here is pure: no storage, no clock, no network. Whoever keeps the log gives nodes and takes nodes.
 
+pub mod checkpoint;
 pub mod hash;
 pub mod leaf;
 pub mod merkle;
+pub mod note;
+pub mod proof;
 
+pub use checkpoint::{Checkpoint, CheckpointError, log_id};
 pub use hash::{Hash, HashError};
 pub use leaf::{Function, Leaf, LeafError, LeafModel};
 pub use merkle::{Frontier, MerkleError, NodeId, NodeSource};
+pub use note::{NoteError, NoteSigner, VerifierKey};
+pub use proof::{Anchor, Proof, ProofError, Verified};
