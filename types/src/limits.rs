@@ -19,6 +19,12 @@ pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(5);
 pub const TRANSACTION_ATTEMPTS_MAX: u32 = 100;
 /// Longest whole time of the retry loop.
 pub const TRANSACTION_RETRY_TIME_MAX: Duration = Duration::from_secs(30);
+/// First bound of the random wait between two attempts of the retry loop; it doubles each time.
+pub const TRANSACTION_BACKOFF_MIN: Duration = Duration::from_millis(2);
+/// Longest wait between two attempts of the retry loop.
+pub const TRANSACTION_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Most bytes of keys and values that one range read returns (it always returns one row).
+pub const RANGE_BYTES_MAX: usize = 4 << 20;
 /// Most rows that one range read returns.
 pub const RANGE_ROWS_MAX: usize = 10_000;
 /// Watches that one store keeps at once.
