@@ -62,9 +62,8 @@ fn overlay(
     }
     let mut merged: BTreeMap<Bytes, Bytes> = rows.into_iter().collect();
     for (key, write) in own.writes_in(covered) {
-        match write.on(merged.remove(key)) {
-            Some(value) => drop(merged.insert(key.clone(), value)),
-            None => {}
+        if let Some(value) = write.on(merged.remove(key)) {
+            merged.insert(key.clone(), value);
         }
     }
     if reverse { merged.into_iter().rev().collect() } else { merged.into_iter().collect() }

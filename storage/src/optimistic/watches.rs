@@ -34,6 +34,8 @@ impl Future for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        // Closed before the place is left, so that an activation at the same time sees one or the other.
+        self.changed.close();
         self.place.leave();
     }
 }
@@ -117,10 +119,13 @@ impl Watches {
         now: impl FnOnce() -> Result<Arc<dyn Snapshot>, StoreError>,
     ) -> Result<(), StoreError> {
         let PendingWatch { key, waiter } = watch;
-        if waiter.changed.is_closed() {
-            return Ok(());
+        {
+            let mut waiting = self.waiting.lock();
+            if waiter.changed.is_closed() {
+                return Ok(());
+            }
+            waiting.entry(key.clone()).or_default().push(waiter);
         }
-        self.waiting.lock().entry(key.clone()).or_default().push(waiter);
         if now()?.get(&key)?.as_ref() != expected {
             self.notify(&KeyRange::point(&key));
         }
@@ -135,11 +140,16 @@ impl Watches {
     /// Wakes those who wait for a key within `range`. To be called once the change can be read.
     pub fn notify(&self, range: &KeyRange) {
         let mut waiting = self.waiting.lock();
-        if *range.end == *crate::key::successor(&range.begin) {
-            waiting.remove(&range.begin).into_iter().flatten().for_each(wake);
+        let changed: Vec<Waiter> = if *range.end == *crate::key::successor(&range.begin) {
+            waiting.remove(&range.begin).unwrap_or_default()
         } else {
             let keys: Vec<Bytes> = waiting.keys().filter(|key| range.contains(key)).cloned().collect();
-            keys.iter().filter_map(|key| waiting.remove(key)).flatten().for_each(wake);
+            keys.iter().filter_map(|key| waiting.remove(key)).flatten().collect()
+        };
+        drop(waiting);
+        for waiter in changed {
+            // The watch may be dropped already; then nobody waits.
+            let _ = waiter.changed.send(());
         }
     }
 
@@ -147,9 +157,4 @@ impl Watches {
     pub fn close(&self) {
         self.waiting.lock().clear();
     }
-}
-
-fn wake(waiter: Waiter) {
-    // The watch may be dropped already; then nobody waits.
-    let _ = waiter.changed.send(());
 }
