@@ -83,7 +83,7 @@ pub struct CommitRequest {
     pub writes: BTreeMap<Bytes, Write>,
     /// Rows under versionstamped keys.
     pub stamped: Vec<StampedRow>,
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// Where a backend's commit writes go; reads see the writes before them.
