@@ -98,6 +98,22 @@ pub const SESSION_MESSAGE_BYTES_MAX: usize = 64 << 10;
 pub const SESSION_WAIT_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Depth of agents calling agents.
 pub const AGENT_CALL_DEPTH_MAX: u32 = 8;
+/// Events of one session that a watcher reads at a time, and so keeps in memory at most.
+pub const WATCH_PAGE_EVENTS: usize = 256;
+/// Longest key of a message.
+pub const MESSAGE_KEY_BYTES_MAX: usize = 128;
+/// Bytes of a turn's buffered changes at which they are committed on their own.
+pub const TURN_BUFFER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all results in one turn's journal.
+pub const TURN_JOURNAL_BYTES_MAX: usize = 16 << 20;
+/// Longest arguments that a journal keeps for people to read; of longer ones it keeps the hash.
+pub const STEP_ARGUMENTS_BYTES_MAX: usize = 8 << 10;
+/// Longest time that tokens of a stream wait before they are committed.
+pub const DELTA_TIME_MAX: Duration = Duration::from_millis(50);
+/// Timers that the timer service reads at a time.
+pub const TIMER_PAGE: usize = 256;
+/// Agent versions that one node keeps ready to run.
+pub const PROGRAMS_MAX: usize = 256;
 /// Sessions that one node recovers at once after a start.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
 

@@ -1,0 +1,20 @@
+//! The durable turn engine: sessions, their turns and steps, and what is watched of them.
+//!
+//! A turn is one message handled by the agent's script. Its host calls are steps: journaled before they are answered,
+//! answered from the journal when the script runs again. What a step costs is held before it begins and settled in the
+//! transaction that records its result.
+
+pub mod approval;
+mod event;
+pub mod key;
+pub mod read;
+pub mod record;
+mod request;
+mod watch;
+
+pub use approval::{Approval, ApprovalId, ApprovalIdError, ApprovalState, Decision};
+pub use event::{EventBody, Parent, SessionEvent, StepUsage, TurnFailure};
+pub use read::ReadError;
+pub use record::{SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};
+pub use request::{Accepted, Decide, Open, Refusal, Send, SessionRequest, SessionResponse, SessionView};
+pub use watch::watch;
