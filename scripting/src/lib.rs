@@ -1,1 +1,27 @@
 //! The Rhai host: limits, upload checks, and deterministic replay from a journal.
+//!
+//! A script never touches the world itself: each host call is a numbered step that a [`StepHost`] answers, from its
+//! journal when the turn runs again. This crate knows no storage, no network and no async; it never reads a clock
+//! but the one it is given.
+
+pub mod bundle;
+pub mod call;
+pub mod diagnostic;
+pub mod limits;
+pub mod manifest;
+pub mod port;
+pub mod program;
+
+mod canonical;
+mod host;
+mod turn;
+mod value;
+
+pub use bundle::Bundle;
+pub use call::HostCall;
+pub use canonical::canonical_hash;
+pub use diagnostic::Diagnostic;
+pub use limits::Limits;
+pub use manifest::{Manifest, ManifestError};
+pub use port::{Position, ScriptError, StepAnswer, StepCall, StepError, StepHost, StopReason, TurnEnd};
+pub use program::Program;

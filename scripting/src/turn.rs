@@ -1,0 +1,201 @@
+//! The state of one turn while its script runs: where it is in its steps, what it has used, why it unwinds.
+//!
+//! Host functions are plain functions of a shared engine, so they find their turn through the thread they run on.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::time::Duration;
+
+use serde_json::Value;
+use steward_types::{Clock, ErrorCode, StepPath};
+
+use crate::call::HostCall;
+use crate::canonical::canonical_hash;
+use crate::limits::Limits;
+use crate::port::{Position, ScriptError, StepAnswer, StepCall, StepError, StepHost, StopReason};
+
+/// How many operations pass between two looks at the clock and at the host's wish to stop.
+const OPERATIONS_BETWEEN_LOOKS: u64 = 1 << 12;
+
+/// One run of a turn.
+pub(crate) struct Turn<'a> {
+    host: RefCell<&'a mut dyn StepHost>,
+    clock: &'a dyn Clock,
+    limits: Limits,
+    operations: Cell<u64>,
+    slice_started: Cell<Duration>,
+    steps: Cell<u32>,
+    frames: RefCell<Vec<Frame>>,
+    unwinding: Cell<bool>,
+    unwound: RefCell<Option<Unwound>>,
+}
+
+/// Why a script is being unwound. No script can catch it.
+#[derive(Debug)]
+pub(crate) enum Unwound {
+    /// Steps have no answer yet.
+    Suspended(Vec<StepPath>),
+    /// A limit or a divergence.
+    Failed(ScriptError),
+    /// The host wants it.
+    Stopped(StopReason),
+}
+
+/// Why a step gave no value.
+pub(crate) enum StepFault {
+    /// The script may catch this.
+    Caught(Box<(StepError, StepPath)>),
+    /// The script is being unwound.
+    Unwinding,
+}
+
+/// Steps are counted within the turn, and within each branch of a `parallel`.
+struct Frame {
+    branch: Option<(StepPath, u32)>,
+    next: u32,
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Turn<'static>> = const { Cell::new(ptr::null()) };
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(host: &'a mut dyn StepHost, clock: &'a dyn Clock, limits: Limits) -> Self {
+        Self {
+            host: RefCell::new(host),
+            clock,
+            limits,
+            operations: Cell::new(0),
+            slice_started: Cell::new(clock.monotonic()),
+            steps: Cell::new(0),
+            frames: RefCell::new(vec![Frame { branch: None, next: 1 }]),
+            unwinding: Cell::new(false),
+            unwound: RefCell::new(None),
+        }
+    }
+
+    /// Runs `body` as this turn: [`Turn::current`] finds it from within.
+    pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+        struct Restore(*const Turn<'static>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let _restore = Restore(CURRENT.replace(ptr::from_ref(self).cast()));
+        body()
+    }
+
+    /// Gives `body` the turn that runs on this thread; `None` when none does.
+    pub(crate) fn current<R>(body: impl for<'t> FnOnce(&Turn<'t>) -> R) -> Option<R> {
+        let turn = CURRENT.get();
+        // SAFETY: the pointer is null or was set by an `enter` on this thread that has not returned, whose `&self`
+        // outlives this call. `body` takes every lifetime, so it can keep nothing of the turn.
+        unsafe { turn.as_ref() }.map(body)
+    }
+
+    /// Counts an operation; false when the script must unwind.
+    pub(crate) fn may_go_on(&self) -> bool {
+        if self.unwinding.get() {
+            return false;
+        }
+        let operations = self.operations.get() + 1;
+        self.operations.set(operations);
+        if operations > self.limits.operations_max {
+            let allowed = self.limits.operations_max;
+            self.fail(ErrorCode::ScriptOperations, format!("the turn passed its limit of {allowed} operations"));
+        } else if operations.is_multiple_of(OPERATIONS_BETWEEN_LOOKS) {
+            self.look_around();
+        }
+        !self.unwinding.get()
+    }
+
+    fn look_around(&self) {
+        let slice = self.clock.monotonic().saturating_sub(self.slice_started.get());
+        if slice > self.limits.slice_time_max {
+            let allowed = self.limits.slice_time_max.as_millis();
+            self.fail(ErrorCode::ScriptTime, format!("the script ran longer than {allowed} ms without a host call"));
+            return;
+        }
+        let stopped = self.host.borrow().stopped();
+        if let Some(reason) = stopped {
+            self.unwind(Unwound::Stopped(reason));
+        }
+    }
+
+    /// Makes a step of `call` and answers it.
+    pub(crate) fn step(&self, call: HostCall, position: Position) -> Result<Value, StepFault> {
+        if self.unwinding.get() {
+            return Err(StepFault::Unwinding);
+        }
+        let path = self.next_path(&position)?;
+        let call = step_call(call, path, position);
+        let (path, function, position) = (call.path.clone(), call.function.clone(), call.position.clone());
+        let answer = self.host.borrow_mut().step(call);
+        self.slice_started.set(self.clock.monotonic());
+        self.take_answer(answer, path, &function, position)
+    }
+
+    fn next_path(&self, position: &Position) -> Result<StepPath, StepFault> {
+        let steps = self.steps.get() + 1;
+        self.steps.set(steps);
+        let allowed = self.limits.steps_max;
+        if steps > allowed {
+            let message = format!("the turn passed its limit of {allowed} steps");
+            self.fail_at(ErrorCode::ScriptSteps, message, position.clone(), None);
+            return Err(StepFault::Unwinding);
+        }
+        let mut frames = self.frames.borrow_mut();
+        let frame = frames.last_mut().expect("a turn has a frame");
+        let number = frame.next;
+        frame.next += 1;
+        Ok(match &frame.branch {
+            None => StepPath::top(number),
+            Some((parent, branch)) => parent.branch(*branch, number),
+        })
+    }
+
+    fn take_answer(
+        &self,
+        answer: StepAnswer,
+        path: StepPath,
+        function: &str,
+        position: Position,
+    ) -> Result<Value, StepFault> {
+        match answer {
+            StepAnswer::Value(value) => return Ok(value),
+            StepAnswer::Error(error) => return Err(StepFault::Caught(Box::new((error, path)))),
+            StepAnswer::Pending => self.unwind(Unwound::Suspended(vec![path])),
+            StepAnswer::Stop(reason) => self.unwind(Unwound::Stopped(reason)),
+            StepAnswer::Diverged { expected } => {
+                let message = format!("step {path} is {function}(…) now, but its journal has {expected}");
+                self.fail_at(ErrorCode::ReplayDiverged, message, position, Some(path));
+            }
+        }
+        Err(StepFault::Unwinding)
+    }
+
+    fn fail(&self, code: ErrorCode, message: String) {
+        self.fail_at(code, message, Position::default(), None);
+    }
+
+    fn fail_at(&self, code: ErrorCode, message: String, position: Position, step: Option<StepPath>) {
+        self.unwind(Unwound::Failed(ScriptError { code, message, position, step }));
+    }
+
+    fn unwind(&self, why: Unwound) {
+        self.unwinding.set(true);
+        self.unwound.borrow_mut().get_or_insert(why);
+    }
+
+    /// Why the script was unwound, if it was.
+    pub(crate) fn into_unwound(self) -> Option<Unwound> {
+        self.unwound.into_inner()
+    }
+}
+
+fn step_call(call: HostCall, path: StepPath, position: Position) -> StepCall {
+    let (function, arguments) = call.into_parts();
+    let arguments_hash = canonical_hash(&function, &arguments);
+    StepCall { path, function, arguments, arguments_hash, position }
+}
