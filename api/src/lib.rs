@@ -1,1 +1,3 @@
 //! The edge: authentication, gRPC services and OpenAI-compatible HTTP.
+
+pub mod proto;
