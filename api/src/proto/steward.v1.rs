@@ -1709,8 +1709,8 @@ pub struct Approval {
     #[prost(string, tag = "4")]
     pub agent: ::prost::alloc::string::String,
     /// The turn, from 1.
-    #[prost(uint32, tag = "5")]
-    pub turn: u32,
+    #[prost(uint64, tag = "5")]
+    pub turn: u64,
     /// The step.
     #[prost(string, tag = "6")]
     pub step: ::prost::alloc::string::String,
@@ -1780,6 +1780,9 @@ pub struct DecideApprovalRequest {
     /// Words for the agent: `answer.comment` in the script.
     #[prost(string, tag = "3")]
     pub comment: ::prost::alloc::string::String,
+    /// What is answered besides yes or no, as JSON: `answer.answer` in the script; empty: nothing.
+    #[prost(string, tag = "4")]
+    pub answer_json: ::prost::alloc::string::String,
 }
 /// Asks for approvals as they come.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2289,59 +2292,81 @@ pub mod approvals_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// An account of the tree.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Account {
-    /// Its path: "acme", "acme/agents/treasury", "acme/keys/k1", "acme/sessions/ses\_…".
-    #[prost(string, tag = "1")]
-    pub path: ::prost::alloc::string::String,
-    /// The path of the account above it; empty: none.
-    #[prost(string, tag = "2")]
-    pub parent: ::prost::alloc::string::String,
-    /// The most it may spend in a period; zero with `unlimited`.
-    #[prost(uint64, tag = "3")]
-    pub limit_micros: u64,
-    /// Whether only the accounts above it limit it.
-    #[prost(bool, tag = "4")]
-    pub unlimited: bool,
-    /// What is held for work in hand, allowances of open sessions included.
-    #[prost(uint64, tag = "5")]
-    pub held_micros: u64,
-    /// What has been spent in this period.
-    #[prost(uint64, tag = "6")]
-    pub settled_micros: u64,
-    /// What is left to hold; the accounts above may have less.
-    #[prost(uint64, tag = "7")]
-    pub available_micros: u64,
-    /// The period after which spending starts from zero; absent: never.
-    #[prost(message, optional, tag = "8")]
-    pub period: ::core::option::Option<::prost_types::Duration>,
-    /// When the period ends.
-    #[prost(message, optional, tag = "9")]
-    pub period_ends_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// What has been spent over all periods.
-    #[prost(uint64, tag = "10")]
-    pub settled_total_micros: u64,
+/// When a budget's spending starts from zero again, by days in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Period {
+    /// Never.
+    Unspecified = 0,
+    /// Each day.
+    Daily = 1,
+    /// Each month, on its first day.
+    Monthly = 2,
 }
-/// Names an account.
+impl Period {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PERIOD_UNSPECIFIED",
+            Self::Daily => "PERIOD_DAILY",
+            Self::Monthly => "PERIOD_MONTHLY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PERIOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "PERIOD_DAILY" => Some(Self::Daily),
+            "PERIOD_MONTHLY" => Some(Self::Monthly),
+            _ => None,
+        }
+    }
+}
+/// How a project, an agent or a spender stands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Balance {
+    /// Whose: "project", "agent/NAME", "ses\_…" for a session, "key:ID:LANE" for an API key.
+    #[prost(string, tag = "1")]
+    pub scope: ::prost::alloc::string::String,
+    /// The most it may spend in a period; absent: no limit of its own.
+    #[prost(uint64, optional, tag = "2")]
+    pub limit_micros: ::core::option::Option<u64>,
+    /// When its spending starts from zero again.
+    #[prost(enumeration = "Period", tag = "3")]
+    pub period: i32,
+    /// Spent in this period. A project or agent hears of a session's spending when the session takes more, rests or ends;
+    /// until then it is part of `outstanding_micros`.
+    #[prost(uint64, tag = "4")]
+    pub settled_micros: u64,
+    /// Spent ever.
+    #[prost(uint64, tag = "5")]
+    pub settled_ever_micros: u64,
+    /// Of a project or agent: given to spenders and not reported back. Of a spender: held by steps that run.
+    #[prost(uint64, tag = "6")]
+    pub outstanding_micros: u64,
+    /// What may still be taken; absent: no limit.
+    #[prost(uint64, optional, tag = "7")]
+    pub available_micros: ::core::option::Option<u64>,
+}
+/// Asks for a tree of balances.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetBudgetRequest {
     /// The project; empty: the key's own.
     #[prost(string, tag = "1")]
     pub project: ::prost::alloc::string::String,
-    /// The account's path; empty: the project's own.
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
 }
-/// An account and those below it.
+/// A tree of balances.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetBudgetResponse {
-    /// The account asked for.
+    /// The project's.
     #[prost(message, optional, tag = "1")]
-    pub account: ::core::option::Option<Account>,
-    /// Those right below it, by path, at most 1000.
+    pub balance: ::core::option::Option<Balance>,
+    /// Its agents', by name.
     #[prost(message, repeated, tag = "2")]
-    pub children: ::prost::alloc::vec::Vec<Account>,
+    pub agents: ::prost::alloc::vec::Vec<Balance>,
 }
 /// Sets a limit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2349,81 +2374,99 @@ pub struct SetLimitRequest {
     /// The project; empty: the key's own.
     #[prost(string, tag = "1")]
     pub project: ::prost::alloc::string::String,
-    /// The account's path; empty: the project's own.
+    /// The agent; empty: the project itself.
     #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-    /// The most it may spend in a period.
-    #[prost(uint64, tag = "3")]
-    pub limit_micros: u64,
-    /// Whether to limit it by the accounts above it only.
-    #[prost(bool, tag = "4")]
-    pub unlimited: bool,
-    /// The period; absent: it never starts from zero again.
-    #[prost(message, optional, tag = "5")]
-    pub period: ::core::option::Option<::prost_types::Duration>,
+    pub agent: ::prost::alloc::string::String,
+    /// The most it may spend in a period; absent: no limit of its own.
+    #[prost(uint64, optional, tag = "3")]
+    pub limit_micros: ::core::option::Option<u64>,
+    /// When its spending starts from zero again.
+    #[prost(enumeration = "Period", tag = "4")]
+    pub period: i32,
 }
-/// Asks for a page of movements.
+/// Asks for a page of a statement.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatementRequest {
     /// The project; empty: the key's own.
     #[prost(string, tag = "1")]
     pub project: ::prost::alloc::string::String,
-    /// The account's path; empty: the project's own.
+    /// Only this agent's sessions; empty: everyone's.
     #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
+    pub agent: ::prost::alloc::string::String,
+    /// Only this spender's: a session's id, or "key:ID:LANE"; empty: everyone's.
+    #[prost(string, tag = "3")]
+    pub spender: ::prost::alloc::string::String,
     /// At most so many, up to 1000; zero: 100.
-    #[prost(uint32, tag = "3")]
+    #[prost(uint32, tag = "4")]
     pub page_size: u32,
-    /// From the answer before; empty: from the newest.
-    #[prost(string, tag = "4")]
+    /// From the answer before; empty: from the start.
+    #[prost(string, tag = "5")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only steps that were held at or after this time; absent: from the first.
+    #[prost(message, optional, tag = "6")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only steps that were held before this time; absent: to the last.
+    #[prost(message, optional, tag = "7")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// A movement on an account.
+/// A step in a statement.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatementLine {
-    /// When.
-    #[prost(message, optional, tag = "1")]
-    pub at: ::core::option::Option<::prost_types::Timestamp>,
-    /// What: "held", "grown", "settled", "released", "expired", "limit".
+    /// Who spent: a session's id, or "key:ID:LANE".
+    #[prost(string, tag = "1")]
+    pub spender: ::prost::alloc::string::String,
+    /// The hold, which is also the id of the step's receipt.
     #[prost(string, tag = "2")]
-    pub kind: ::prost::alloc::string::String,
-    /// The hold; empty: none.
-    #[prost(string, tag = "3")]
     pub hold_id: ::prost::alloc::string::String,
-    /// What was held by it.
-    #[prost(uint64, tag = "4")]
-    pub held_micros: u64,
-    /// What was settled by it.
-    #[prost(uint64, tag = "5")]
-    pub settled_micros: u64,
-    /// What was released by it.
-    #[prost(uint64, tag = "6")]
-    pub released_micros: u64,
-    /// What it was for, such as "chat SmolLM2, 31 + 64 tokens".
-    #[prost(string, tag = "7")]
-    pub description: ::prost::alloc::string::String,
-    /// The session; empty: a direct call.
-    #[prost(string, tag = "8")]
-    pub session: ::prost::alloc::string::String,
-    /// The turn, from 1; zero: none.
-    #[prost(uint32, tag = "9")]
-    pub turn: u32,
-    /// The step; empty: none.
-    #[prost(string, tag = "10")]
+    /// The turn and step, such as "4/3.1.2", or the request of a direct call.
+    #[prost(string, tag = "3")]
     pub step: ::prost::alloc::string::String,
+    /// What it was for: "chat", "http", …
+    #[prost(string, tag = "4")]
+    pub function: ::prost::alloc::string::String,
+    /// How it stands.
+    #[prost(enumeration = "HoldState", tag = "5")]
+    pub state: i32,
+    /// The most that was held.
+    #[prost(uint64, tag = "6")]
+    pub held_micros: u64,
+    /// What was paid.
+    #[prost(uint64, tag = "7")]
+    pub settled_micros: u64,
+    /// What was given back; nothing while it runs.
+    #[prost(uint64, tag = "8")]
+    pub released_micros: u64,
+    /// When it was held.
+    #[prost(message, optional, tag = "9")]
+    pub opened_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was paid or given back.
+    #[prost(message, optional, tag = "10")]
+    pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// A page of movements.
+/// A page of a statement.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatementResponse {
-    /// The movements, newest first.
-    #[prost(message, repeated, tag = "1")]
+    /// How the scope stands now; absent: it never spent.
+    #[prost(message, optional, tag = "1")]
+    pub balance: ::core::option::Option<Balance>,
+    /// The steps; those of one spender in the order in which they were held.
+    #[prost(message, repeated, tag = "2")]
     pub lines: ::prost::alloc::vec::Vec<StatementLine>,
     /// For the next request; empty: this is the last page.
-    #[prost(string, tag = "2")]
+    #[prost(string, tag = "3")]
     pub next_page_token: ::prost::alloc::string::String,
-    /// The account as it is now.
-    #[prost(message, optional, tag = "3")]
-    pub account: ::core::option::Option<Account>,
+    /// How many steps are on this page.
+    #[prost(uint64, tag = "4")]
+    pub steps: u64,
+    /// Held by those of this page that still run.
+    #[prost(uint64, tag = "5")]
+    pub open_micros: u64,
+    /// Paid on this page.
+    #[prost(uint64, tag = "6")]
+    pub settled_micros: u64,
+    /// Given back on this page.
+    #[prost(uint64, tag = "7")]
+    pub released_micros: u64,
 }
 /// Asks for an audit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2435,24 +2478,70 @@ pub struct AuditRequest {
 /// What the audit found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditResponse {
-    /// Whether the sum of settled steps, of the receipts and of the accounts are one number, and nothing is over its limit.
+    /// Whether everything adds up to the last micro-unit.
     #[prost(bool, tag = "1")]
-    pub balanced: bool,
-    /// What the accounts say is settled.
+    pub exact: bool,
+    /// Steps that were paid.
     #[prost(uint64, tag = "2")]
-    pub settled_micros: u64,
-    /// What the settled holds add up to.
+    pub steps_settled: u64,
+    /// Steps that run.
     #[prost(uint64, tag = "3")]
-    pub holds_settled_micros: u64,
-    /// What the receipts add up to.
+    pub steps_open: u64,
+    /// What the paid steps cost.
     #[prost(uint64, tag = "4")]
-    pub receipts_micros: u64,
-    /// What is held.
+    pub settled_micros: u64,
+    /// What running steps hold.
     #[prost(uint64, tag = "5")]
     pub held_micros: u64,
-    /// What does not fit, a sentence each.
-    #[prost(string, repeated, tag = "6")]
-    pub findings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What the project counts as given out: held, free, or paid and not reported.
+    #[prost(uint64, tag = "6")]
+    pub outstanding_micros: u64,
+    /// Receipts, in the log or on their way into it.
+    #[prost(uint64, tag = "7")]
+    pub receipts: u64,
+    /// What the receipts say was paid.
+    #[prost(uint64, tag = "8")]
+    pub receipts_micros: u64,
+    /// What does not add up, a sentence each.
+    #[prost(string, repeated, tag = "9")]
+    pub differences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// How a hold stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HoldState {
+    /// Not known.
+    Unspecified = 0,
+    /// Its step runs.
+    Open = 1,
+    /// Its step was paid.
+    Settled = 2,
+    /// Its step did not happen; nothing was paid.
+    Released = 3,
+}
+impl HoldState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOLD_STATE_UNSPECIFIED",
+            Self::Open => "HOLD_STATE_OPEN",
+            Self::Settled => "HOLD_STATE_SETTLED",
+            Self::Released => "HOLD_STATE_RELEASED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOLD_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOLD_STATE_OPEN" => Some(Self::Open),
+            "HOLD_STATE_SETTLED" => Some(Self::Settled),
+            "HOLD_STATE_RELEASED" => Some(Self::Released),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod budgets_client {
@@ -2465,7 +2554,8 @@ pub mod budgets_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// A project's tree of budgets: the project, its agents and API keys, their sessions.
+    /// A project's tree of budgets: the project, its agents, their sessions; API keys that call models directly spend from
+    /// the project.
     #[derive(Debug, Clone)]
     pub struct BudgetsClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2546,7 +2636,7 @@ pub mod budgets_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// An account and those below it.
+        /// The project's balance and those of its agents, and of its spenders page by page.
         pub async fn get(
             &mut self,
             request: impl tonic::IntoRequest<super::GetBudgetRequest>,
@@ -2568,11 +2658,12 @@ pub mod budgets_client {
             req.extensions_mut().insert(GrpcMethod::new("steward.v1.Budgets", "Get"));
             self.inner.unary(req, path, codec).await
         }
-        /// Sets an account's limit. A limit below what is already held or settled refuses new holds and takes nothing back.
+        /// Sets the limit of the project or of one agent. A limit below what is already out stops new holds and takes nothing
+        /// back. It wants an admin key.
         pub async fn set_limit(
             &mut self,
             request: impl tonic::IntoRequest<super::SetLimitRequest>,
-        ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status> {
+        ) -> std::result::Result<tonic::Response<super::Balance>, tonic::Status> {
             self.inner
                 .ready()
                 .await
@@ -2590,7 +2681,7 @@ pub mod budgets_client {
                 .insert(GrpcMethod::new("steward.v1.Budgets", "SetLimit"));
             self.inner.unary(req, path, codec).await
         }
-        /// A page of an account's movements, newest first.
+        /// A page of a statement: what each step held, paid and gave back.
         pub async fn statement(
             &mut self,
             request: impl tonic::IntoRequest<super::StatementRequest>,
@@ -2615,7 +2706,7 @@ pub mod budgets_client {
                 .insert(GrpcMethod::new("steward.v1.Budgets", "Statement"));
             self.inner.unary(req, path, codec).await
         }
-        /// Adds everything up again and says whether the books balance.
+        /// Adds everything up again, receipts included, and says whether the books balance.
         pub async fn audit(
             &mut self,
             request: impl tonic::IntoRequest<super::AuditRequest>,
@@ -2649,7 +2740,7 @@ pub mod budgets_server {
     /// Generated trait containing gRPC methods that should be implemented for use with BudgetsServer.
     #[async_trait]
     pub trait Budgets: std::marker::Send + std::marker::Sync + 'static {
-        /// An account and those below it.
+        /// The project's balance and those of its agents, and of its spenders page by page.
         async fn get(
             &self,
             request: tonic::Request<super::GetBudgetRequest>,
@@ -2657,12 +2748,13 @@ pub mod budgets_server {
             tonic::Response<super::GetBudgetResponse>,
             tonic::Status,
         >;
-        /// Sets an account's limit. A limit below what is already held or settled refuses new holds and takes nothing back.
+        /// Sets the limit of the project or of one agent. A limit below what is already out stops new holds and takes nothing
+        /// back. It wants an admin key.
         async fn set_limit(
             &self,
             request: tonic::Request<super::SetLimitRequest>,
-        ) -> std::result::Result<tonic::Response<super::Account>, tonic::Status>;
-        /// A page of an account's movements, newest first.
+        ) -> std::result::Result<tonic::Response<super::Balance>, tonic::Status>;
+        /// A page of a statement: what each step held, paid and gave back.
         async fn statement(
             &self,
             request: tonic::Request<super::StatementRequest>,
@@ -2670,13 +2762,14 @@ pub mod budgets_server {
             tonic::Response<super::StatementResponse>,
             tonic::Status,
         >;
-        /// Adds everything up again and says whether the books balance.
+        /// Adds everything up again, receipts included, and says whether the books balance.
         async fn audit(
             &self,
             request: tonic::Request<super::AuditRequest>,
         ) -> std::result::Result<tonic::Response<super::AuditResponse>, tonic::Status>;
     }
-    /// A project's tree of budgets: the project, its agents and API keys, their sessions.
+    /// A project's tree of budgets: the project, its agents, their sessions; API keys that call models directly spend from
+    /// the project.
     #[derive(Debug)]
     pub struct BudgetsServer<T> {
         inner: Arc<T>,
@@ -2801,7 +2894,7 @@ pub mod budgets_server {
                     struct SetLimitSvc<T: Budgets>(pub Arc<T>);
                     impl<T: Budgets> tonic::server::UnaryService<super::SetLimitRequest>
                     for SetLimitSvc<T> {
-                        type Response = super::Account;
+                        type Response = super::Balance;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -3604,38 +3697,38 @@ pub struct Project {
 /// What things cost, in micro-units (1 000 000 are one unit).
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PriceList {
-    /// The prices of models, by model name; "\*" stands for those that are not named.
+    /// Models by name.
     #[prost(btree_map = "string, message", tag = "1")]
     pub models: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
-        ModelPrice,
+        Price,
     >,
-    /// The price of one call of the http tool.
-    #[prost(uint64, tag = "2")]
-    pub http_call_micros: u64,
-    /// The price of remembering one text, the embedding included.
-    #[prost(uint64, tag = "3")]
-    pub remember_micros: u64,
-    /// The price of one recall, the embedding included.
-    #[prost(uint64, tag = "4")]
-    pub recall_micros: u64,
-    /// The price of calling another agent, beside what that agent spends itself.
-    #[prost(uint64, tag = "5")]
-    pub agent_call_micros: u64,
+    /// What a model costs that has no entry; absent: such a model is refused with PRICE_MISSING.
+    #[prost(message, optional, tag = "2")]
+    pub model_default: ::core::option::Option<Price>,
+    /// Host functions by name ("http", "remember", "recall", "embed", "call", …).
+    #[prost(btree_map = "string, message", tag = "3")]
+    pub functions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Price,
+    >,
+    /// What a function costs that has no entry; absent: such a function is refused with PRICE_MISSING.
+    #[prost(message, optional, tag = "4")]
+    pub function_default: ::core::option::Option<Price>,
 }
-/// What a model costs, in micro-units.
+/// What one model, or one function, costs. A step is added up exactly and rounded up, once, to whole micro-units.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ModelPrice {
-    /// For a thousand tokens of input.
+pub struct Price {
+    /// Micro-units for a million input tokens.
     #[prost(uint64, tag = "1")]
-    pub input_per_thousand_tokens_micros: u64,
-    /// For a thousand tokens of output.
+    pub per_million_input_tokens_micros: u64,
+    /// Micro-units for a million output tokens.
     #[prost(uint64, tag = "2")]
-    pub output_per_thousand_tokens_micros: u64,
-    /// For a second of the model's time.
+    pub per_million_output_tokens_micros: u64,
+    /// Micro-units for a second of work, charged by the millisecond.
     #[prost(uint64, tag = "3")]
     pub per_second_micros: u64,
-    /// For each call.
+    /// Micro-units for the call itself.
     #[prost(uint64, tag = "4")]
     pub per_call_micros: u64,
 }
@@ -3645,12 +3738,12 @@ pub struct CreateProjectRequest {
     /// Its name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The most it may spend in a period, in micro-units.
-    #[prost(uint64, tag = "2")]
-    pub limit_micros: u64,
-    /// The period after which spending starts from zero again; absent: never.
-    #[prost(message, optional, tag = "3")]
-    pub period: ::core::option::Option<::prost_types::Duration>,
+    /// The most it may spend in a period, in micro-units; absent: no limit.
+    #[prost(uint64, optional, tag = "2")]
+    pub limit_micros: ::core::option::Option<u64>,
+    /// When spending starts from zero again; unspecified: never.
+    #[prost(enumeration = "Period", tag = "3")]
+    pub period: i32,
     /// What things cost; absent: the node's default prices.
     #[prost(message, optional, tag = "4")]
     pub prices: ::core::option::Option<PriceList>,
@@ -4646,8 +4739,8 @@ pub struct Receipt {
     #[prost(string, tag = "4")]
     pub session: ::prost::alloc::string::String,
     /// The turn, from 1; zero: none.
-    #[prost(uint32, tag = "5")]
-    pub turn: u32,
+    #[prost(uint64, tag = "5")]
+    pub turn: u64,
     /// The step; empty: none.
     #[prost(string, tag = "6")]
     pub step: ::prost::alloc::string::String,
@@ -4667,11 +4760,11 @@ pub struct Receipt {
     #[prost(string, tag = "11")]
     pub response_hash: ::prost::alloc::string::String,
     /// Tokens of input.
-    #[prost(uint32, tag = "12")]
-    pub input_tokens: u32,
+    #[prost(uint64, tag = "12")]
+    pub input_tokens: u64,
     /// Tokens of output.
-    #[prost(uint32, tag = "13")]
-    pub output_tokens: u32,
+    #[prost(uint64, tag = "13")]
+    pub output_tokens: u64,
     /// How long it took, in milliseconds.
     #[prost(uint64, tag = "14")]
     pub duration_ms: u64,
@@ -4723,6 +4816,9 @@ pub struct GetReceiptRequest {
     /// Its id.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "2")]
+    pub project: ::prost::alloc::string::String,
 }
 /// Asks for a proof.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4733,6 +4829,9 @@ pub struct ProveReceiptRequest {
     /// The tree size to prove against, such as an anchored one; zero: the newest checkpoint's.
     #[prost(uint64, tag = "2")]
     pub tree_size: u64,
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "3")]
+    pub project: ::prost::alloc::string::String,
 }
 /// A proof of inclusion.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4766,8 +4865,12 @@ pub struct ProveReceiptResponse {
     pub anchors: ::prost::alloc::vec::Vec<Anchor>,
 }
 /// Asks for the newest checkpoint.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CheckpointRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckpointRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+}
 /// A signed checkpoint.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckpointResponse {
@@ -4832,6 +4935,9 @@ pub struct AnchorResponse {
 /// Asks for the anchorings.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListAnchorsRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "4")]
+    pub project: ::prost::alloc::string::String,
     /// The chain; empty: every chain.
     #[prost(string, tag = "1")]
     pub chain: ::prost::alloc::string::String,
@@ -4858,6 +4964,9 @@ pub struct VerifyReceiptRequest {
     /// The proof as Prove gave it in `proof_json`.
     #[prost(string, tag = "1")]
     pub proof_json: ::prost::alloc::string::String,
+    /// The key that must have signed the checkpoint, as a C2SP verifier key; empty: this node's own.
+    #[prost(string, tag = "2")]
+    pub verifier_key: ::prost::alloc::string::String,
 }
 /// What came of it. A proof that does not verify is an answer here, no error.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4883,7 +4992,7 @@ pub mod receipts_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// A project's receipts. The log is one for the cluster; a project sees its own leaves.
+    /// A project's receipts, which form one Merkle log of their own.
     #[derive(Debug, Clone)]
     pub struct ReceiptsClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5194,7 +5303,7 @@ pub mod receipts_server {
             tonic::Status,
         >;
     }
-    /// A project's receipts. The log is one for the cluster; a project sees its own leaves.
+    /// A project's receipts, which form one Merkle log of their own.
     #[derive(Debug)]
     pub struct ReceiptsServer<T> {
         inner: Arc<T>,
@@ -5649,20 +5758,20 @@ pub struct Session {
     #[prost(message, optional, tag = "7")]
     pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Turns so far, the one in hand included.
-    #[prost(uint32, tag = "8")]
-    pub turns: u32,
+    #[prost(uint64, tag = "8")]
+    pub turns: u64,
     /// Messages that wait in its inbox.
-    #[prost(uint32, tag = "9")]
-    pub inbox: u32,
+    #[prost(uint64, tag = "9")]
+    pub inbox: u64,
     /// The sequence number of its newest event.
     #[prost(uint64, tag = "10")]
     pub last_sequence: u64,
-    /// What its steps have cost, in micro-units.
+    /// What its steps have cost, in micro-units; only in answers about one session.
     #[prost(uint64, tag = "11")]
     pub spent_micros: u64,
-    /// What it may spend in all, in micro-units; zero: no limit of its own.
-    #[prost(uint64, tag = "12")]
-    pub limit_micros: u64,
+    /// What it may spend in all, in micro-units; absent: no limit of its own.
+    #[prost(uint64, optional, tag = "12")]
+    pub limit_micros: ::core::option::Option<u64>,
     /// Why its last turn failed, if it did.
     #[prost(message, optional, tag = "13")]
     pub failure: ::core::option::Option<Failure>,
@@ -5704,9 +5813,9 @@ pub struct OpenSessionRequest {
     /// The version to stay on; zero: each turn takes the newest.
     #[prost(uint64, tag = "3")]
     pub agent_version: u64,
-    /// What it may spend in all, in micro-units; zero: as much as its agent and project allow.
-    #[prost(uint64, tag = "4")]
-    pub limit_micros: u64,
+    /// What it may spend in all, in micro-units; absent: as much as its agent and project allow.
+    #[prost(uint64, optional, tag = "4")]
+    pub limit_micros: ::core::option::Option<u64>,
     /// What people call it, at most 63 bytes.
     #[prost(string, tag = "5")]
     pub label: ::prost::alloc::string::String,
@@ -5720,7 +5829,7 @@ pub struct Message {
     /// Its text: `msg.text` in the script.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
-    /// More than text, as a JSON object: `msg.data` in the script; empty: none.
+    /// More than text, as a JSON object whose fields join `text` in the script's `msg`; empty: none.
     #[prost(string, tag = "2")]
     pub data_json: ::prost::alloc::string::String,
 }
@@ -5741,8 +5850,8 @@ pub struct SendRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SendResponse {
     /// The number of the turn that will handle it.
-    #[prost(uint32, tag = "1")]
-    pub turn: u32,
+    #[prost(uint64, tag = "1")]
+    pub turn: u64,
     /// The sequence number to watch from, so that nothing of the turn is missed.
     #[prost(uint64, tag = "2")]
     pub watch_from: u64,
@@ -5764,8 +5873,8 @@ pub struct RunRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunResponse {
     /// The turn's number.
-    #[prost(uint32, tag = "1")]
-    pub turn: u32,
+    #[prost(uint64, tag = "1")]
+    pub turn: u64,
     /// What the agent replied: its replies in order, a line each.
     #[prost(string, tag = "2")]
     pub reply: ::prost::alloc::string::String,
@@ -5807,9 +5916,9 @@ pub struct WatchSessionRequest {
     /// The first number wanted, from 1; zero: from 1.
     #[prost(uint64, tag = "2")]
     pub from_sequence: u64,
-    /// Whether to leave out the single tokens, whose whole text is in STEP_FINISHED.
+    /// Whether to leave out the pieces of models' answers, whose whole text is in STEP_FINISHED.
     #[prost(bool, tag = "3")]
-    pub without_tokens: bool,
+    pub without_deltas: bool,
     /// Whether to stop when everything that has happened so far is sent.
     #[prost(bool, tag = "4")]
     pub stop_at_end: bool,
@@ -5824,8 +5933,8 @@ pub struct SessionEvent {
     #[prost(message, optional, tag = "2")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
     /// The turn, from 1; zero: no turn's.
-    #[prost(uint32, tag = "3")]
-    pub turn: u32,
+    #[prost(uint64, tag = "3")]
+    pub turn: u64,
     /// The step, such as "3.1.2"; empty: no step's.
     #[prost(string, tag = "4")]
     pub step: ::prost::alloc::string::String,
@@ -5850,6 +5959,31 @@ pub struct SessionEvent {
     /// The session.
     #[prost(string, tag = "11")]
     pub session: ::prost::alloc::string::String,
+    /// The hold of the step, which is also the id of its receipt; empty: the step is free.
+    #[prost(string, tag = "12")]
+    pub hold_id: ::prost::alloc::string::String,
+    /// Of a piece of a model's answer: its place in the answer, in bytes.
+    #[prost(uint64, tag = "13")]
+    pub offset: u64,
+    /// What a model used for the step; absent: no model ran.
+    #[prost(message, optional, tag = "14")]
+    pub usage: ::core::option::Option<ModelUsage>,
+}
+/// What a model used for a step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelUsage {
+    /// The model.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// Tokens of the prompt.
+    #[prost(uint32, tag = "2")]
+    pub prompt_tokens: u32,
+    /// Tokens made.
+    #[prost(uint32, tag = "3")]
+    pub completion_tokens: u32,
+    /// Milliseconds of the model's time.
+    #[prost(uint64, tag = "4")]
+    pub model_ms: u64,
 }
 /// Asks for a page of sessions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5894,8 +6028,8 @@ pub struct JournalRequest {
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
     /// Only this turn's; zero: every turn's.
-    #[prost(uint32, tag = "2")]
-    pub turn: u32,
+    #[prost(uint64, tag = "2")]
+    pub turn: u64,
     /// At most so many, up to 1000; zero: 100.
     #[prost(uint32, tag = "3")]
     pub page_size: u32,
@@ -5907,8 +6041,8 @@ pub struct JournalRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JournalEntry {
     /// The turn, from 1.
-    #[prost(uint32, tag = "1")]
-    pub turn: u32,
+    #[prost(uint64, tag = "1")]
+    pub turn: u64,
     /// The step, such as "3.1.2".
     #[prost(string, tag = "2")]
     pub step: ::prost::alloc::string::String,
@@ -5918,7 +6052,7 @@ pub struct JournalEntry {
     /// Its arguments as JSON.
     #[prost(string, tag = "4")]
     pub arguments_json: ::prost::alloc::string::String,
-    /// How it is doing: "started", "finished", "failed", "unknown".
+    /// How it is doing: "started", "waiting", "finished", "failed".
     #[prost(string, tag = "5")]
     pub state: ::prost::alloc::string::String,
     /// Its result as JSON; empty while there is none.
@@ -5957,15 +6091,15 @@ pub struct ReplayRequest {
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
     /// The turn, from 1; zero: the newest that has ended.
-    #[prost(uint32, tag = "2")]
-    pub turn: u32,
+    #[prost(uint64, tag = "2")]
+    pub turn: u64,
 }
 /// What came of running it again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplayResponse {
     /// The turn.
-    #[prost(uint32, tag = "1")]
-    pub turn: u32,
+    #[prost(uint64, tag = "1")]
+    pub turn: u64,
     /// Whether it took the same steps and ended alike.
     #[prost(bool, tag = "2")]
     pub equal: bool,
@@ -5982,6 +6116,9 @@ pub struct CancelTurnRequest {
     /// The session.
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
+    /// Why, for the log; may be empty.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Ends a session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5989,6 +6126,9 @@ pub struct EndSessionRequest {
     /// The session.
     #[prost(string, tag = "1")]
     pub session: ::prost::alloc::string::String,
+    /// Why, for the log; may be empty.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// How a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -6039,36 +6179,40 @@ pub enum SessionEventKind {
     Unspecified = 0,
     /// The session was opened.
     Opened = 1,
-    /// A turn began; `text` is the message's text.
-    TurnStarted = 2,
-    /// A step began; `name` is the function, `data_json` its arguments.
-    StepStarted = 3,
-    /// A model made a token; `text` is its text.
-    Token = 4,
-    /// A step ended; `name` is the function, `data_json` its result, `micros` its price.
-    StepFinished = 5,
-    /// The agent replied; `text` is the reply.
-    Reply = 6,
+    /// A message came in and waits for its turn; `name` is its idempotency key, `data_json` the message.
+    Message = 2,
+    /// A turn began; `name` is the idempotency key of its message.
+    TurnStarted = 3,
+    /// An effect is about to begin; `name` is the function.
+    StepStarted = 4,
+    /// A piece of a model's answer; `text` is the piece, `offset` its place in bytes.
+    Delta = 5,
+    /// A step is done and settled; `name` is the function, `data_json` its result, `micros` its price.
+    StepFinished = 6,
+    /// A step failed, which the script may catch; `name` is the function, `failure` says why, `micros` what it cost.
+    StepFailed = 7,
+    /// The agent replied; `text` is the reply where it is text, `data_json` the reply as JSON.
+    Reply = 8,
     /// The agent emitted; `name` is the event's name, `data_json` its value.
-    Emitted = 7,
-    /// The agent wrote to its log; `text` is the line.
-    Log = 8,
+    Emitted = 9,
+    /// The agent wrote to its log; `name` is the level, `text` the line.
+    Logged = 10,
     /// A person is asked; `name` is the approval's id, `text` the question.
-    ApprovalRequested = 9,
-    /// A person has answered; `name` is the approval's id, `data_json` the answer.
-    ApprovalDecided = 10,
-    /// The turn waits for something that takes long.
-    Waiting = 11,
-    /// The turn goes on, after a wait or after a crash.
-    Resumed = 12,
-    /// The turn ended well; `data_json` is what the script returned, `micros` what the turn cost.
-    TurnFinished = 13,
-    /// The turn failed; `failure` says why, `micros` is what it cost.
-    TurnFailed = 14,
-    /// The turn was cancelled.
-    TurnCancelled = 15,
-    /// The session ended; nothing comes after it.
-    Ended = 16,
+    ApprovalRequested = 11,
+    /// A person has answered, or the question expired; `name` is the approval's id, `text` how it stands.
+    ApprovalDecided = 12,
+    /// The turn left memory and waits; `data_json` is an array of the steps that it waits for.
+    Suspended = 13,
+    /// An answer came and the turn runs again.
+    Resumed = 14,
+    /// The turn is done; `data_json` is what the script returned, `micros` what the turn cost.
+    TurnFinished = 15,
+    /// The turn failed; `failure` says why, `micros` is what it cost. The session takes the next message.
+    TurnFailed = 16,
+    /// The turn was cancelled; `text` says why.
+    TurnCancelled = 17,
+    /// The session ended; `text` says why. Nothing comes after it.
+    Ended = 18,
 }
 impl SessionEventKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -6079,16 +6223,18 @@ impl SessionEventKind {
         match self {
             Self::Unspecified => "SESSION_EVENT_KIND_UNSPECIFIED",
             Self::Opened => "SESSION_EVENT_KIND_OPENED",
+            Self::Message => "SESSION_EVENT_KIND_MESSAGE",
             Self::TurnStarted => "SESSION_EVENT_KIND_TURN_STARTED",
             Self::StepStarted => "SESSION_EVENT_KIND_STEP_STARTED",
-            Self::Token => "SESSION_EVENT_KIND_TOKEN",
+            Self::Delta => "SESSION_EVENT_KIND_DELTA",
             Self::StepFinished => "SESSION_EVENT_KIND_STEP_FINISHED",
+            Self::StepFailed => "SESSION_EVENT_KIND_STEP_FAILED",
             Self::Reply => "SESSION_EVENT_KIND_REPLY",
             Self::Emitted => "SESSION_EVENT_KIND_EMITTED",
-            Self::Log => "SESSION_EVENT_KIND_LOG",
+            Self::Logged => "SESSION_EVENT_KIND_LOGGED",
             Self::ApprovalRequested => "SESSION_EVENT_KIND_APPROVAL_REQUESTED",
             Self::ApprovalDecided => "SESSION_EVENT_KIND_APPROVAL_DECIDED",
-            Self::Waiting => "SESSION_EVENT_KIND_WAITING",
+            Self::Suspended => "SESSION_EVENT_KIND_SUSPENDED",
             Self::Resumed => "SESSION_EVENT_KIND_RESUMED",
             Self::TurnFinished => "SESSION_EVENT_KIND_TURN_FINISHED",
             Self::TurnFailed => "SESSION_EVENT_KIND_TURN_FAILED",
@@ -6101,16 +6247,18 @@ impl SessionEventKind {
         match value {
             "SESSION_EVENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "SESSION_EVENT_KIND_OPENED" => Some(Self::Opened),
+            "SESSION_EVENT_KIND_MESSAGE" => Some(Self::Message),
             "SESSION_EVENT_KIND_TURN_STARTED" => Some(Self::TurnStarted),
             "SESSION_EVENT_KIND_STEP_STARTED" => Some(Self::StepStarted),
-            "SESSION_EVENT_KIND_TOKEN" => Some(Self::Token),
+            "SESSION_EVENT_KIND_DELTA" => Some(Self::Delta),
             "SESSION_EVENT_KIND_STEP_FINISHED" => Some(Self::StepFinished),
+            "SESSION_EVENT_KIND_STEP_FAILED" => Some(Self::StepFailed),
             "SESSION_EVENT_KIND_REPLY" => Some(Self::Reply),
             "SESSION_EVENT_KIND_EMITTED" => Some(Self::Emitted),
-            "SESSION_EVENT_KIND_LOG" => Some(Self::Log),
+            "SESSION_EVENT_KIND_LOGGED" => Some(Self::Logged),
             "SESSION_EVENT_KIND_APPROVAL_REQUESTED" => Some(Self::ApprovalRequested),
             "SESSION_EVENT_KIND_APPROVAL_DECIDED" => Some(Self::ApprovalDecided),
-            "SESSION_EVENT_KIND_WAITING" => Some(Self::Waiting),
+            "SESSION_EVENT_KIND_SUSPENDED" => Some(Self::Suspended),
             "SESSION_EVENT_KIND_RESUMED" => Some(Self::Resumed),
             "SESSION_EVENT_KIND_TURN_FINISHED" => Some(Self::TurnFinished),
             "SESSION_EVENT_KIND_TURN_FAILED" => Some(Self::TurnFailed),
