@@ -32,6 +32,8 @@ pub const WATCHES_MAX: usize = 100_000;
 
 // The entity host.
 
+/// Longest id of an entity.
+pub const ENTITY_ID_BYTES_MAX: usize = 512;
 /// Messages that wait for one entity.
 pub const MAILBOX_MESSAGES_MAX: usize = 256;
 /// Bytes of messages that wait for one entity.
@@ -50,6 +52,14 @@ pub const RESTART_BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Failed activations in a row after which an entity is quarantined.
 pub const RESTARTS_MAX: u32 = 5;
+/// Entities of one kind in quarantine on one node; beyond it the oldest is released.
+pub const QUARANTINED_MAX: usize = 1_000;
+/// Changes of entities' lives that a slow watcher may lag behind before it misses some.
+pub const LIFECYCLE_EVENTS_MAX: usize = 1_024;
+/// How long an overloaded entity asks its caller to wait.
+pub const OVERLOAD_RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Shards that entities are spread over, fixed for the life of a cluster.
+pub const SHARDS: u32 = 256;
 /// Dead letters kept on one node.
 pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Longest graceful drain before what is left is stopped.

@@ -1,0 +1,188 @@
+//! The directory of one kind: which of its entities are live, which are in quarantine, and how a message finds its cell.
+//!
+//! At most one open cell stands under an id. A cell that is closing is followed by another that waits until
+//! nothing of the first is left, so that no two activations of an entity ever overlap.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use ractor::{ActorCell, ActorRuntime};
+use steward_types::Timestamp;
+use steward_types::limits::{OVERLOAD_RETRY_AFTER, QUARANTINED_MAX};
+
+use super::cell::{Cell, CellSeed};
+use super::deadline::Deadline;
+use super::entity::Entity;
+use super::error::AskError;
+use super::id::EntityId;
+use super::letter::Quarantine;
+use super::lifecycle::LifecycleChange;
+use super::mailbox::{Envelope, Mailbox, Phase, Returned};
+use super::node::{Host, Origin};
+use super::reply::{Answer, Reply, Unanswered};
+
+const DIRECTORY_SHARDS: usize = 64;
+
+/// One kind of entity on this node.
+pub(crate) struct Kind<E: Entity> {
+    environment: E::Environment,
+    hasher: RandomState,
+    shards: Box<[Mutex<HashMap<EntityId, Slot<E>>>]>,
+    supervisor: OnceLock<ActorCell>,
+}
+
+enum Slot<E: Entity> {
+    Live(Arc<Mailbox<E>>),
+    /// Set aside, with the last cell, whose end the next one must wait for.
+    Quarantined(Quarantine, Arc<Mailbox<E>>),
+}
+
+/// A request that was not delivered, and why.
+pub(crate) enum Undelivered<R> {
+    /// There is no room for another live entity; the request may wait for some.
+    NoRoom(R),
+    /// It was refused.
+    Refused(AskError),
+}
+
+impl<E: Entity> Kind<E> {
+    pub(crate) fn new(environment: E::Environment) -> Self {
+        let shards = (0..DIRECTORY_SHARDS).map(|_| Mutex::default()).collect();
+        Self { environment, hasher: RandomState::new(), shards, supervisor: OnceLock::new() }
+    }
+
+    pub(crate) fn environment(&self) -> &E::Environment {
+        &self.environment
+    }
+
+    /// Sets the supervisor of the kind's cells, once, before the first message.
+    pub(crate) fn supervise(&self, supervisor: ActorCell) {
+        let set = self.supervisor.set(supervisor);
+        assert!(set.is_ok(), "a kind has one supervisor");
+    }
+
+    fn shard(&self, id: &EntityId) -> &Mutex<HashMap<EntityId, Slot<E>>> {
+        &self.shards[(self.hasher.hash_one(id) as usize) % DIRECTORY_SHARDS]
+    }
+
+    /// Queues a request in the mailbox of its entity, which is activated if need be.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        host: &Host,
+        id: &EntityId,
+        request: E::Request,
+        answer: Option<Answer<E::Response>>,
+        deadline: Deadline,
+        origin: Origin,
+    ) -> Result<(), Undelivered<(E::Request, Option<Answer<E::Response>>)>> {
+        let limits = host.limits();
+        let bytes = E::size_bytes(&request);
+        let Some(permit) = u32::try_from(bytes).ok().filter(|_| bytes <= limits.message_bytes_max) else {
+            return Err(Undelivered::Refused(AskError::TooLarge { bytes, limit: limits.message_bytes_max }));
+        };
+        let mut parts = (request, answer);
+        loop {
+            let mailbox = match self.mailbox(host, id, origin) {
+                Ok(mailbox) => mailbox,
+                Err(Undelivered::NoRoom(())) => return Err(Undelivered::NoRoom(parts)),
+                Err(Undelivered::Refused(error)) => return Err(Undelivered::Refused(error)),
+            };
+            let unanswered: Arc<dyn Unanswered<E::Response>> = Arc::clone(&mailbox) as _;
+            let reply = Reply::new(parts.1, unanswered);
+            let envelope = Envelope { request: parts.0, reply, deadline, bytes: permit };
+            match mailbox.offer(envelope, limits.mailbox_messages_max, limits.mailbox_bytes_max) {
+                Ok(()) => return Ok(()),
+                Err(Returned::Full) => {
+                    return Err(Undelivered::Refused(AskError::Overloaded { retry_after: OVERLOAD_RETRY_AFTER }));
+                }
+                Err(Returned::Closed(envelope)) => parts = (envelope.request, envelope.reply.into_answer()),
+            }
+        }
+    }
+
+    /// The open mailbox of an entity; it begins its activation if it is not live.
+    fn mailbox(
+        self: &Arc<Self>,
+        host: &Host,
+        id: &EntityId,
+        origin: Origin,
+    ) -> Result<Arc<Mailbox<E>>, Undelivered<()>> {
+        let mut shard = self.shard(id).lock();
+        let previous = match shard.get(id) {
+            Some(Slot::Live(mailbox)) if !mailbox.admission.is_closed() => return Ok(Arc::clone(mailbox)),
+            Some(Slot::Live(mailbox)) => Some(Arc::clone(mailbox)),
+            Some(Slot::Quarantined(quarantine, _)) if quarantine.lasts(host.clock().now()) => {
+                return Err(Undelivered::Refused(AskError::Quarantined { cause: quarantine.cause.clone() }));
+            }
+            Some(Slot::Quarantined(_, last)) => Some(Arc::clone(last)),
+            None => None,
+        };
+        host.admit_activation(origin)?;
+        let mailbox = Arc::new(Mailbox::new(id.clone(), host.clock().monotonic()));
+        let seed = CellSeed { host: host.clone(), kind: Arc::clone(self), mailbox: Arc::clone(&mailbox), previous };
+        let supervisor = self.supervisor.get().expect("the host has started").clone();
+        // Senders may be threads outside of the runtime.
+        let _runtime = host.runtime().enter();
+        let (actor, _started) = ActorRuntime::<Cell<E>>::spawn_linked_instant(None, Cell::default(), seed, supervisor)
+            .expect("an actor without a name can always be spawned");
+        mailbox.connect(actor);
+        shard.insert(id.clone(), Slot::Live(Arc::clone(&mailbox)));
+        Ok(mailbox)
+    }
+
+    /// Forgets a mailbox, unless another has followed it.
+    pub(crate) fn remove(&self, mailbox: &Arc<Mailbox<E>>) {
+        let mut shard = self.shard(&mailbox.id).lock();
+        if matches!(shard.get(&mailbox.id), Some(Slot::Live(live)) if Arc::ptr_eq(live, mailbox)) {
+            shard.remove(&mailbox.id);
+        }
+    }
+
+    /// Puts an entity into quarantine, in place of its mailbox, which is closed.
+    pub(crate) fn quarantine(
+        &self,
+        mailbox: &Arc<Mailbox<E>>,
+        cause: String,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    ) {
+        let id = &mailbox.id;
+        let quarantine = Quarantine { kind: E::KIND, id: id.clone(), cause, since, until };
+        let mut shard = self.shard(id).lock();
+        // Closed under the lock: a sender finds either the open mailbox or the quarantine.
+        mailbox.admission.close();
+        let others = || shard.values().filter_map(Slot::quarantine);
+        if others().count() >= QUARANTINED_MAX / DIRECTORY_SHARDS
+            && let Some(oldest) = others().min_by_key(|other| other.since).map(|other| other.id.clone())
+        {
+            shard.remove(&oldest);
+        }
+        shard.insert(id.clone(), Slot::Quarantined(quarantine, Arc::clone(mailbox)));
+    }
+
+    /// Lets an entity out of quarantine; false when it was not in it.
+    pub(crate) fn release(&self, host: &Host, id: &EntityId) -> bool {
+        let mut shard = self.shard(id).lock();
+        let Some(Slot::Quarantined(_, last)) = shard.get(id) else { return false };
+        let last = Arc::clone(last);
+        if last.phase() == Phase::Gone {
+            shard.remove(id);
+        } else {
+            shard.insert(id.clone(), Slot::Live(last));
+        }
+        drop(shard);
+        host.announce::<E>(id, || LifecycleChange::Released);
+        true
+    }
+}
+
+impl<E: Entity> Slot<E> {
+    fn quarantine(&self) -> Option<&Quarantine> {
+        match self {
+            Self::Quarantined(quarantine, _) => Some(quarantine),
+            Self::Live(_) => None,
+        }
+    }
+}

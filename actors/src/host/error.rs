@@ -1,0 +1,86 @@
+//! Why an entity did not answer.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use steward_types::ErrorCode;
+use thiserror::Error;
+
+/// Why an entity did not answer. A refusal by the entity itself is part of its response, not of this.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum AskError {
+    /// The entity's mailbox, or the node, is full. Nothing was done.
+    #[error("the entity is overloaded; retry after {retry_after:?}")]
+    Overloaded {
+        /// How long to wait before the next try.
+        retry_after: Duration,
+    },
+    /// The message is larger than a message may be. Nothing was done.
+    #[error("the message has {bytes} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// Size of the message, in bytes.
+        bytes: usize,
+        /// Largest size, in bytes.
+        limit: usize,
+    },
+    /// The deadline passed. The message may still be handled, unless it had not left the queue.
+    #[error("the deadline of the call has passed")]
+    DeadlineExceeded,
+    /// The entity is set aside until an operator releases it. Nothing was done.
+    #[error("the entity is quarantined: {cause}")]
+    Quarantined {
+        /// Why.
+        cause: String,
+    },
+    /// The entity crashed with this message in hand, or is waiting to be activated again.
+    #[error("the entity is restarting: {cause}")]
+    Restarting {
+        /// Why it restarts.
+        cause: String,
+        /// When it will be back at the earliest.
+        retry_after: Duration,
+    },
+    /// The entity could not handle this message; it is kept as a dead letter.
+    #[error("the entity could not handle the message: {cause}")]
+    Poison {
+        /// Why.
+        cause: String,
+    },
+    /// The node is draining. Nothing was done.
+    #[error("the node is draining and takes no new work")]
+    Draining,
+    /// This node does not own the entity's shard any more.
+    #[error("the node has lost the lease of the entity's shard")]
+    Fenced,
+    /// No such kind is registered on this node.
+    #[error("there is no kind of entity named {kind:?}")]
+    UnknownKind {
+        /// The kind asked for.
+        kind: String,
+    },
+}
+
+impl AskError {
+    /// The code of the closed list that stands for it.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Overloaded { .. } => ErrorCode::MailboxFull,
+            Self::TooLarge { .. } => ErrorCode::RequestTooLarge,
+            Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
+            Self::Quarantined { .. } => ErrorCode::EntityQuarantined,
+            Self::Restarting { .. } => ErrorCode::EntityRestarting,
+            Self::Poison { .. } => ErrorCode::Internal,
+            Self::Draining => ErrorCode::NodeDraining,
+            Self::Fenced => ErrorCode::LeaseLost,
+            Self::UnknownKind { .. } => ErrorCode::EntityNotFound,
+        }
+    }
+
+    /// How long to wait before the next try, where the error knows.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } | Self::Restarting { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
