@@ -306,23 +306,11 @@ impl<E: Entity> CellState<E> {
         self.flush_held().await;
     }
 
-    /// Hands on what was held back, as far as the stage allows it.
+    /// Hands on what was held back, until the entity crashes again.
     async fn flush_held(&mut self) {
-        loop {
-            match &self.stage {
-                Stage::Active(..) => {
-                    let Some(envelope) = self.held.pop_front() else { return };
-                    self.process(envelope).await;
-                }
-                Stage::Refusing(error) => {
-                    let error = error.clone();
-                    for envelope in std::mem::take(&mut self.held) {
-                        self.refuse(envelope, error.clone());
-                    }
-                    return;
-                }
-                Stage::Fresh | Stage::BackingOff { .. } | Stage::Gone => return,
-            }
+        while matches!(self.stage, Stage::Active(..)) {
+            let Some(envelope) = self.held.pop_front() else { return };
+            self.process(envelope).await;
         }
     }
 
@@ -340,8 +328,10 @@ impl<E: Entity> CellState<E> {
         self.mailbox.set_phase(Phase::Leaving);
         self.end_activation().await;
         self.mailbox.answer_unanswered(|| error.clone());
+        for envelope in std::mem::take(&mut self.held) {
+            self.refuse(envelope, error.clone());
+        }
         self.stage = Stage::Refusing(error);
-        self.flush_held().await;
     }
 
     /// Ends the workers, then drops the entity.
