@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use steward_storage::{Isolation, Store, StoreError, StoreExt, Transaction as _, TransactionError, Txn, key};
+use steward_storage::{Isolation, Store, StoreError, StoreExt, TransactionError, Txn, key};
 use steward_types::limits::SHARDS;
 use thiserror::Error;
 

@@ -20,7 +20,7 @@ use super::id::EntityId;
 use super::letter::Quarantine;
 use super::lifecycle::LifecycleChange;
 use super::mailbox::{Envelope, Mailbox, Phase, Returned};
-use super::node::{Host, Origin};
+use super::node::Host;
 use super::reply::{Answer, Reply, Unanswered};
 
 const DIRECTORY_SHARDS: usize = 64;
@@ -29,9 +29,11 @@ const DIRECTORY_SHARDS: usize = 64;
 pub(crate) struct Kind<E: Entity> {
     environment: E::Environment,
     hasher: RandomState,
-    shards: Box<[Mutex<HashMap<EntityId, Slot<E>>>]>,
+    shards: Box<[Shard<E>]>,
     supervisor: OnceLock<ActorCell>,
 }
+
+type Shard<E> = Mutex<HashMap<EntityId, Slot<E>>>;
 
 enum Slot<E: Entity> {
     Live(Arc<Mailbox<E>>),
@@ -39,10 +41,18 @@ enum Slot<E: Entity> {
     Quarantined(Quarantine, Arc<Mailbox<E>>),
 }
 
+/// A request on its way to its entity.
+pub(crate) struct Parcel<E: Entity> {
+    pub(crate) request: E::Request,
+    /// Where the answer goes; none for a tell.
+    pub(crate) answer: Option<Answer<E::Response>>,
+    pub(crate) deadline: Deadline,
+}
+
 /// A request that was not delivered, and why.
-pub(crate) enum Undelivered<R> {
+pub(crate) enum Undelivered<P> {
     /// There is no room for another live entity; the request may wait for some.
-    NoRoom(R),
+    NoRoom(P),
     /// It was refused.
     Refused(AskError),
 }
@@ -63,7 +73,7 @@ impl<E: Entity> Kind<E> {
         assert!(set.is_ok(), "a kind has one supervisor");
     }
 
-    fn shard(&self, id: &EntityId) -> &Mutex<HashMap<EntityId, Slot<E>>> {
+    fn shard(&self, id: &EntityId) -> &Shard<E> {
         &self.shards[(self.hasher.hash_one(id) as usize) % DIRECTORY_SHARDS]
     }
 
@@ -72,43 +82,36 @@ impl<E: Entity> Kind<E> {
         self: &Arc<Self>,
         host: &Host,
         id: &EntityId,
-        request: E::Request,
-        answer: Option<Answer<E::Response>>,
-        deadline: Deadline,
-        origin: Origin,
-    ) -> Result<(), Undelivered<(E::Request, Option<Answer<E::Response>>)>> {
+        mut parcel: Parcel<E>,
+    ) -> Result<(), Undelivered<Parcel<E>>> {
         let limits = host.limits();
-        let bytes = E::size_bytes(&request);
-        let Some(permit) = u32::try_from(bytes).ok().filter(|_| bytes <= limits.message_bytes_max) else {
-            return Err(Undelivered::Refused(AskError::TooLarge { bytes, limit: limits.message_bytes_max }));
+        let (bytes, limit) = (E::size_bytes(&parcel.request), limits.message_bytes_max);
+        let Some(permit) = u32::try_from(bytes).ok().filter(|_| bytes <= limit) else {
+            return Err(Undelivered::Refused(AskError::TooLarge { bytes, limit }));
         };
-        let mut parts = (request, answer);
         loop {
-            let mailbox = match self.mailbox(host, id, origin) {
+            let mailbox = match self.mailbox(host, id) {
                 Ok(mailbox) => mailbox,
-                Err(Undelivered::NoRoom(())) => return Err(Undelivered::NoRoom(parts)),
+                Err(Undelivered::NoRoom(())) => return Err(Undelivered::NoRoom(parcel)),
                 Err(Undelivered::Refused(error)) => return Err(Undelivered::Refused(error)),
             };
             let unanswered: Arc<dyn Unanswered<E::Response>> = Arc::clone(&mailbox) as _;
-            let reply = Reply::new(parts.1, unanswered);
-            let envelope = Envelope { request: parts.0, reply, deadline, bytes: permit };
+            let Parcel { request, answer, deadline } = parcel;
+            let envelope = Envelope { request, reply: Reply::new(answer, unanswered), deadline, bytes: permit };
             match mailbox.offer(envelope, limits.mailbox_messages_max, limits.mailbox_bytes_max) {
                 Ok(()) => return Ok(()),
                 Err(Returned::Full) => {
                     return Err(Undelivered::Refused(AskError::Overloaded { retry_after: OVERLOAD_RETRY_AFTER }));
                 }
-                Err(Returned::Closed(envelope)) => parts = (envelope.request, envelope.reply.into_answer()),
+                Err(Returned::Closed(Envelope { request, reply, .. })) => {
+                    parcel = Parcel { request, answer: reply.into_answer(), deadline };
+                }
             }
         }
     }
 
     /// The open mailbox of an entity; it begins its activation if it is not live.
-    fn mailbox(
-        self: &Arc<Self>,
-        host: &Host,
-        id: &EntityId,
-        origin: Origin,
-    ) -> Result<Arc<Mailbox<E>>, Undelivered<()>> {
+    fn mailbox(self: &Arc<Self>, host: &Host, id: &EntityId) -> Result<Arc<Mailbox<E>>, Undelivered<()>> {
         let mut shard = self.shard(id).lock();
         let previous = match shard.get(id) {
             Some(Slot::Live(mailbox)) if !mailbox.admission.is_closed() => return Ok(Arc::clone(mailbox)),
@@ -119,7 +122,7 @@ impl<E: Entity> Kind<E> {
             Some(Slot::Quarantined(_, last)) => Some(Arc::clone(last)),
             None => None,
         };
-        host.admit_activation(origin)?;
+        host.admit_activation()?;
         let mailbox = Arc::new(Mailbox::new(id.clone(), host.clock().monotonic()));
         let seed = CellSeed { host: host.clone(), kind: Arc::clone(self), mailbox: Arc::clone(&mailbox), previous };
         let supervisor = self.supervisor.get().expect("the host has started").clone();

@@ -12,13 +12,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, oneshot};
 
 use super::deadline::Deadline;
-use super::directory::{Kind, Undelivered};
+use super::directory::{Kind, Parcel, Undelivered};
 use super::entity::Entity;
 use super::error::AskError;
 use super::id::EntityId;
 use super::letter::{DeadLetter, DeadLetters};
 use super::lifecycle::{Lifecycle, LifecycleChange, LifecycleWatch};
-use super::reply::Answer;
 use crate::lease::Lease;
 use crate::supervision::Supervisor;
 
@@ -251,13 +250,13 @@ impl Host {
         deadline: Deadline,
     ) -> Result<E::Response, AskError> {
         let (answer, answered) = oneshot::channel();
-        let mut parts = (request, Some(answer));
+        let mut parcel = Parcel { request, answer: Some(answer), deadline };
         loop {
             let room = self.0.live_changed.notified();
-            match self.deliver::<E>(id, parts, deadline, origin) {
+            match self.deliver::<E>(id, parcel, origin) {
                 Ok(()) => break,
                 Err(Undelivered::Refused(error)) => return Err(error),
-                Err(Undelivered::NoRoom(back)) => parts = back,
+                Err(Undelivered::NoRoom(back)) => parcel = back,
             }
             self.until(deadline, room).await?;
         }
@@ -268,31 +267,29 @@ impl Host {
     }
 
     fn tell_as<E: Entity>(&self, origin: Origin, id: &EntityId, request: E::Request) -> Result<(), AskError> {
-        match self.deliver::<E>(id, (request, None), Deadline::NEVER, origin) {
+        match self.deliver::<E>(id, Parcel { request, answer: None, deadline: Deadline::NEVER }, origin) {
             Ok(()) => Ok(()),
             Err(Undelivered::Refused(error)) => Err(error),
             Err(Undelivered::NoRoom(_)) => Err(AskError::Overloaded { retry_after: limits::OVERLOAD_RETRY_AFTER }),
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of one message, given back when it is not delivered")]
     fn deliver<E: Entity>(
         &self,
         id: &EntityId,
-        (request, answer): (E::Request, Option<Answer<E::Response>>),
-        deadline: Deadline,
+        parcel: Parcel<E>,
         origin: Origin,
-    ) -> Result<(), Undelivered<(E::Request, Option<Answer<E::Response>>)>> {
+    ) -> Result<(), Undelivered<Parcel<E>>> {
         if origin == Origin::Outside && !self.0.accepting.load(Ordering::Acquire) {
             return Err(Undelivered::Refused(AskError::Draining));
         }
-        if deadline.has_passed(self.0.clock.as_ref()) {
+        if parcel.deadline.has_passed(self.0.clock.as_ref()) {
             return Err(Undelivered::Refused(AskError::DeadlineExceeded));
         }
         let Some(kind) = self.kind::<E>() else {
             return Err(Undelivered::Refused(AskError::UnknownKind { kind: E::KIND.to_owned() }));
         };
-        kind.deliver(self, id, request, answer, deadline, origin)
+        kind.deliver(self, id, parcel)
     }
 
     fn kind<E: Entity>(&self) -> Option<&Arc<Kind<E>>> {
@@ -309,7 +306,7 @@ impl Host {
     }
 
     /// Counts an entity that is about to be live, if there is room for it.
-    pub(crate) fn admit_activation(&self, _origin: Origin) -> Result<(), Undelivered<()>> {
+    pub(crate) fn admit_activation(&self) -> Result<(), Undelivered<()>> {
         let most = self.0.limits.live_entities_max;
         let most = most.saturating_add(most / 4);
         let admitted =
