@@ -1,7 +1,9 @@
 //! One node: the entity host, the kinds of entity, and the supervision tree.
 
+pub mod budget;
 pub mod host;
 pub mod lease;
 pub mod model;
+pub mod receipt_log;
 pub mod session;
 pub mod supervision;

@@ -135,6 +135,12 @@ pub const MEMORY_VECTORS_MAX: usize = 100_000;
 pub const RECALL_MATCHES_MAX: usize = 100;
 /// Longest remembered text.
 pub const MEMORY_TEXT_BYTES_MAX: usize = 16 << 10;
+/// Longest metadata of a memory, as JSON.
+pub const MEMORY_METADATA_BYTES_MAX: usize = 16 << 10;
+/// Most numbers in one vector.
+pub const MEMORY_DIMENSIONS_MAX: usize = 4_096;
+/// Bytes of vectors that one node keeps in memory for all projects; the longest unused project goes first.
+pub const MEMORY_CACHE_BYTES_MAX: usize = 512 << 20;
 
 // HTTP tool.
 
@@ -170,11 +176,25 @@ pub const HOLD_SLICE_TOKENS: u32 = 64;
 pub const ALLOWANCE_MICROS_DEFAULT: u64 = 100_000;
 /// How long an allowance may lie unused before it returns to its budget.
 pub const ALLOWANCE_LEASE_TIME: Duration = Duration::from_secs(15 * 60);
+/// How often a project's budget is swept for allowances and holds that ran out.
+pub const SWEEP_TIME: Duration = Duration::from_secs(60);
+/// Leases and expiries that one sweep looks at.
+pub const SWEEP_ROWS_MAX: usize = 1_000;
+/// Entries on one page of a statement.
+pub const STATEMENT_ENTRIES_MAX: usize = 1_000;
+/// Steps that one page of a statement looks at.
+pub const STATEMENT_ROWS_MAX: usize = 10_000;
+/// Differences that one audit spells out.
+pub const AUDIT_DIFFERENCES_MAX: usize = 100;
 
 // Receipts.
 
 /// Leaves appended to the log in one transaction.
 pub const RECEIPT_BATCH_MAX: usize = 1_024;
+/// How long the log waits after a batch for more leaves to share the next one.
+pub const RECEIPT_LINGER_TIME: Duration = Duration::from_millis(20);
+/// Receipts on one page of a list.
+pub const RECEIPT_PAGE_MAX: usize = 1_000;
 /// How long leaves may wait before a batch is anchored, when the project says nothing else.
 pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
 

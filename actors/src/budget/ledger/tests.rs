@@ -1,0 +1,522 @@
+//! The ledger on the in-memory store: examples, then random interleavings with crashes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use steward_receipts::{Hash, Leaf};
+use steward_storage::{MemoryStore, Store, StoreError};
+use steward_types::{AgentId, HoldId, ManualClock, Micros, ProjectId, SessionId, StepPath, Timestamp};
+
+use super::*;
+use crate::budget::{AuditReceipts, Scope, StatementRequest, Sweep, audit, statement, step_hold, sweep};
+use crate::receipt_log::append_pending;
+
+const START: Timestamp = Timestamp::from_millis(1_795_262_399_999);
+
+fn store() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::with_clock(Arc::new(ManualClock::new(START))))
+}
+
+fn project() -> ProjectId {
+    "acme".parse().unwrap()
+}
+
+fn account(number: u8) -> AccountId {
+    let agent = if number.is_multiple_of(2) { "even" } else { "odd" };
+    AccountId::session(project(), agent.parse().unwrap(), SessionId::from_bytes([number; 16]))
+}
+
+fn request(hold: HoldId, micros: u64) -> HoldRequest {
+    let worst_case = Micros::new(micros);
+    HoldRequest { hold, step: "1/1".to_owned(), function: "chat".to_owned(), worst_case, expires_at: None }
+}
+
+fn hold(session: u8, number: u32) -> HoldId {
+    step_hold(SessionId::from_bytes([session; 16]), 1, &StepPath::top(number))
+}
+
+fn leaf(session: u8, hold: HoldId, price: Micros) -> Leaf {
+    Leaf {
+        project: project(),
+        agent: account(session).agent.unwrap(),
+        session: SessionId::from_bytes([session; 16]),
+        turn: 1,
+        step: StepPath::top(1),
+        hold,
+        function: "chat".parse().unwrap(),
+        model: None,
+        prompt_hash: Hash::of(b"prompt"),
+        response_hash: Hash::of(b"response"),
+        tokens_in: 1,
+        tokens_out: 1,
+        duration_ms: 1,
+        price,
+        time: START,
+    }
+}
+
+async fn open(store: &dyn Store, limit: u64, slice: u64, session_limit: Option<u64>) {
+    let txn = store.begin();
+    open_project(&txn, &project(), Some(Micros::new(limit)), Period::Daily, START).await.unwrap();
+    set_slice(&txn, &project(), Micros::new(slice)).await.unwrap();
+    for number in 0..4 {
+        open_session(&txn, &account(number), session_limit.map(Micros::new), START).await.unwrap();
+    }
+    txn.commit().await.unwrap();
+}
+
+async fn level(store: &dyn Store) -> Level {
+    store.begin().load(&records::level(&project())).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_session_takes_a_slice_and_then_leaves_the_shared_rows_alone() {
+    let store = store();
+    open(&*store, 1_000, 100, None).await;
+    let (one, two) = (store.begin(), store.begin());
+    reserve(&one, &account(0), &request(hold(0, 1), 40), START).await.unwrap();
+    one.commit().await.unwrap();
+    assert_eq!(level(&*store).await.outstanding, Micros::new(100));
+    // Two sessions that have their allowance never conflict.
+    reserve(&two, &account(1), &request(hold(1, 1), 40), START).await.unwrap();
+    two.commit().await.unwrap();
+    let (one, two) = (store.begin(), store.begin());
+    reserve(&one, &account(0), &request(hold(0, 2), 60), START).await.unwrap();
+    reserve(&two, &account(1), &request(hold(1, 2), 60), START).await.unwrap();
+    settle(&one, &account(0), hold(0, 1), Micros::new(39), START).await.unwrap();
+    one.commit().await.unwrap();
+    two.commit().await.unwrap();
+    assert!(audit(&*store, &project(), AuditReceipts::Ignore).await.unwrap().is_exact());
+}
+
+#[tokio::test]
+async fn what_is_short_of_a_slice_is_taken_exactly_and_what_is_short_of_that_is_refused() {
+    let store = store();
+    open(&*store, 130, 100, None).await;
+    let txn = store.begin();
+    reserve(&txn, &account(0), &request(hold(0, 1), 10), START).await.unwrap();
+    reserve(&txn, &account(1), &request(hold(1, 1), 25), START).await.unwrap();
+    let error = reserve(&txn, &account(1), &request(hold(1, 2), 6), START).await.unwrap_err();
+    let LedgerError::Exhausted { level: LevelName::Project, needed, available } = error else { panic!("{error:?}") };
+    assert_eq!((needed.get(), available.get()), (6, 5));
+    assert_eq!(affordable(&txn, &account(1), START).await.unwrap(), Micros::new(5));
+    reserve(&txn, &account(1), &request(hold(1, 2), 5), START).await.unwrap();
+    txn.commit().await.unwrap();
+    // The first session sits on 90: an idle sweep gives them back.
+    let swept = sweep(&*store, &project(), Sweep::Idle, START).await.unwrap();
+    assert_eq!(swept.returned, Micros::new(90));
+    assert_eq!(level(&*store).await.available(), Micros::new(90));
+}
+
+#[tokio::test]
+async fn the_agents_and_the_sessions_limits_count_too() {
+    let store = store();
+    open(&*store, 1_000, 100, Some(70)).await;
+    let txn = store.begin();
+    let agent: AgentId = "odd".parse().unwrap();
+    set_agent_limit(&txn, &project(), &agent, Some(Micros::new(50)), Period::None, START).await.unwrap();
+    let refused = |error: LedgerError| match error {
+        LedgerError::Exhausted { level, available, .. } => (level, available.get()),
+        other => panic!("{other:?}"),
+    };
+    let ask = async |session, number, micros| {
+        reserve(&txn, &account(session), &request(hold(session, number), micros), START).await
+    };
+    assert_eq!(refused(ask(1, 1, 51).await.unwrap_err()), (LevelName::Agent, 50));
+    assert_eq!(refused(ask(1, 1, 71).await.unwrap_err()), (LevelName::Session, 50));
+    assert_eq!(refused(ask(0, 1, 71).await.unwrap_err()), (LevelName::Session, 70));
+    ask(1, 1, 50).await.unwrap();
+    ask(0, 1, 70).await.unwrap();
+    assert_eq!(refused(ask(0, 2, 1).await.unwrap_err()), (LevelName::Session, 0));
+}
+
+#[tokio::test]
+async fn a_stream_stops_exactly_at_its_ceiling() {
+    let store = store();
+    open(&*store, 100, 30, None).await;
+    let (spender, id) = (account(0), hold(0, 1));
+    let txn = store.begin();
+    reserve(&txn, &spender, &request(id, 16), START).await.unwrap();
+    txn.commit().await.unwrap();
+    let mut held = 16;
+    loop {
+        let txn = store.begin();
+        let now_held = grow_up_to(&txn, &spender, id, Micros::new(held + 16), START).await.unwrap().get();
+        txn.commit().await.unwrap();
+        if now_held < held + 16 {
+            held = now_held;
+            break;
+        }
+        held = now_held;
+    }
+    assert_eq!(held, 100);
+    let txn = store.begin();
+    settle(&txn, &spender, id, Micros::new(100), START).await.unwrap();
+    close_account(&txn, &spender, START).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(level(&*store).await.settled, Micros::new(100));
+}
+
+#[tokio::test]
+async fn asking_twice_changes_nothing_and_another_answer_is_refused() {
+    let store = store();
+    open(&*store, 1_000, 10, None).await;
+    let (spender, id) = (account(0), hold(0, 1));
+    for _ in 0..2 {
+        let txn = store.begin();
+        assert_eq!(reserve(&txn, &spender, &request(id, 30), START).await.unwrap(), Micros::new(30));
+        txn.commit().await.unwrap();
+    }
+    let txn = store.begin();
+    assert!(matches!(
+        settle(&txn, &spender, id, Micros::new(31), START).await,
+        Err(LedgerError::PriceAboveHold { .. })
+    ));
+    let first = settle(&txn, &spender, id, Micros::new(12), START).await.unwrap();
+    let later = START.saturating_add(Duration::from_secs(5));
+    assert_eq!(settle(&txn, &spender, id, Micros::new(12), later).await.unwrap(), first);
+    assert_eq!((first.released.get(), first.held.get()), (18, 30));
+    assert!(settle(&txn, &spender, id, Micros::new(13), START).await.is_err());
+    assert!(release(&txn, &spender, id, START).await.is_err());
+    assert!(reserve(&txn, &spender, &request(id, 30), START).await.is_err());
+    txn.commit().await.unwrap();
+    let page = statement(&*store, &project(), &StatementRequest::all(Scope::Project), START).await.unwrap();
+    assert_eq!((page.totals.steps, page.totals.settled.get(), page.totals.released.get()), (1, 12, 18));
+}
+
+#[tokio::test]
+async fn a_closed_session_returns_what_its_last_hold_leaves() {
+    let store = store();
+    open(&*store, 1_000, 100, None).await;
+    let txn = store.begin();
+    reserve(&txn, &account(0), &request(hold(0, 1), 60), START).await.unwrap();
+    assert_eq!(close_account(&txn, &account(0), START).await.unwrap(), Micros::new(40));
+    assert!(matches!(
+        reserve(&txn, &account(0), &request(hold(0, 2), 1), START).await,
+        Err(LedgerError::AccountNotOpen { .. })
+    ));
+    settle(&txn, &account(0), hold(0, 1), Micros::new(7), START).await.unwrap();
+    txn.commit().await.unwrap();
+    let level = level(&*store).await;
+    assert_eq!((level.settled.get(), level.outstanding.get()), (7, 0));
+}
+
+#[tokio::test]
+async fn what_nobody_uses_or_finishes_comes_back_by_itself() {
+    let store = store();
+    open(&*store, 1_000, 100, None).await;
+    let txn = store.begin();
+    let direct = AccountId::key(project(), "ci".to_owned(), 3);
+    let forgotten =
+        HoldRequest { expires_at: Some(START.saturating_add(Duration::from_secs(60))), ..request(hold(9, 1), 5) };
+    reserve(&txn, &direct, &forgotten, START).await.unwrap();
+    reserve(&txn, &account(0), &request(hold(0, 1), 30), START).await.unwrap();
+    txn.commit().await.unwrap();
+    let later = |seconds| START.saturating_add(Duration::from_secs(seconds));
+    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(59)).await.unwrap().holds_released, 0);
+    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(60)).await.unwrap().holds_released, 1);
+    assert_eq!(level(&*store).await.outstanding, Micros::new(200));
+    // The session's allowance goes after its lease, the direct call's a minute later, because it was used then.
+    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(900)).await.unwrap().returned, Micros::new(70));
+    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(960)).await.unwrap().returned, Micros::new(100));
+    let txn = store.begin();
+    settle(&txn, &account(0), hold(0, 1), Micros::new(10), later(2_000)).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(4_000)).await.unwrap().returned, Micros::new(20));
+    let level = level(&*store).await;
+    assert_eq!((level.outstanding.get(), level.settled_ever.get()), (0, 10));
+}
+
+#[tokio::test]
+async fn a_statement_lists_steps_by_owner_agent_and_time_in_pages() {
+    let store = store();
+    open(&*store, 10_000, 100, None).await;
+    let txn = store.begin();
+    for number in 1..=5 {
+        for session in 0..4 {
+            let at = START.saturating_add(Duration::from_secs(u64::from(number)));
+            reserve(&txn, &account(session), &request(hold(session, number), 20), at).await.unwrap();
+            settle(&txn, &account(session), hold(session, number), Micros::new(u64::from(number)), at).await.unwrap();
+        }
+    }
+    txn.commit().await.unwrap();
+    let list = async |scope: Scope, entries_max, from: Option<u64>| {
+        let from = from.map(|seconds| START.saturating_add(Duration::from_secs(seconds)));
+        let mut request = StatementRequest { entries_max, from, ..StatementRequest::all(scope) };
+        let mut steps = Vec::new();
+        loop {
+            let page = statement(&*store, &project(), &request, START).await.unwrap();
+            assert!(page.entries.len() <= entries_max);
+            steps.extend(page.entries.iter().map(|entry| (entry.owner.clone(), entry.hold.settled.get())));
+            match page.next {
+                Some(next) => request.after = Some(next),
+                None => return steps,
+            }
+        }
+    };
+    let settled = |steps: Vec<(Owner, u64)>| steps.into_iter().map(|(_, micros)| micros).collect::<Vec<_>>();
+    assert_eq!(settled(list(Scope::Owner(account(2).owner), 2, None).await), [1, 2, 3, 4, 5]);
+    assert_eq!(settled(list(Scope::Owner(account(2).owner), 1_000, Some(4)).await), [4, 5]);
+    assert_eq!(list(Scope::Project, 3, None).await.len(), 20);
+    let even = list(Scope::Agent("even".parse().unwrap()), 4, None).await;
+    assert_eq!((even.len(), settled(even).iter().sum::<u64>()), (10, 30));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Reserve { session: u8, micros: u64 },
+    Grow { session: u8, by: u64, exact: bool },
+    Settle { session: u8, percent: u64 },
+    Release { session: u8 },
+    Return { session: u8 },
+    Close { session: u8 },
+    Open { session: u8 },
+    Sweep { idle: bool },
+    Wait { minutes: u64 },
+    Limit { micros: u64 },
+}
+
+/// How a step's transaction ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Commit,
+    /// Committed, and run once more as after an unknown commit.
+    CommitTwice,
+    /// The process dies before the commit.
+    Crash,
+    /// The next step's transaction begins before this one commits, and commits first.
+    Overtaken,
+}
+
+fn any_step() -> impl Strategy<Value = (Step, End)> {
+    let session = 0_u8..4;
+    let step = prop_oneof![
+        6 => (session.clone(), 0_u64..90).prop_map(|(session, micros)| Step::Reserve { session, micros }),
+        3 => (session.clone(), 0_u64..60, any::<bool>()).prop_map(|(session, by, exact)| Step::Grow { session, by, exact }),
+        5 => (session.clone(), 0_u64..=100).prop_map(|(session, percent)| Step::Settle { session, percent }),
+        2 => session.clone().prop_map(|session| Step::Release { session }),
+        1 => session.clone().prop_map(|session| Step::Return { session }),
+        1 => session.clone().prop_map(|session| Step::Close { session }),
+        1 => session.prop_map(|session| Step::Open { session }),
+        1 => any::<bool>().prop_map(|idle| Step::Sweep { idle }),
+        1 => (0_u64..700).prop_map(|minutes| Step::Wait { minutes }),
+        1 => (100_u64..400).prop_map(|micros| Step::Limit { micros }),
+    ];
+    let end = prop_oneof![4 => Just(End::Commit), 2 => Just(End::CommitTwice), 1 => Just(End::Crash), 2 => Just(End::Overtaken)];
+    (step, end)
+}
+
+/// What the outside world knows: holds that were granted, and money that was paid.
+#[derive(Default)]
+struct World {
+    now: Timestamp,
+    holds: u32,
+    open: BTreeMap<u8, Vec<(HoldId, u64)>>,
+    paid: u64,
+    paid_by_day: BTreeMap<Day, u64>,
+    limit: u64,
+    limit_most: BTreeMap<Day, u64>,
+}
+
+/// What a step's transaction did, once it is committed.
+#[derive(Debug, Clone)]
+enum Effect {
+    Nothing,
+    Held(u8, HoldId, u64),
+    Paid(u8, HoldId, u64),
+    Released(u8, HoldId),
+    Limited(u64),
+}
+
+impl Effect {
+    /// A hold that did not grow may have been finished by another transaction: nothing was written, so nothing met.
+    fn grown(session: u8, hold: HoldId, held: u64, total: Micros) -> Self {
+        if total.get() == held { Self::Nothing } else { Self::Held(session, hold, total.get()) }
+    }
+}
+
+/// A step with its random choices made, so that it can be run twice.
+#[derive(Debug, Clone)]
+struct Chosen {
+    step: Step,
+    hold: HoldId,
+    held: u64,
+    now: Timestamp,
+}
+
+impl World {
+    fn choose(&mut self, step: Step) -> Option<Chosen> {
+        let (hold, held) = match &step {
+            Step::Reserve { session, .. } => {
+                self.holds += 1;
+                (hold(*session, self.holds), 0)
+            }
+            Step::Grow { session, .. } | Step::Settle { session, .. } | Step::Release { session } => {
+                *self.open.get(session)?.last()?
+            }
+            _ => (HoldId::from_bytes([0; 16]), 0),
+        };
+        Some(Chosen { step, hold, held, now: self.now })
+    }
+
+    fn learn(&mut self, effect: &Effect) {
+        match *effect {
+            Effect::Nothing => {}
+            Effect::Held(session, hold, micros) => {
+                let open = self.open.entry(session).or_default();
+                open.retain(|(other, _)| *other != hold);
+                open.push((hold, micros));
+            }
+            Effect::Paid(session, hold, micros) => {
+                self.open.entry(session).or_default().retain(|(other, _)| *other != hold);
+                self.paid += micros;
+                *self.paid_by_day.entry(Day::of(self.now)).or_default() += micros;
+            }
+            Effect::Released(session, hold) => {
+                self.open.entry(session).or_default().retain(|(other, _)| *other != hold);
+            }
+            Effect::Limited(micros) => self.limit = micros,
+        }
+        // Allowances that were out when a limit fell may still be spent, so a day's bound is the highest of its limits.
+        let most = self.limit_most.entry(Day::of(self.now)).or_default();
+        *most = (*most).max(self.limit);
+    }
+}
+
+async fn run_step(txn: &Txn, chosen: &Chosen) -> Result<Effect, LedgerError> {
+    let Chosen { step, hold, held, now } = chosen.clone();
+    Ok(match step {
+        Step::Reserve { session, micros } => {
+            reserve(txn, &account(session), &request(hold, micros), now).await?;
+            Effect::Held(session, hold, micros)
+        }
+        Step::Grow { session, by, exact: true } => {
+            let total = grow_to(txn, &account(session), hold, Micros::new(held + by), now).await?;
+            Effect::grown(session, hold, held, total)
+        }
+        Step::Grow { session, by, exact: false } => {
+            let total = grow_up_to(txn, &account(session), hold, Micros::new(held + by), now).await?;
+            Effect::grown(session, hold, held, total)
+        }
+        Step::Settle { session, percent } => {
+            let price = Micros::new(held * percent / 100);
+            settle(txn, &account(session), hold, price, now).await?;
+            append_pending(txn, &leaf(session, hold, price)).await?;
+            Effect::Paid(session, hold, price.get())
+        }
+        Step::Release { session } => {
+            release(txn, &account(session), hold, now).await?;
+            Effect::Released(session, hold)
+        }
+        Step::Return { session } => {
+            return_allowance(txn, &account(session), now).await?;
+            Effect::Nothing
+        }
+        Step::Close { session } => {
+            close_account(txn, &account(session), now).await?;
+            Effect::Nothing
+        }
+        Step::Open { session } => {
+            open_session(txn, &account(session), None, now).await?;
+            Effect::Nothing
+        }
+        Step::Limit { micros } => {
+            set_limit(txn, &project(), Some(Micros::new(micros)), Period::Daily, now).await?;
+            Effect::Limited(micros)
+        }
+        Step::Sweep { .. } | Step::Wait { .. } => Effect::Nothing,
+    })
+}
+
+/// Runs a step and returns its effect, which is nothing when the ledger refused; then nothing may be written either.
+async fn attempt(txn: &Txn, chosen: &Chosen) -> Effect {
+    match run_step(txn, chosen).await {
+        Ok(effect) => effect,
+        Err(LedgerError::Exhausted { .. } | LedgerError::AccountNotOpen { .. } | LedgerError::HoldNotOpen { .. }) => {
+            Effect::Nothing
+        }
+        Err(error) => panic!("{error:?} at {chosen:?}"),
+    }
+}
+
+async fn commit(txn: &Txn, effect: &Effect, world: &mut World) {
+    match txn.commit().await {
+        Ok(_) => world.learn(effect),
+        Err(StoreError::Conflict) => {}
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+async fn check(store: &dyn Store, world: &World) {
+    let found = audit(store, &project(), AuditReceipts::Compare).await.unwrap();
+    assert!(found.is_exact(), "{found:#?}");
+    assert_eq!(found.settled.get(), world.paid);
+    assert_eq!(found.receipts_sum.get(), world.paid);
+    let held: u64 = world.open.values().flatten().map(|(_, micros)| micros).sum();
+    assert_eq!(found.held.get(), held);
+    for (day, paid) in &world.paid_by_day {
+        let most = world.limit_most.range(..=day).map(|(_, limit)| *limit).max().unwrap();
+        assert!(*paid <= most, "{paid} of {most} on {day:?}");
+    }
+}
+
+async fn interleave(steps: Vec<(Step, End)>) {
+    let store = store();
+    open(&*store, 300, 40, Some(200)).await;
+    let txn = store.begin();
+    let even: AgentId = "even".parse().unwrap();
+    set_agent_limit(&txn, &project(), &even, Some(Micros::new(150)), Period::None, START).await.unwrap();
+    txn.commit().await.unwrap();
+    let mut world = World { now: START, limit: 300, ..World::default() };
+    world.learn(&Effect::Nothing);
+    let mut overtaken: Option<(Txn, Effect)> = None;
+    for (step, end) in steps {
+        match step {
+            Step::Sweep { idle } => {
+                let kind = if idle { Sweep::Idle } else { Sweep::Expired };
+                sweep(&*store, &project(), kind, world.now).await.unwrap();
+                continue;
+            }
+            // Time stands still while a transaction is open, so that the world knows on which day it paid.
+            Step::Wait { minutes } if overtaken.is_none() => {
+                world.now = world.now.saturating_add(Duration::from_secs(60 * minutes));
+                world.learn(&Effect::Nothing);
+                continue;
+            }
+            _ => {}
+        }
+        let Some(chosen) = world.choose(step) else { continue };
+        let txn = store.begin();
+        let effect = attempt(&txn, &chosen).await;
+        match end {
+            End::Crash => {}
+            End::Overtaken if overtaken.is_none() => {
+                overtaken = Some((txn, effect));
+                continue;
+            }
+            End::Commit | End::Overtaken => commit(&txn, &effect, &mut world).await,
+            End::CommitTwice => {
+                commit(&txn, &effect, &mut world).await;
+                let again = store.begin();
+                attempt(&again, &chosen).await;
+                again.commit().await.unwrap();
+            }
+        }
+        if let Some((txn, effect)) = overtaken.take() {
+            commit(&txn, &effect, &mut world).await;
+        }
+        check(&*store, &world).await;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_interleaving_overspends_or_loses_one_micro_unit(steps in prop::collection::vec(any_step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(interleave(steps));
+    }
+}
