@@ -3,7 +3,9 @@
 //! Here are the traits, the record encoding, the retry loop, an in-memory store and the conformance suite that every
 //! driver runs. Nothing here knows of actors, and no actor knows which store it runs on.
 
+pub mod conformance;
 pub mod error;
+pub mod faults;
 pub mod key;
 pub mod memory;
 pub mod optimistic;

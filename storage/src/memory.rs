@@ -204,3 +204,90 @@ impl Snapshot for MemorySnapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::history::{Operation, generate, verify};
+    use crate::conformance::{self, SuiteClock};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_memory_store_conforms() {
+        conformance::check(|clock| async move { Arc::new(MemoryStore::with_clock(clock)) as Arc<dyn Store> }).await;
+    }
+
+    #[tokio::test]
+    async fn the_memory_store_conforms_on_one_thread() {
+        conformance::check(|clock| async move { Arc::new(MemoryStore::with_clock(clock)) as Arc<dyn Store> }).await;
+    }
+
+    #[tokio::test]
+    async fn versions_that_nobody_can_read_are_forgotten() {
+        let clock = Arc::new(SuiteClock::default());
+        let store = MemoryStore::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        for round in 0..500u64 {
+            let txn = store.begin();
+            txn.set(b"same", &round.to_be_bytes()).unwrap();
+            txn.set(&round.to_be_bytes(), b"").unwrap();
+            if round > 0 {
+                txn.clear(&(round - 1).to_be_bytes()).unwrap();
+            }
+            txn.commit().await.unwrap();
+            clock.advance(std::time::Duration::from_millis(200));
+        }
+        let rows = store.shared.rows.read();
+        assert!(rows.values.len() < 80 && rows.values[&b"same"[..]].len() < 80, "{}", rows.values.len());
+    }
+
+    /// A store that forgets what its transactions read, so that they never conflict.
+    #[derive(Debug)]
+    struct Careless(Arc<Shared>);
+
+    #[async_trait]
+    impl Backend for Careless {
+        fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+            self.0.snapshot()
+        }
+
+        async fn commit(&self, mut request: CommitRequest) -> Result<CommitVersion, StoreError> {
+            request.reads.clear();
+            self.0.commit(request).await
+        }
+
+        fn watches(&self) -> &Arc<Watches> {
+            self.0.watches()
+        }
+
+        fn clock(&self) -> &Arc<dyn Clock> {
+            Backend::clock(&*self.0)
+        }
+    }
+
+    #[async_trait]
+    impl Store for Careless {
+        fn begin(&self) -> Txn {
+            optimistic::begin(Arc::new(Self(Arc::clone(&self.0))))
+        }
+
+        fn name(&self) -> &'static str {
+            "careless"
+        }
+
+        fn clock(&self) -> Arc<dyn Clock> {
+            Arc::clone(&self.0.clock)
+        }
+
+        async fn close(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_history_check_finds_a_store_without_conflict_detection() {
+        let store: Arc<dyn Store> = Arc::new(Careless(MemoryStore::new().shared));
+        let history = generate(&store, 1, 8, 100).await.unwrap();
+        let final_rows = Operation::read_all().run(&store.begin()).await.unwrap();
+        let wrong = verify(&history, &final_rows).unwrap_err();
+        assert!(wrong.contains("saw"), "{wrong}");
+    }
+}

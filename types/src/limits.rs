@@ -30,6 +30,15 @@ pub const RANGE_ROWS_MAX: usize = 10_000;
 /// Watches that one store keeps at once.
 pub const WATCHES_MAX: usize = 100_000;
 
+/// Commits that wait for the embedded store's writer.
+pub const COMMITS_QUEUED_MAX: usize = 4_096;
+/// Commits that the embedded store's writer secures with one sync.
+pub const COMMIT_GROUP_MAX: usize = 256;
+/// Bytes of commits after which the embedded store's writer takes no more into a group.
+pub const COMMIT_GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of rows in one checksummed block of a backup file.
+pub const BACKUP_BLOCK_BYTES: usize = 1 << 20;
+
 // The entity host.
 
 /// Longest id of an entity.

@@ -241,6 +241,9 @@ fn check_key_bytes(size: usize) -> Result<(), StoreError> {
 }
 
 fn check_key_reach(key: &[u8]) -> Result<(), StoreError> {
+    if key.is_empty() {
+        return Err(StoreError::Invalid("a key must not be empty"));
+    }
     if key.first() == Some(&0xff) {
         return Err(StoreError::Invalid("keys from 0xff on belong to the store itself"));
     }
