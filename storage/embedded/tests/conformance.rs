@@ -1,5 +1,7 @@
 //! The embedded store runs the conformance suite of the port, and keeps what it acknowledged when it is opened again.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -5,6 +5,8 @@
 //! commit. Workers move money between accounts and log each transfer in the same transaction; each says "try" before
 //! and "ok" behind a commit, on the standard output that the test reads.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
