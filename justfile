@@ -1,0 +1,30 @@
+# The list of recipes is the manual: `just --list`.
+
+# The main job on real parts: model, node, chain, agent, kill, receipts.
+demo *ARGS:
+    cargo run -p steward -- demo {{ARGS}}
+
+# Everything that must hold before a change lands.
+test:
+    bash tests/run.sh
+
+# The quick inner loop: type-check the crates without heavy drivers.
+check:
+    cargo check
+
+# Format, and write what tests generate (proto code, supervision tree, vectors, snapshots).
+fix:
+    cargo fmt --all
+    STEWARD_UPDATE=1 INSTA_UPDATE=always cargo test --workspace --quiet
+
+# Compile the Solidity contracts and write their artifacts.
+contracts:
+    cd contracts/evm && npm install --silent && node compile.mjs
+
+# Benchmarks, each beside its peer: see docs/benchmarks.md.
+bench NAME:
+    cargo bench --workspace --bench {{NAME}}
+
+# Kill a real node at random points, for as long as asked (the short run is part of `just test`).
+chaos KILLS="200":
+    cargo run --quiet --release -p steward-chaos -- run chaos/runs/kill.toml --kills {{KILLS}}
