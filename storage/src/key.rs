@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 pub use foundationdb_tuple::{Element, Subspace, TuplePack, TupleUnpack};
+use steward_types::limits::KEY_DEPTH_MAX;
 
 use crate::StoreError;
 
@@ -15,6 +16,7 @@ pub fn pack<T: TuplePack>(tuple: &T) -> Vec<u8> {
 /// # Errors
 /// [`StoreError::Corrupt`] when the key is no such tuple.
 pub fn unpack<'de, T: TupleUnpack<'de>>(key: &'de [u8]) -> Result<T, StoreError> {
+    check_depth(key)?;
     foundationdb_tuple::unpack(key).map_err(|error| corrupt(key, &error))
 }
 
@@ -23,7 +25,62 @@ pub fn unpack<'de, T: TupleUnpack<'de>>(key: &'de [u8]) -> Result<T, StoreError>
 /// # Errors
 /// [`StoreError::Corrupt`] when the key lies elsewhere or is no such tuple.
 pub fn unpack_below<'de, T: TupleUnpack<'de>>(subspace: &Subspace, key: &'de [u8]) -> Result<T, StoreError> {
+    check_depth(key.strip_prefix(subspace.bytes()).unwrap_or_default())?;
     subspace.unpack(key).map_err(|error| corrupt(key, &error))
+}
+
+/// The decoder calls itself for each level of nested tuples, so that foreign bytes could exhaust the stack.
+fn check_depth(key: &[u8]) -> Result<(), StoreError> {
+    let too_deep = || StoreError::Corrupt(format!("a key nests tuples deeper than {KEY_DEPTH_MAX} levels"));
+    let may_nest = key.iter().filter(|&&byte| byte == NESTED).count() > KEY_DEPTH_MAX;
+    if may_nest && depth(key) > KEY_DEPTH_MAX { Err(too_deep()) } else { Ok(()) }
+}
+
+const NESTED: u8 = 0x05;
+
+/// The deepest nesting of tuples in `key`, up to where it is no tuple. The codes are those of FoundationDB's
+/// `design/tuple.md`.
+fn depth(mut key: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    while let Some((&code, rest)) = key.split_first() {
+        let length = match code {
+            NESTED => {
+                depth += 1;
+                deepest = deepest.max(depth);
+                0
+            }
+            0x00 if depth > 0 && rest.first() == Some(&0xff) => 1,
+            0x00 => {
+                depth = depth.saturating_sub(1);
+                0
+            }
+            0x01 | 0x02 => text_length(rest),
+            0x0b => rest.first().map_or(0, |&length| 1 + usize::from(!length)),
+            0x1d => rest.first().map_or(0, |&length| 1 + usize::from(length)),
+            0x0c..=0x1c => usize::from(code.abs_diff(0x14)),
+            0x20 => 4,
+            0x21 => 8,
+            0x26 | 0x27 => 0,
+            0x30 => 16,
+            0x32 | 0x33 => 12,
+            _ => return deepest,
+        };
+        key = rest.get(length..).unwrap_or_default();
+    }
+    deepest
+}
+
+/// Bytes up to and with the zero that ends a string; a zero before `0xff` is part of it.
+fn text_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = text[at..].iter().position(|&byte| byte == 0) {
+        at += found + 1;
+        if text.get(at) != Some(&0xff) {
+            return at;
+        }
+        at += 1;
+    }
+    text.len()
 }
 
 fn corrupt(key: &[u8], error: &foundationdb_tuple::PackError) -> StoreError {
@@ -64,6 +121,20 @@ mod tests {
         check(b"a", b"b");
         check(b"a\xff", b"b");
         check(b"", b"\xff");
+    }
+
+    #[test]
+    fn a_deeply_nested_key_is_refused_and_does_not_exhaust_the_stack() {
+        let deep = [[2, 5, 0xc0].repeat(40), vec![5; 10_000]].concat();
+        for bytes in [vec![5; 10_000], [5, 0, 0xff].repeat(3_000), deep] {
+            let refused = unpack::<Vec<Element<'_>>>(&bytes);
+            assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+        }
+        let bytes_that_look_nested = pack(&(Element::Bytes(vec![5; 1_000].into()), "\0\u{5}", -5i64, 5.5f64));
+        assert!(unpack::<Vec<Element<'_>>>(&bytes_that_look_nested).is_ok());
+        let nested = (0..KEY_DEPTH_MAX).fold(Element::Int(7), |inner, _| Element::Tuple(vec![inner, Element::Nil]));
+        assert_eq!(depth(&pack(&vec![nested.clone()])), KEY_DEPTH_MAX);
+        assert_eq!(unpack::<Vec<Element<'_>>>(&pack(&vec![nested.clone()])).unwrap(), [nested]);
     }
 
     proptest! {

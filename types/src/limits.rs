@@ -9,6 +9,8 @@ pub const NAME_BYTES_MAX: usize = 63;
 
 /// Longest key.
 pub const KEY_BYTES_MAX: usize = 10_000;
+/// Levels of tuples within tuples in a key.
+pub const KEY_DEPTH_MAX: usize = 32;
 /// Longest value.
 pub const VALUE_BYTES_MAX: usize = 100_000;
 /// Most bytes of keys, values and conflict ranges in one transaction.
