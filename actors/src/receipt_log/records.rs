@@ -15,6 +15,8 @@ use steward_receipts::Leaf;
 use steward_storage::{StoreError, Subspace, key};
 use steward_types::{HoldId, ProjectId};
 
+const VERSIONSTAMP_BYTES: usize = 10;
+
 fn below<T: key::TuplePack>(project: &ProjectId, rest: T) -> Subspace {
     Subspace::from(("receipts", project.as_str())).subspace(&rest)
 }
@@ -37,6 +39,26 @@ pub(super) fn signal(project: &ProjectId) -> Vec<u8> {
     below(project, "signal").bytes().to_vec()
 }
 
+pub(super) fn head(project: &ProjectId) -> Vec<u8> {
+    below(project, "head").bytes().to_vec()
+}
+
+pub(super) fn tile(project: &ProjectId, level: u8, tile: u64) -> Vec<u8> {
+    below(project, "tile").pack(&(u64::from(level), tile))
+}
+
+pub(super) fn holds(project: &ProjectId, tile: u64) -> Vec<u8> {
+    below(project, "holds").pack(&(tile,))
+}
+
+pub(super) fn index(project: &ProjectId, hold: HoldId) -> Vec<u8> {
+    below(project, "index").pack(&hold.as_bytes().as_slice())
+}
+
+pub(super) fn anchors(project: &ProjectId) -> Subspace {
+    below(project, "anchor")
+}
+
 /// The leaf in a row's value.
 ///
 /// # Errors
@@ -47,4 +69,10 @@ pub fn decode_leaf(key: &[u8], bytes: &[u8]) -> Result<Leaf, StoreError> {
 
 pub(super) fn corrupt(key: &[u8], what: &str) -> StoreError {
     StoreError::Corrupt(format!("receipt row {}: {what}", key.escape_ascii()))
+}
+
+/// The hold at the end of the key of a pending leaf.
+pub(super) fn pending_hold(project: &ProjectId, key: &[u8]) -> Result<HoldId, StoreError> {
+    let hold = key.get(pending(project).len() + VERSIONSTAMP_BYTES..).and_then(|hold| hold.try_into().ok());
+    hold.map(HoldId::from_bytes).ok_or_else(|| corrupt(key, "it is no pending leaf"))
 }
