@@ -6,11 +6,16 @@ use sha2::{Digest, Sha256};
 /// SHA-256 over the function's name, a zero byte and the canonical JSON of the arguments: keys sorted by their bytes,
 /// no white space, numbers and strings as `serde_json` writes them.
 pub fn canonical_hash(function: &str, arguments: &Value) -> [u8; 32] {
+    canonical_hash_and_size(function, arguments).0
+}
+
+/// The hash, and how many bytes the arguments take as canonical JSON.
+pub(crate) fn canonical_hash_and_size(function: &str, arguments: &Value) -> ([u8; 32], usize) {
     let mut text = Vec::with_capacity(256);
     text.extend_from_slice(function.as_bytes());
     text.push(0);
     write_canonical(&mut text, arguments);
-    Sha256::digest(&text).into()
+    (Sha256::digest(&text).into(), text.len() - function.len() - 1)
 }
 
 fn write_canonical(out: &mut Vec<u8>, value: &Value) {

@@ -16,6 +16,8 @@ use crate::value::from_json;
 
 mod arguments;
 mod messages;
+mod parallel;
+mod text;
 
 type Answer = Result<Dynamic, Box<EvalAltResult>>;
 
@@ -41,6 +43,8 @@ fn build() -> Module {
     use arguments::{duration, json, options, text, whole};
     let mut module = Module::new();
     messages::register(&mut module);
+    parallel::register(&mut module);
+    text::register(&mut module);
     steps! { module:
         "chat"(m) => HostCall::Chat { messages: messages::conversation(&m)?, options: Default::default() };
         "chat"(m, o) => HostCall::Chat { messages: messages::conversation(&m)?, options: options(&o)? };

@@ -1,9 +1,11 @@
 //! A checked script, ready to run turns.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, OnceLock};
 
+use rhai::module_resolvers::StaticModuleResolver;
 use rhai::packages::Package;
-use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Scope};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, OptimizationLevel, Scope};
 use serde_json::Value;
 use steward_types::{Clock, ErrorCode, limits};
 
@@ -39,14 +41,17 @@ impl Program {
     /// # Errors
     /// Everything that is found wrong, in the order of files and lines.
     pub fn check(bundle: &Bundle) -> Result<Self, Vec<Diagnostic>> {
-        stacker::grow(STACK_BYTES, || {
-            let engine = new_engine();
-            let mut script = engine
-                .compile(&bundle.script)
-                .map_err(|error| vec![Diagnostic::of_file(MAIN_FILE, error.to_string())])?;
-            script.set_source(MAIN_FILE);
-            Ok(Self(Arc::new(Inner { engine, script, hash: bundle.hash() })))
-        })
+        let checked = stacker::grow(STACK_BYTES, || {
+            // A panic in the parser must not take more with it than this one script.
+            panic::catch_unwind(AssertUnwindSafe(|| {
+                let mut engine = new_engine();
+                crate::check::check(bundle, &mut engine).map(|script| (engine, script))
+            }))
+        });
+        let (engine, script) = checked.unwrap_or_else(|_| {
+            Err(vec![Diagnostic::of_file(MAIN_FILE, "the script makes the parser fail; this is a bug in Steward")])
+        })?;
+        Ok(Self(Arc::new(Inner { engine, script, hash: bundle.hash() })))
     }
 
     /// The hash of the bundle that this was made from.
@@ -72,8 +77,16 @@ impl Program {
     ) -> TurnEnd {
         stacker::grow(STACK_BYTES, || {
             let turn = Turn::new(host, clock, *limits);
-            let outcome = turn.enter(|| self.call(handler, input));
-            turn_end(outcome, turn.into_unwound())
+            let outcome = turn.enter(|| panic::catch_unwind(AssertUnwindSafe(|| self.call(handler, input))));
+            match outcome {
+                Ok(outcome) => turn_end(outcome, turn.into_unwound()),
+                Err(_) => TurnEnd::Failed(ScriptError {
+                    code: ErrorCode::Internal,
+                    message: "the script made the engine fail; this is a bug in Steward".to_owned(),
+                    position: Position { file: MAIN_FILE.to_owned(), ..Position::default() },
+                    step: None,
+                }),
+            }
         })
     }
 
@@ -87,12 +100,16 @@ impl Program {
 }
 
 /// An engine with the standard library, without clocks, `eval`, files and output.
-fn new_engine() -> Engine {
+pub(crate) fn new_engine() -> Engine {
     static LIBRARY: OnceLock<rhai::packages::StandardPackage> = OnceLock::new();
     let mut engine = Engine::new_raw();
     engine.register_global_module(LIBRARY.get_or_init(rhai::packages::StandardPackage::new).as_shared_module());
     engine.register_global_module(crate::host::module());
-    engine.disable_symbol("eval");
+    for symbol in crate::check::DISABLED_SYMBOLS {
+        engine.disable_symbol(*symbol);
+    }
+    engine.set_optimization_level(OptimizationLevel::None);
+    engine.set_module_resolver(StaticModuleResolver::new());
     engine.set_strict_variables(true);
     engine.set_max_call_levels(limits::SCRIPT_CALL_DEPTH_MAX);
     engine.set_max_expr_depths(limits::SCRIPT_EXPRESSION_DEPTH_MAX, limits::SCRIPT_EXPRESSION_DEPTH_MAX);
@@ -111,12 +128,7 @@ fn turn_end(outcome: Result<Value, Box<EvalAltResult>>, unwound: Option<Unwound>
     match (unwound, outcome) {
         (Some(Unwound::Suspended(waiting_for)), _) => TurnEnd::Suspended { waiting_for },
         (Some(Unwound::Stopped(reason)), _) => TurnEnd::Stopped(reason),
-        (Some(Unwound::Failed(mut error)), outcome) => {
-            if let (0, Err(failure)) = (error.position.line, outcome) {
-                error.position = place(&failure);
-            }
-            TurnEnd::Failed(error)
-        }
+        (Some(Unwound::Failed(error)), _) => TurnEnd::Failed(error),
         (None, Ok(value)) => TurnEnd::Finished(value),
         (None, Err(failure)) => TurnEnd::Failed(script_error(&failure)),
     }
@@ -177,6 +189,3 @@ fn place(failure: &EvalAltResult) -> Position {
     let number = |part: Option<usize>| part.and_then(|part| u32::try_from(part).ok()).unwrap_or(0);
     Position { file: file.to_owned(), line: number(place.line()), column: number(place.position()) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,12 +7,19 @@ use std::ptr;
 use std::time::Duration;
 
 use serde_json::Value;
+use steward_types::limits::SCRIPT_ARGUMENTS_BYTES_MAX;
 use steward_types::{Clock, ErrorCode, StepPath};
 
+use crate::bundle::MAIN_FILE;
 use crate::call::HostCall;
-use crate::canonical::canonical_hash;
+use crate::canonical::canonical_hash_and_size;
 use crate::limits::Limits;
+use crate::memory::allocated_by_this_thread;
 use crate::port::{Position, ScriptError, StepAnswer, StepCall, StepError, StepHost, StopReason};
+
+pub(crate) mod gather;
+
+use gather::Gather;
 
 /// How many operations pass between two looks at the clock and at the host's wish to stop.
 const OPERATIONS_BETWEEN_LOOKS: u64 = 1 << 12;
@@ -23,9 +30,13 @@ pub(crate) struct Turn<'a> {
     clock: &'a dyn Clock,
     limits: Limits,
     operations: Cell<u64>,
+    memory_bytes_max: isize,
     slice_started: Cell<Duration>,
     steps: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
+    last_call: RefCell<Position>,
+    gather: RefCell<Option<Gather>>,
+    branch_waits: Cell<bool>,
     unwinding: Cell<bool>,
     unwound: RefCell<Option<Unwound>>,
 }
@@ -66,9 +77,14 @@ impl<'a> Turn<'a> {
             clock,
             limits,
             operations: Cell::new(0),
+            memory_bytes_max: allocated_by_this_thread()
+                .saturating_add(isize::try_from(limits.memory_bytes_max).unwrap_or(isize::MAX)),
             slice_started: Cell::new(clock.monotonic()),
             steps: Cell::new(0),
             frames: RefCell::new(vec![Frame { branch: None, next: 1 }]),
+            last_call: RefCell::new(Position { file: MAIN_FILE.to_owned(), ..Position::default() }),
+            gather: RefCell::new(None),
+            branch_waits: Cell::new(false),
             unwinding: Cell::new(false),
             unwound: RefCell::new(None),
         }
@@ -96,7 +112,7 @@ impl<'a> Turn<'a> {
 
     /// Counts an operation; false when the script must unwind.
     pub(crate) fn may_go_on(&self) -> bool {
-        if self.unwinding.get() {
+        if self.is_unwinding() {
             return false;
         }
         let operations = self.operations.get() + 1;
@@ -104,6 +120,9 @@ impl<'a> Turn<'a> {
         if operations > self.limits.operations_max {
             let allowed = self.limits.operations_max;
             self.fail(ErrorCode::ScriptOperations, format!("the turn passed its limit of {allowed} operations"));
+        } else if allocated_by_this_thread() > self.memory_bytes_max {
+            let allowed = self.limits.memory_bytes_max;
+            self.fail(ErrorCode::ScriptMemory, format!("the script's values passed their limit of {allowed} bytes"));
         } else if operations.is_multiple_of(OPERATIONS_BETWEEN_LOOKS) {
             self.look_around();
         }
@@ -123,20 +142,41 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Whether the script, or the branch that runs, is being unwound.
+    fn is_unwinding(&self) -> bool {
+        self.unwinding.get() || self.branch_waits.get()
+    }
+
     /// Makes a step of `call` and answers it.
     pub(crate) fn step(&self, call: HostCall, position: Position) -> Result<Value, StepFault> {
-        if self.unwinding.get() {
+        if self.is_unwinding() {
             return Err(StepFault::Unwinding);
         }
-        let path = self.next_path(&position)?;
-        let call = step_call(call, path, position);
+        let path = self.next_path();
+        self.last_call.borrow_mut().clone_from(&position);
+        let call = step_call(call, path, position)?;
+        if self.gather.borrow().is_some() {
+            return self.gather_step(call);
+        }
+        self.count_step(&call.position)?;
         let (path, function, position) = (call.path.clone(), call.function.clone(), call.position.clone());
         let answer = self.host.borrow_mut().step(call);
         self.slice_started.set(self.clock.monotonic());
         self.take_answer(answer, path, &function, position)
     }
 
-    fn next_path(&self, position: &Position) -> Result<StepPath, StepFault> {
+    fn next_path(&self) -> StepPath {
+        let mut frames = self.frames.borrow_mut();
+        let frame = frames.last_mut().expect("a turn has a frame");
+        let number = frame.next;
+        frame.next += 1;
+        match &frame.branch {
+            None => StepPath::top(number),
+            Some((parent, branch)) => parent.branch(*branch, number),
+        }
+    }
+
+    fn count_step(&self, position: &Position) -> Result<(), StepFault> {
         let steps = self.steps.get() + 1;
         self.steps.set(steps);
         let allowed = self.limits.steps_max;
@@ -145,14 +185,7 @@ impl<'a> Turn<'a> {
             self.fail_at(ErrorCode::ScriptSteps, message, position.clone(), None);
             return Err(StepFault::Unwinding);
         }
-        let mut frames = self.frames.borrow_mut();
-        let frame = frames.last_mut().expect("a turn has a frame");
-        let number = frame.next;
-        frame.next += 1;
-        Ok(match &frame.branch {
-            None => StepPath::top(number),
-            Some((parent, branch)) => parent.branch(*branch, number),
-        })
+        Ok(())
     }
 
     fn take_answer(
@@ -175,8 +208,14 @@ impl<'a> Turn<'a> {
         Err(StepFault::Unwinding)
     }
 
+    /// Rhai says where an error arose, but not where a limit was met: the last host call is what can be named.
     fn fail(&self, code: ErrorCode, message: String) {
-        self.fail_at(code, message, Position::default(), None);
+        let position = self.last_call.borrow().clone();
+        let message = match position.line {
+            0 => format!("{message}, before its first host call"),
+            _ => format!("{message}, after the host call at {position}"),
+        };
+        self.fail_at(code, message, position, None);
     }
 
     fn fail_at(&self, code: ErrorCode, message: String, position: Position, step: Option<StepPath>) {
@@ -194,8 +233,13 @@ impl<'a> Turn<'a> {
     }
 }
 
-fn step_call(call: HostCall, path: StepPath, position: Position) -> StepCall {
+fn step_call(call: HostCall, path: StepPath, position: Position) -> Result<StepCall, StepFault> {
     let (function, arguments) = call.into_parts();
-    let arguments_hash = canonical_hash(&function, &arguments);
-    StepCall { path, function, arguments, arguments_hash, position }
+    let (arguments_hash, bytes) = canonical_hash_and_size(&function, &arguments);
+    if bytes > SCRIPT_ARGUMENTS_BYTES_MAX {
+        let message = format!("{function}: the arguments take {bytes} bytes; {SCRIPT_ARGUMENTS_BYTES_MAX} are allowed");
+        let error = StepError { code: ErrorCode::RequestTooLarge, message, data: Value::Null };
+        return Err(StepFault::Caught(Box::new((error, path))));
+    }
+    Ok(StepCall { path, function, arguments, arguments_hash, position })
 }

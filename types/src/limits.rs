@@ -104,6 +104,8 @@ pub const TURN_STEPS_MAX: u32 = 10_000;
 pub const PARALLEL_BRANCHES_MAX: usize = 64;
 /// A wait up to this long stays on its thread; a longer one unwinds the script.
 pub const SHORT_WAIT_MAX: Duration = Duration::from_millis(100);
+/// Largest arguments of one step, as canonical JSON.
+pub const SCRIPT_ARGUMENTS_BYTES_MAX: usize = 90_000;
 /// Largest recorded result of one step.
 pub const STEP_RESULT_BYTES_MAX: usize = 90_000;
 /// Script threads on one node.

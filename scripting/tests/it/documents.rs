@@ -1,0 +1,115 @@
+//! What the documentation and the examples show is what works.
+
+use std::path::Path;
+
+use serde_json::json;
+use steward_scripting::testing::{RecordingHost, plausible_answer};
+use steward_scripting::{Bundle, Manifest, Program, TurnEnd};
+
+use crate::run_with;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text within each fence of this kind, with the line it starts at.
+fn fences<'a>(text: &'a str, kind: &str) -> Vec<(usize, String)> {
+    let mut fences = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line.trim() == format!("```{kind}") {
+            let body: Vec<&'a str> =
+                lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
+            fences.push((number + 2, body.join("\n")));
+        }
+    }
+    fences
+}
+
+#[test]
+fn every_example_of_the_guide_is_checked_and_runs() {
+    let guide = read("docs/scripting.md");
+    let examples = fences(&guide, "rhai");
+    assert!(examples.len() >= 20, "only {} examples", examples.len());
+    let pricing = fences(&guide, "rhai pricing");
+    for (line, example) in &examples {
+        let script = if example.contains("fn on_message") {
+            example.clone()
+        } else {
+            format!("fn on_message(msg) {{\n{example}\n}}")
+        };
+        let bundle = Bundle::new(script).with_module("pricing", pricing[0].1.clone());
+        let program = Program::check(&bundle).unwrap_or_else(|found| panic!("docs/scripting.md:{line}: {found:#?}"));
+        let mut host = RecordingHost::default();
+        let end = run_with(&program, &json!({"text": "hello", "url": "http://127.0.0.1:8000/price"}), &mut host);
+        assert!(matches!(end, TurnEnd::Finished(_)), "docs/scripting.md:{line}: {end:?}");
+    }
+}
+
+#[test]
+fn every_host_function_and_limit_code_is_in_the_guide() {
+    let guide = read("docs/scripting.md");
+    for name in [
+        "chat",
+        "generate",
+        "embed",
+        "remember",
+        "recall",
+        "http",
+        "http_get",
+        "http_post",
+        "ask_human",
+        "sleep",
+        "now",
+        "uuid",
+        "random",
+        "call_agent",
+        "parallel",
+        "state",
+        "set_state",
+        "reply",
+        "emit",
+        "log",
+        "system",
+        "user",
+        "assistant",
+        "context",
+    ] {
+        assert!(guide.contains(&format!("`{name}(")), "docs/scripting.md says nothing of {name}");
+    }
+    for code in ["OPERATIONS", "DEPTH", "MEMORY", "TIME", "STEPS", "FAILED", "INVALID"] {
+        assert!(guide.contains(&format!("SCRIPT_{code}")), "docs/scripting.md says nothing of SCRIPT_{code}");
+    }
+    for (line, manifest) in fences(&guide, "toml") {
+        Manifest::parse(&manifest).unwrap_or_else(|error| panic!("docs/scripting.md:{line}: {error}"));
+    }
+}
+
+#[test]
+fn the_treasury_agent_asks_before_it_moves_and_remembers_what_it_did() {
+    let manifest = Manifest::parse(&read("examples/treasury/manifest.toml")).unwrap();
+    assert_eq!(manifest.name.as_str(), "treasury");
+    let program =
+        Program::check(&Bundle::new(read("examples/treasury/agent.rhai"))).unwrap_or_else(|found| panic!("{found:#?}"));
+    let message = json!({"text": "Rebalance the treasury", "url": "http://127.0.0.1:8000/transfer"});
+    let outcome = |approved: bool| {
+        let mut host = RecordingHost::new(move |call| match call.function.as_str() {
+            "ask_human" => {
+                steward_scripting::StepAnswer::Value(json!({"approved": approved, "answer": "", "by": "ada"}))
+            }
+            _ => plausible_answer(call),
+        });
+        let end = run_with(&program, &message, &mut host);
+        assert!(matches!(end, TurnEnd::Finished(_)), "{end:?}");
+        let posts = host.journal.values().filter(|step| step.call.arguments["method"] == "POST").count();
+        let functions: Vec<String> = host.functions().into_iter().map(str::to_owned).collect();
+        (posts, functions, host.replies().len())
+    };
+    let (posts, functions, replies) = outcome(true);
+    assert_eq!((posts, replies), (1, 1));
+    for function in ["recall", "chat", "http", "ask_human", "remember", "reply"] {
+        assert!(functions.iter().any(|called| called == function), "{function} in {functions:?}");
+    }
+    assert_eq!(outcome(false).0, 0);
+}
