@@ -109,8 +109,12 @@ impl Writer {
     /// What reached the disk of a failed write is known only after the store was opened again, so nothing more is
     /// written. Readers keep the last secured state.
     fn fail(&self, error: &StoreError, accepted: Vec<(Commit, CommitVersion)>) {
-        let cause = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
-        let reason = format!("{error}{cause}; nothing is written until it is opened again");
+        let what = match error {
+            StoreError::Unavailable { reason, source: Some(source) } => format!("{reason} ({source})"),
+            StoreError::Unavailable { reason, source: None } => reason.clone(),
+            other => other.to_string(),
+        };
+        let reason = format!("{what}; nothing is written until it is opened again");
         tracing::error!(folder = self.shared.folder, %reason, "the embedded store stopped writing");
         // Only this thread sets it.
         let _ = self.shared.failure.set(reason);

@@ -20,7 +20,9 @@ use tokio::task::JoinSet;
 
 const FOLDER: &str = "STEWARD_KILL_TEST_FOLDER";
 const LIFE: &str = "STEWARD_KILL_TEST_LIFE";
-const KILLS: u64 = 25;
+/// How many kills, unless this says another number.
+const KILLS: &str = "STEWARD_KILL_TEST_KILLS";
+const KILLS_DEFAULT: u64 = 25;
 const WORKERS: u64 = 8;
 const ACCOUNTS: u64 = 6;
 const OPENING_BALANCE: u64 = 1_000;
@@ -169,15 +171,16 @@ async fn check(store: &EmbeddedStore, said: &Said) {
 #[tokio::test]
 async fn a_killed_process_loses_nothing_that_it_acknowledged() {
     let folder = TempDir::new().unwrap();
+    let kills = std::env::var(KILLS).map_or(KILLS_DEFAULT, |text| text.parse().unwrap());
     let mut said = Said::default();
-    for life in 1..=KILLS {
+    for life in 1..=kills {
         run_and_kill(folder.path(), life, &mut said);
         if life % 5 == 0 {
             check(&open(folder.path()), &said).await;
         }
     }
     check(&open(folder.path()), &said).await;
-    let (kills, hit) = (KILLS, said.kills_in_flight);
+    let hit = said.kills_in_flight;
     assert!(hit >= kills / 2, "only {hit} of {kills} kills met a commit in flight: the test shows nothing");
     println!("{kills} kills, {hit} of them with commits in flight, {} commits checked", said.acknowledged.len());
 }
