@@ -177,12 +177,16 @@ impl Snapshot for DiskSnapshot {
 
 /// What the engine's error means to a caller. `doing` reads "opening", "reading" or "writing to".
 fn store_error(error: fjall::Error, folder: &str, doing: &str) -> StoreError {
-    let on_disk = |source: io::Error| StoreError::Unavailable {
-        reason: match source.kind() {
-            io::ErrorKind::StorageFull => format!("the disk of {folder} is full; free some space and start again"),
-            _ => format!("{doing} {folder} failed"),
+    let on_disk = |source: io::Error| match source.kind() {
+        // What the engine says of files that are cut, missing or not its own.
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
+            StoreError::Corrupt(format!("{doing} {folder}: {source}; restore a backup"))
+        }
+        io::ErrorKind::StorageFull => StoreError::Unavailable {
+            reason: format!("the disk of {folder} is full; free some space and start again"),
+            source: Some(source),
         },
-        source: Some(source),
+        _ => StoreError::Unavailable { reason: format!("{doing} {folder} failed"), source: Some(source) },
     };
     match error {
         fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => on_disk(source),
@@ -190,7 +194,7 @@ fn store_error(error: fjall::Error, folder: &str, doing: &str) -> StoreError {
         fjall::Error::Poisoned => {
             StoreError::unavailable(format!("an earlier write to {folder} failed; start again to recover"))
         }
-        other => StoreError::Corrupt(format!("{doing} {folder}: {other}")),
+        other => StoreError::Corrupt(format!("{doing} {folder}: {other}; restore a backup")),
     }
 }
 
