@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod host;
 pub mod lease;
+pub mod memory;
 pub mod model;
 pub mod receipt_log;
 pub mod session;
