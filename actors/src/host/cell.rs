@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::context::{Context, panic_text};
@@ -32,26 +33,17 @@ impl<E> Default for Cell<E> {
     }
 }
 
-/// What a cell starts from.
-pub(crate) struct CellSeed<E: Entity> {
-    pub(crate) host: Host,
-    pub(crate) kind: Arc<Kind<E>>,
-    pub(crate) mailbox: Arc<Mailbox<E>>,
-    /// The cell that this one follows, and must wait for.
-    pub(crate) previous: Option<Arc<Mailbox<E>>>,
-}
-
 impl<E: Entity> Actor for Cell<E> {
     type Msg = CellMessage<E>;
     type State = CellState<E>;
-    type Arguments = CellSeed<E>;
+    type Arguments = CellState<E>;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<Self::Msg>,
-        seed: CellSeed<E>,
+        state: CellState<E>,
     ) -> Result<CellState<E>, ActorProcessingErr> {
-        Ok(CellState::new(seed))
+        Ok(state)
     }
 
     /// Never fails: whatever goes wrong in the entity is dealt with in here.
@@ -109,8 +101,13 @@ pub(crate) struct CellState<E: Entity> {
 }
 
 impl<E: Entity> CellState<E> {
-    fn new(seed: CellSeed<E>) -> Self {
-        let CellSeed { host, kind, mailbox, previous } = seed;
+    /// A cell that waits for its first message. `previous` is the cell that it follows, and must wait for.
+    pub(crate) fn new(
+        host: Host,
+        kind: Arc<Kind<E>>,
+        mailbox: Arc<Mailbox<E>>,
+        previous: Option<Arc<Mailbox<E>>>,
+    ) -> Self {
         Self {
             host,
             kind,
@@ -248,6 +245,10 @@ impl<E: Entity> CellState<E> {
                 self.stage = Stage::Active(entity, context);
                 self.mailbox.set_phase(Phase::Active);
                 self.mailbox.touch(self.host.clock().monotonic());
+                if self.host.inner().is_draining() {
+                    self.leaving = Some(Leave::Stop);
+                }
+                metrics::counter!("steward_entity_activations_total", "kind" => E::KIND).increment(1);
                 self.host.announce::<E>(&self.mailbox.id, || LifecycleChange::Activated);
                 return;
             }
@@ -283,6 +284,7 @@ impl<E: Entity> CellState<E> {
         self.mailbox.restarts.fetch_add(1, Ordering::Relaxed);
         *self.mailbox.last_fault.lock() = Some(cause.as_str().into());
         tracing::warn!(kind = E::KIND, id = %self.mailbox.id, %cause, ?backoff, "an entity crashed and will be restarted");
+        metrics::counter!("steward_entity_restarts_total", "kind" => E::KIND).increment(1);
         self.host.announce::<E>(&self.mailbox.id, || LifecycleChange::Restarting {
             cause: cause.clone(),
             backoff_ms: u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX),
@@ -353,6 +355,8 @@ impl<E: Entity> CellState<E> {
         };
         if leaves {
             self.leaving = Some(reason);
+        } else {
+            self.mailbox.refuse_to_leave(now);
         }
     }
 
@@ -366,11 +370,11 @@ impl<E: Entity> CellState<E> {
         }
     }
 
-    fn on_observe(&self, observer: tokio::sync::oneshot::Sender<serde_json::Value>) {
+    fn on_observe(&self, observer: oneshot::Sender<(usize, serde_json::Value)>) {
         let Stage::Active(entity, context) = &self.stage else { return };
         let observed = std::panic::catch_unwind(AssertUnwindSafe(|| entity.observe()));
         let entity = observed.unwrap_or_else(|panic| serde_json::json!({ "error": panic_text(panic.as_ref()) }));
-        let _ = observer.send(serde_json::json!({ "workers": context.workers(), "entity": entity }));
+        let _ = observer.send((context.workers(), entity));
     }
 
     /// Leaves memory if it should and nothing waits; true once nothing of the entity is left.

@@ -12,7 +12,7 @@ use ractor::{ActorCell, ActorRuntime};
 use steward_types::Timestamp;
 use steward_types::limits::{OVERLOAD_RETRY_AFTER, QUARANTINED_MAX};
 
-use super::cell::{Cell, CellSeed};
+use super::cell::{Cell, CellState};
 use super::deadline::Deadline;
 use super::entity::Entity;
 use super::error::AskError;
@@ -124,15 +124,46 @@ impl<E: Entity> Kind<E> {
         };
         host.admit_activation()?;
         let mailbox = Arc::new(Mailbox::new(id.clone(), host.clock().monotonic()));
-        let seed = CellSeed { host: host.clone(), kind: Arc::clone(self), mailbox: Arc::clone(&mailbox), previous };
+        let state = CellState::new(host.clone(), Arc::clone(self), Arc::clone(&mailbox), previous);
         let supervisor = self.supervisor.get().expect("the host has started").clone();
         // Senders may be threads outside of the runtime.
         let _runtime = host.runtime().enter();
-        let (actor, _started) = ActorRuntime::<Cell<E>>::spawn_linked_instant(None, Cell::default(), seed, supervisor)
+        let (actor, _started) = ActorRuntime::<Cell<E>>::spawn_linked_instant(None, Cell::default(), state, supervisor)
             .expect("an actor without a name can always be spawned");
         mailbox.connect(actor);
         shard.insert(id.clone(), Slot::Live(Arc::clone(&mailbox)));
         Ok(mailbox)
+    }
+
+    /// The mailbox of a live entity.
+    pub(crate) fn live(&self, id: &EntityId) -> Option<Arc<Mailbox<E>>> {
+        match self.shard(id).lock().get(id) {
+            Some(Slot::Live(mailbox)) => Some(Arc::clone(mailbox)),
+            _ => None,
+        }
+    }
+
+    /// The quarantine of an entity.
+    pub(crate) fn quarantine_of(&self, id: &EntityId) -> Option<Quarantine> {
+        self.shard(id).lock().get(id).and_then(Slot::quarantine).cloned()
+    }
+
+    /// Looks at every live mailbox, one shard of the directory at a time.
+    pub(crate) fn each_live(&self, mut look: impl FnMut(&Arc<Mailbox<E>>)) {
+        for shard in &self.shards {
+            for slot in shard.lock().values() {
+                if let Slot::Live(mailbox) = slot {
+                    look(mailbox);
+                }
+            }
+        }
+    }
+
+    /// Looks at every quarantine.
+    pub(crate) fn each_quarantine(&self, mut look: impl FnMut(&Quarantine)) {
+        for shard in &self.shards {
+            shard.lock().values().filter_map(Slot::quarantine).for_each(&mut look);
+        }
     }
 
     /// Forgets a mailbox, unless another has followed it.

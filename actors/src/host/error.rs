@@ -84,3 +84,40 @@ impl AskError {
         }
     }
 }
+
+/// Why an entity that was asked in JSON did not answer.
+#[derive(Debug, Error)]
+pub enum AskJsonError {
+    /// The payload is no request of the kind. Nothing was done.
+    #[error("the payload is no request of kind {kind:?}")]
+    Malformed {
+        /// The kind.
+        kind: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The answer can't be written as JSON.
+    #[error("the answer of kind {kind:?} can't be written as JSON")]
+    Unwritable {
+        /// The kind.
+        kind: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The entity did not answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+}
+
+impl AskJsonError {
+    /// The code of the closed list that stands for it.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Malformed { .. } => ErrorCode::InvalidRequest,
+            Self::Unwritable { .. } => ErrorCode::Internal,
+            Self::Ask(error) => error.code(),
+        }
+    }
+}

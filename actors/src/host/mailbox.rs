@@ -28,8 +28,8 @@ pub(crate) enum CellMessage<E: Entity> {
     Wake,
     /// Leave memory if possible.
     Leave(Leave),
-    /// Show yourself.
-    Observe(oneshot::Sender<serde_json::Value>),
+    /// Say how many workers run, and what there is to say of the entity.
+    Observe(oneshot::Sender<(usize, serde_json::Value)>),
 }
 
 /// Cells stay on their node: their messages hold channels, and go to other nodes only as requests.
@@ -67,16 +67,6 @@ pub(crate) enum Phase {
 
 impl Phase {
     const ALL: [Self; 5] = [Self::Activating, Self::Active, Self::BackingOff, Self::Leaving, Self::Gone];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Activating => "activating",
-            Self::Active => "active",
-            Self::BackingOff => "backing_off",
-            Self::Leaving => "leaving",
-            Self::Gone => "gone",
-        }
-    }
 }
 
 /// A cell's mailbox.
@@ -87,6 +77,8 @@ pub(crate) struct Mailbox<E: Entity> {
     phase: AtomicU8,
     pub(crate) restarts: AtomicU32,
     last_activity_ms: AtomicU64,
+    /// When it last refused to leave memory, so that the sweeper looks at others first.
+    last_refusal_ms: AtomicU64,
     pub(crate) last_fault: Mutex<Option<Box<str>>>,
     unanswered: Mutex<SmallVec<[Answer<E::Response>; 1]>>,
     is_gone: AtomicBool,
@@ -108,6 +100,7 @@ impl<E: Entity> Mailbox<E> {
             phase: AtomicU8::new(Phase::Activating as u8),
             restarts: AtomicU32::new(0),
             last_activity_ms: AtomicU64::new(0),
+            last_refusal_ms: AtomicU64::new(0),
             last_fault: Mutex::new(None),
             unanswered: Mutex::default(),
             is_gone: AtomicBool::new(false),
@@ -181,6 +174,16 @@ impl<E: Entity> Mailbox<E> {
         Duration::from_millis(self.last_activity_ms.load(Ordering::Relaxed))
     }
 
+    /// Notes that it could not leave memory at `now`.
+    pub(crate) fn refuse_to_leave(&self, now: Duration) {
+        self.last_refusal_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The sweeper's order: least recently used first, those that could not leave last time behind.
+    pub(crate) fn sweep_order(&self) -> Duration {
+        self.last_activity().max(Duration::from_millis(self.last_refusal_ms.load(Ordering::Relaxed)))
+    }
+
     /// Answers the replies that were dropped unanswered.
     pub(crate) fn answer_unanswered(&self, error: impl Fn() -> AskError) {
         let answers = std::mem::take(&mut *self.unanswered.lock());
@@ -220,6 +223,17 @@ impl<E: Entity> Unanswered<E::Response> for Mailbox<E> {
         } else {
             unanswered.push(answer);
         }
+    }
+}
+
+/// What the sweeper needs of a mailbox, whatever its kind.
+pub(crate) trait Leaver: Send + Sync {
+    fn leave(&self, reason: Leave);
+}
+
+impl<E: Entity> Leaver for Mailbox<E> {
+    fn leave(&self, reason: Leave) {
+        self.tell(CellMessage::Leave(reason));
     }
 }
 

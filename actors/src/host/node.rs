@@ -1,12 +1,12 @@
 //! The host itself: the kinds of a node, and how others ask and tell entities.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, SpawnErr};
+use ractor::SpawnErr;
 use steward_types::{Clock, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, oneshot};
@@ -16,55 +16,13 @@ use super::directory::{Kind, Parcel, Undelivered};
 use super::entity::Entity;
 use super::error::AskError;
 use super::id::EntityId;
+use super::kind::KindPort;
 use super::letter::{DeadLetter, DeadLetters};
-use super::lifecycle::{Lifecycle, LifecycleChange, LifecycleWatch};
+use super::lifecycle::{Lifecycle, LifecycleChange};
+use super::limits::HostLimits;
+use super::sweep::Sweeper;
 use crate::lease::Lease;
-use crate::supervision::Supervisor;
-
-/// The bounds of a host. The defaults are those of [`steward_types::limits`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostLimits {
-    /// Messages that wait for one entity.
-    pub mailbox_messages_max: usize,
-    /// Bytes of messages that wait for one entity.
-    pub mailbox_bytes_max: usize,
-    /// Largest message, in bytes.
-    pub message_bytes_max: usize,
-    /// Live entities before the idle ones are passivated early. A quarter more are refused.
-    pub live_entities_max: usize,
-    /// How long an entity may be idle before it is passivated.
-    pub idle_time_max: Duration,
-    /// Time that a call without a deadline of its own has.
-    pub call_time_default: Duration,
-    /// First wait before a crashed entity is activated again.
-    pub backoff_min: Duration,
-    /// Longest wait before a crashed entity is activated again.
-    pub backoff_max: Duration,
-    /// Failed activations in a row after which an entity is quarantined.
-    pub restarts_max: u32,
-    /// Dead letters kept.
-    pub dead_letters_max: usize,
-    /// Longest graceful drain.
-    pub drain_time_max: Duration,
-}
-
-impl Default for HostLimits {
-    fn default() -> Self {
-        Self {
-            mailbox_messages_max: limits::MAILBOX_MESSAGES_MAX,
-            mailbox_bytes_max: limits::MAILBOX_BYTES_MAX,
-            message_bytes_max: limits::MESSAGE_BYTES_MAX,
-            live_entities_max: limits::LIVE_ENTITIES_MAX,
-            idle_time_max: limits::IDLE_TIME_MAX,
-            call_time_default: limits::CALL_TIME_DEFAULT,
-            backoff_min: limits::RESTART_BACKOFF_MIN,
-            backoff_max: limits::RESTART_BACKOFF_MAX,
-            restarts_max: limits::RESTARTS_MAX,
-            dead_letters_max: limits::DEAD_LETTERS_MAX,
-            drain_time_max: limits::DRAIN_TIME_MAX,
-        }
-    }
-}
+use crate::supervision::Supervisors;
 
 /// Puts a host together: every kind is registered before it starts.
 pub struct HostBuilder {
@@ -74,30 +32,31 @@ pub struct HostBuilder {
     kinds: HashMap<TypeId, Registered>,
 }
 
-/// A kind behind its type.
+/// A kind, behind its type and behind its name.
 struct Registered {
-    name: &'static str,
     /// An `Arc<Kind<E>>`.
     kind: Box<dyn Any + Send + Sync>,
-    supervise: Box<dyn Fn(ActorCell) + Send + Sync>,
+    port: Arc<dyn KindPort>,
 }
 
 /// A node's entities. Clones are the same host.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     lease: Arc<dyn Lease>,
     limits: HostLimits,
     runtime: Handle,
     kinds: HashMap<TypeId, Registered>,
+    by_name: BTreeMap<&'static str, Arc<dyn KindPort>>,
     accepting: AtomicBool,
     live: AtomicUsize,
     live_changed: Notify,
+    pressure: Arc<Notify>,
     letters: DeadLetters,
     changes: broadcast::Sender<Lifecycle>,
-    root: ActorCell,
+    supervisors: Supervisors,
 }
 
 /// Where a message comes from.
@@ -125,11 +84,10 @@ impl HostBuilder {
     /// Adds a kind, with what all its entities are given.
     #[must_use]
     pub fn register<E: Entity>(mut self, environment: E::Environment) -> Self {
-        assert!(self.kinds.values().all(|kind| kind.name != E::KIND), "two kinds are named {}", E::KIND);
+        assert!(self.kinds.values().all(|kind| kind.port.name() != E::KIND), "two kinds are named {}", E::KIND);
         let kind = Arc::new(Kind::<E>::new(environment));
-        let supervised = Arc::clone(&kind);
-        let supervise = Box::new(move |supervisor| supervised.supervise(supervisor));
-        self.kinds.insert(TypeId::of::<E>(), Registered { name: E::KIND, kind: Box::new(kind), supervise });
+        let port = Arc::clone(&kind) as Arc<dyn KindPort>;
+        self.kinds.insert(TypeId::of::<E>(), Registered { kind: Box::new(kind), port });
         self
     }
 
@@ -139,27 +97,29 @@ impl HostBuilder {
     /// When its supervisors can't be started, which is a bug.
     pub async fn start(self) -> Result<Host, SpawnErr> {
         let Self { clock, lease, limits, kinds } = self;
-        let (root, _) = Supervisor::spawn(None, Supervisor, ()).await?;
-        for kind in kinds.values() {
-            let (supervisor, _) = Supervisor::spawn_linked(None, Supervisor, (), root.get_cell()).await?;
-            (kind.supervise)(supervisor.get_cell());
+        let by_name: BTreeMap<_, _> = kinds.values().map(|kind| (kind.port.name(), Arc::clone(&kind.port))).collect();
+        let supervisors = Supervisors::start().await?;
+        for kind in by_name.values() {
+            kind.supervise(supervisors.of_kind(kind.name()).await?);
         }
-        let (changes, _) = broadcast::channel(limits::LIFECYCLE_EVENTS_MAX);
-        let letters = DeadLetters::new(limits.dead_letters_max);
         let inner = Inner {
             clock,
             lease,
-            limits,
             runtime: Handle::current(),
             kinds,
+            by_name,
             accepting: AtomicBool::new(true),
             live: AtomicUsize::new(0),
             live_changed: Notify::new(),
-            letters,
-            changes,
-            root: root.get_cell(),
+            pressure: Arc::new(Notify::new()),
+            letters: DeadLetters::new(limits.dead_letters_max),
+            changes: broadcast::channel(limits::LIFECYCLE_EVENTS_MAX).0,
+            limits,
+            supervisors,
         };
-        Ok(Host(Arc::new(inner)))
+        let inner = Arc::new(inner);
+        inner.supervisors.keep(Sweeper::child(&inner)).await?;
+        Ok(Host(inner))
     }
 }
 
@@ -220,13 +180,12 @@ impl Host {
         self.0.letters.newest(count)
     }
 
-    /// The changes from now on of an entity of a kind, or of all its entities.
-    pub fn watch<E: Entity>(&self, id: Option<EntityId>) -> LifecycleWatch {
-        LifecycleWatch { changes: self.0.changes.subscribe(), kind: E::KIND, id, clock: Arc::clone(&self.0.clock) }
-    }
-
     pub(crate) fn runtime(&self) -> &Handle {
         &self.0.runtime
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
     }
 
     pub(crate) async fn ask_from_inside<E: Entity>(
@@ -296,7 +255,8 @@ impl Host {
         self.0.kinds.get(&TypeId::of::<E>()).and_then(|registered| registered.kind.downcast_ref())
     }
 
-    async fn until<T>(&self, deadline: Deadline, future: impl Future<Output = T>) -> Result<T, AskError> {
+    /// Waits for `future` until the deadline.
+    pub(crate) async fn until<T>(&self, deadline: Deadline, future: impl Future<Output = T>) -> Result<T, AskError> {
         let clock = self.0.clock.as_ref();
         tokio::select! {
             biased;
@@ -307,10 +267,13 @@ impl Host {
 
     /// Counts an entity that is about to be live, if there is room for it.
     pub(crate) fn admit_activation(&self) -> Result<(), Undelivered<()>> {
-        let most = self.0.limits.live_entities_max;
-        let most = most.saturating_add(most / 4);
-        let admitted =
-            self.0.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| (live < most).then_some(live + 1));
+        let usual = self.0.limits.live_entities_max;
+        let most = usual.saturating_add(usual / 4);
+        let admit = |live| (live < most).then_some(live + 1);
+        let admitted = self.0.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, admit);
+        if admitted.unwrap_or(most) >= usual {
+            self.0.pressure.notify_one();
+        }
         admitted.map(drop).map_err(|_| Undelivered::NoRoom(()))
     }
 
@@ -334,10 +297,58 @@ impl Host {
     }
 }
 
+impl Inner {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    pub(crate) fn shared_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    pub(crate) fn limits(&self) -> &HostLimits {
+        &self.limits
+    }
+
+    pub(crate) fn pressure(&self) -> &Arc<Notify> {
+        &self.pressure
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn live_changed(&self) -> &Notify {
+        &self.live_changed
+    }
+
+    pub(crate) fn changes(&self) -> &broadcast::Sender<Lifecycle> {
+        &self.changes
+    }
+
+    /// Every kind, by name.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &Arc<dyn KindPort>> {
+        self.by_name.values()
+    }
+
+    /// The kind of a name.
+    pub(crate) fn kind(&self, name: &str) -> Result<&Arc<dyn KindPort>, AskError> {
+        self.by_name.get(name).ok_or_else(|| AskError::UnknownKind { kind: name.chars().take(100).collect() })
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.accepting.load(Ordering::Acquire)
+    }
+
+    /// From now on only entities may ask entities.
+    pub(crate) fn stop_accepting(&self) {
+        self.accepting.store(false, Ordering::Release);
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.root.stop_children(None);
-        self.root.stop(None);
+        self.supervisors.stop();
     }
 }
 

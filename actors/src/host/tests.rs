@@ -1,44 +1,62 @@
 //! How the host behaves, seen from outside.
 
 mod calls;
+mod faults;
+mod leaving;
+mod operations;
+mod races;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use steward_types::{ManualClock, SystemClock, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::lease::Unleased;
 
-/// An entity that does what it is told, and counts what happens to it.
+/// An entity that does what it is told.
 pub(super) struct Probe {
     total: u64,
-    world: World,
     busy: bool,
+    world: World,
+    _alive: Alive,
 }
 
 /// What the tests see of all probes, and how they steer them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) activations: Arc<AtomicUsize>,
-    pub(super) live: Arc<AtomicUsize>,
-    pub(super) overlapped: Arc<AtomicUsize>,
+    /// Activations that found another of the same id alive.
+    pub(super) overlaps: Arc<AtomicUsize>,
     pub(super) handled: Arc<AtomicUsize>,
-    pub(super) failing_activations: Arc<AtomicUsize>,
-    pub(super) activation_fault: Arc<parking_lot::Mutex<Option<&'static str>>>,
-    pub(super) gate: Arc<Notify>,
-    pub(super) entered: Arc<Notify>,
     pub(super) workers: Arc<AtomicUsize>,
-    pub(super) live_by_id: Arc<parking_lot::Mutex<std::collections::HashMap<EntityId, usize>>>,
+    /// How many of the next activations fail, and with which fault; a panic without one.
+    pub(super) activations_to_fail: Arc<AtomicUsize>,
+    pub(super) activation_fault: Arc<Mutex<Option<Weakness>>>,
+    /// Opens for one `Hold`.
+    pub(super) gate: Arc<Semaphore>,
+    /// A permit for each `Hold` that was entered.
+    pub(super) entered: Arc<Semaphore>,
+    alive: Arc<Mutex<HashMap<EntityId, usize>>>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Weakness {
+    Transient,
+    Poison,
+    Corrupt,
+    Fenced,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     Add(u64),
-    Fail(String),
+    Fail(Weakness),
     Panic,
     /// Waits until the gate opens.
     Hold,
@@ -47,46 +65,93 @@ pub(super) enum Order {
     /// Starts a worker that adds.
     Work(u64),
     WorkAndPanic,
-    /// Starts a worker that never ends.
     WorkForever,
-    /// Asks another probe to hold.
+    /// Asks another probe to hold, and answers how many milliseconds are left then.
     Forward(EntityId),
     Busy(bool),
     Large(Vec<u8>),
 }
 
-impl Drop for Probe {
-    fn drop(&mut self) {
-        self.world.live.fetch_sub(1, Ordering::SeqCst);
+impl World {
+    fn new() -> Self {
+        Self {
+            activations: Arc::default(),
+            overlaps: Arc::default(),
+            handled: Arc::default(),
+            workers: Arc::default(),
+            activations_to_fail: Arc::default(),
+            activation_fault: Arc::default(),
+            gate: Arc::new(Semaphore::new(0)),
+            entered: Arc::new(Semaphore::new(0)),
+            alive: Arc::default(),
+        }
+    }
+
+    /// Returns once one more `Hold` was entered or one more event handled.
+    pub(super) async fn entered(&self) {
+        self.entered.acquire().await.unwrap().forget();
+    }
+
+    pub(super) fn activations(&self) -> usize {
+        self.activations.load(Ordering::SeqCst)
     }
 }
 
-fn fault_named(name: &str) -> Fault {
-    match name {
-        "transient" => Fault::transient("the store is away"),
-        "poison" => Fault::poison("no such thing"),
-        "corrupt" => Fault::corrupt("record is garbage"),
-        _ => Fault::Fenced,
-    }
-}
-
-/// Leaves the count of live activations of one id when a probe's activation ends.
-pub(super) struct LiveMark(World, EntityId);
-
-impl Drop for LiveMark {
-    fn drop(&mut self) {
-        if let Some(count) = self.0.live_by_id.lock().get_mut(&self.1) {
-            *count -= 1;
+impl Weakness {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Transient => Fault::transient("the store is away"),
+            Self::Poison => Fault::poison("no such thing"),
+            Self::Corrupt => Fault::corrupt("the record is garbage"),
+            Self::Fenced => Fault::Fenced,
         }
     }
 }
 
-pub(super) struct MarkedProbe {
-    probe: Probe,
-    _mark: LiveMark,
+/// Counts the activations of one id that are alive at the same time.
+struct Alive(World, EntityId);
+
+impl Alive {
+    fn new(world: &World, id: &EntityId) -> Self {
+        let mut alive = world.alive.lock();
+        let count = alive.entry(id.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            world.overlaps.fetch_add(1, Ordering::SeqCst);
+        }
+        Self(world.clone(), id.clone())
+    }
 }
 
-impl Entity for MarkedProbe {
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let mut alive = self.0.alive.lock();
+        if let Some(count) = alive.get_mut(&self.1) {
+            *count -= 1;
+        }
+        if alive.get(&self.1) == Some(&0) {
+            alive.remove(&self.1);
+        }
+    }
+}
+
+/// Counts down when dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Entity for Probe {
     const KIND: &'static str = "probe";
     type Environment = World;
     type Request = Order;
@@ -96,84 +161,61 @@ impl Entity for MarkedProbe {
     async fn activate(id: EntityId, context: Context<Self>) -> Result<Self, Fault> {
         let world = context.environment().clone();
         world.activations.fetch_add(1, Ordering::SeqCst);
-        let live = {
-            let mut counts = world.live_by_id.lock();
-            let count = counts.entry(id.clone()).or_default();
-            *count += 1;
-            *count
-        };
-        let mark = LiveMark(world.clone(), id);
-        if live > 1 {
-            world.overlapped.fetch_add(1, Ordering::SeqCst);
-        }
+        let alive = Alive::new(&world, &id);
         tokio::task::yield_now().await;
-        let failing = world.failing_activations.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        if failing.is_ok() {
-            let fault = *world.activation_fault.lock();
-            match fault {
-                Some(name) => return Err(fault_named(name)),
-                None => panic!("activation fails"),
-            }
+        let fails = |left: usize| left.checked_sub(1);
+        if world.activations_to_fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+            let weakness = *world.activation_fault.lock();
+            return Err(weakness.expect("activation panics").fault());
         }
-        world.live.fetch_add(1, Ordering::SeqCst);
-        Ok(Self { probe: Probe { total: 0, world, busy: false }, _mark: mark })
+        Ok(Self { total: 0, busy: false, world, _alive: alive })
     }
 
     async fn handle(&mut self, order: Order, reply: Reply<u64>, context: &Context<Self>) -> Result<(), Fault> {
-        let probe = &mut self.probe;
-        probe.world.handled.fetch_add(1, Ordering::SeqCst);
+        self.world.handled.fetch_add(1, Ordering::SeqCst);
         match order {
-            Order::Add(more) => probe.total += more,
-            Order::Fail(name) => return Err(fault_named(&name)),
+            Order::Add(more) => self.total += more,
+            Order::Fail(weakness) => return Err(weakness.fault()),
             Order::Panic => panic!("told to panic"),
             Order::Hold => {
-                probe.world.entered.notify_one();
-                probe.world.gate.notified().await;
+                self.world.entered.add_permits(1);
+                self.world.gate.acquire().await.unwrap().forget();
             }
             Order::Ignore => return Ok(()),
-            Order::Work(more) => {
-                context.work(async move { more });
-            }
-            Order::WorkAndPanic => {
-                context.work(async { panic!("worker panics") });
-            }
+            Order::Work(more) => drop(context.work(async move { more })),
+            Order::WorkAndPanic => drop(context.run(async { panic!("worker panics") })),
             Order::WorkForever => {
-                let workers = Arc::clone(&probe.world.workers);
-                workers.fetch_add(1, Ordering::SeqCst);
-                let gone = scopeguard(move || {
-                    workers.fetch_sub(1, Ordering::SeqCst);
-                });
+                let running = Counted::new(&self.world.workers);
                 context.run(async move {
-                    let _gone = gone;
+                    let _running = running;
                     std::future::pending::<()>().await;
                 });
             }
             Order::Forward(other) => {
                 let answer = context.ask::<Self>(&other, Order::Hold).await;
-                if answer == Err(AskError::DeadlineExceeded) {
-                    reply.send(context.remaining().as_millis() as u64);
-                    return Ok(());
-                }
+                let left = u64::try_from(context.remaining().as_millis()).unwrap();
+                reply.send(if answer.is_ok() { left } else { u64::MAX });
+                return Ok(());
             }
-            Order::Busy(busy) => probe.busy = busy,
-            Order::Large(bytes) => probe.total += bytes.len() as u64,
+            Order::Busy(busy) => self.busy = busy,
+            Order::Large(bytes) => self.total += bytes.len() as u64,
         }
-        reply.send(probe.total);
+        reply.send(self.total);
         Ok(())
     }
 
     async fn on_event(&mut self, more: u64, _context: &Context<Self>) -> Result<(), Fault> {
-        self.probe.total += more;
-        self.probe.world.entered.notify_one();
+        self.total += more;
+        self.world.entered.add_permits(1);
         Ok(())
     }
 
     fn observe(&self) -> serde_json::Value {
-        serde_json::json!({ "total": self.probe.total })
+        serde_json::json!({ "total": self.total })
     }
 
     fn is_idle(&self) -> bool {
-        !self.probe.busy
+        !self.busy
     }
 
     fn size_bytes(order: &Order) -> usize {
@@ -184,34 +226,22 @@ impl Entity for MarkedProbe {
     }
 }
 
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-fn scopeguard<F: FnMut()>(on_drop: F) -> OnDrop<F> {
-    OnDrop(on_drop)
-}
-
 pub(super) fn id(text: &str) -> EntityId {
     EntityId::new(text).unwrap()
 }
 
 /// A host of probes on the machine's clock, with short back-offs.
 pub(super) async fn host(limits: HostLimits) -> (Host, World) {
-    let world = World::default();
+    let world = World::new();
     let builder = HostBuilder::new(Arc::new(SystemClock::new()), Arc::new(Unleased));
-    (builder.limits(limits).register::<MarkedProbe>(world.clone()).start().await.unwrap(), world)
+    (builder.limits(limits).register::<Probe>(world.clone()).start().await.unwrap(), world)
 }
 
 /// A host of probes on a clock that only the test moves.
 pub(super) async fn host_at_will(limits: HostLimits) -> (Host, World, Arc<ManualClock>) {
-    let (world, clock) = (World::default(), Arc::new(ManualClock::new(Timestamp::from_millis(1_000))));
+    let (world, clock) = (World::new(), Arc::new(ManualClock::new(Timestamp::from_millis(1_000))));
     let builder = HostBuilder::new(Arc::clone(&clock) as _, Arc::new(Unleased));
-    (builder.limits(limits).register::<MarkedProbe>(world.clone()).start().await.unwrap(), world, clock)
+    (builder.limits(limits).register::<Probe>(world.clone()).start().await.unwrap(), world, clock)
 }
 
 pub(super) fn quick() -> HostLimits {
@@ -224,7 +254,7 @@ pub(super) fn quick() -> HostLimits {
 }
 
 pub(super) async fn ask(host: &Host, name: &str, order: Order) -> Result<u64, AskError> {
-    host.ask::<MarkedProbe>(&id(name), order, host.deadline_default()).await
+    host.ask::<Probe>(&id(name), order, host.deadline_default()).await
 }
 
 /// Waits until `condition` holds, for at most a minute.
@@ -235,4 +265,20 @@ pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "never: {what}");
+}
+
+/// Starts an ask that the test waits for later.
+pub(super) fn asking(host: &Host, name: &str, order: Order) -> tokio::task::JoinSet<Result<u64, AskError>> {
+    let (host, name) = (host.clone(), name.to_owned());
+    let mut asker = tokio::task::JoinSet::new();
+    asker.spawn(async move { ask(&host, &name, order).await });
+    asker
+}
+
+pub(super) async fn answer(mut asker: tokio::task::JoinSet<Result<u64, AskError>>) -> Result<u64, AskError> {
+    asker.join_next().await.unwrap().unwrap()
+}
+
+pub(super) async fn state(host: &Host, name: &str) -> EntityState {
+    host.inspect(Probe::KIND, &id(name), host.deadline_default()).await.unwrap().state
 }
