@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 const FOLDER: &str = "STEWARD_KILL_TEST_FOLDER";
 const LIFE: &str = "STEWARD_KILL_TEST_LIFE";
-/// How many kills, unless this says another number.
+/// Names the variable that says how many kills, for a longer run.
 const KILLS: &str = "STEWARD_KILL_TEST_KILLS";
 const KILLS_DEFAULT: u64 = 25;
 const WORKERS: u64 = 8;
