@@ -1,0 +1,265 @@
+//! Answers from outside to a step that waits: a person's, a timer's, a child session's. Each is one transaction that
+//! finishes the step in the journal and makes the session runnable; the same answer twice takes effect once.
+
+use steward_storage::Txn;
+use steward_types::{ErrorCode, Micros, SessionId, StepPath, Timestamp};
+
+use super::approval::{Approval, ApprovalState, Decision, answer_to_script};
+use super::change::{self, Change, Place};
+use super::error::SessionError;
+use super::event::EventBody;
+use super::journal::{JournalStep, StepState, Wait};
+use super::key;
+use super::record::{Runnable, SessionHead, SessionRecord, SessionStatus, StepOutcome};
+use super::turn::{Spent, leaf};
+use crate::budget::{AccountId, Usage};
+
+/// What became of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The step has it.
+    Yes,
+    /// The step does not wait for it any more, or never did.
+    No,
+}
+
+/// A session and its head within a transaction.
+pub(super) struct Loaded {
+    pub session: SessionId,
+    pub record: SessionRecord,
+    pub head: SessionHead,
+}
+
+impl Loaded {
+    /// Reads both rows.
+    pub(super) async fn load(txn: &Txn, session: SessionId) -> Result<Self, SessionError> {
+        let record = txn.load::<SessionRecord>(&key::record(session)).await?;
+        let record = record.ok_or(SessionError::NotFound(session))?;
+        Ok(Self { session, record, head: change::load_head(txn, session).await? })
+    }
+
+    /// Writes both rows, and the index of those that have something to do.
+    pub(super) fn save(&self, txn: &Txn) -> Result<(), SessionError> {
+        txn.save(&key::record(self.session), &self.record)?;
+        txn.save(&key::head(self.session), &self.head)?;
+        if self.record.is_runnable() {
+            txn.save(&key::runnable(self.session), &Runnable { session: self.session })?;
+        } else {
+            txn.clear(&key::runnable(self.session))?;
+        }
+        Ok(())
+    }
+
+    /// Where its turn in flight commits.
+    pub(super) fn place(&self) -> Place {
+        let account = AccountId::session(self.record.project.clone(), self.record.agent.clone(), self.session);
+        Place { session: self.session, turn: self.head.turn, run: self.head.run, account }
+    }
+
+    pub(super) fn event(
+        &mut self,
+        txn: &Txn,
+        now: Timestamp,
+        turn: u64,
+        step: Option<StepPath>,
+        body: EventBody,
+    ) -> Result<u64, SessionError> {
+        change::append_event(txn, self.session, &mut self.head, now, turn, step, body)
+    }
+
+    /// A step of the turn in flight, if it waits.
+    async fn waiting(
+        &self,
+        txn: &Txn,
+        turn: u64,
+        path: &StepPath,
+    ) -> Result<Option<(JournalStep, Wait)>, SessionError> {
+        if self.head.turn != turn {
+            return Ok(None);
+        }
+        let step = txn.load::<JournalStep>(&key::step(self.session, turn, path)).await?;
+        Ok(step.and_then(|step| match step.state.clone() {
+            StepState::Waiting(wait) => Some((step, wait)),
+            _ => None,
+        }))
+    }
+
+    /// Finishes a step that waited, pays for it if it has a hold, and lets the turn run again.
+    async fn finish(
+        &mut self,
+        txn: &Txn,
+        now: Timestamp,
+        path: &StepPath,
+        mut step: JournalStep,
+        wait: &Wait,
+        outcome: StepOutcome,
+    ) -> Result<(), SessionError> {
+        let turn = self.head.turn;
+        if let Some(due) = wait.due() {
+            txn.clear(&key::timer(due, self.session, turn, path))?;
+        }
+        step.ended = Some(now);
+        let mut changes = Vec::new();
+        if let Some(hold) = step.hold {
+            let price = step_price(txn, self, hold).await?;
+            step.price = price;
+            let spent = Spent { price, usage: Usage::default(), model: None };
+            let receipt = leaf(&self.place(), &self.record, path.clone(), &step, &outcome, hold, now, &spent);
+            changes.extend([Change::Settle(hold, price), Change::Receipt(Box::new(receipt))]);
+        }
+        changes.push(Change::Event(Some(path.clone()), finished_event(&step, &outcome)));
+        step.state = StepState::Finished(outcome);
+        changes.push(Change::Step(path.clone(), Box::new(step)));
+        let place = self.place();
+        change::apply(txn, now, &place, &mut self.head, &changes).await?;
+        if self.record.status == SessionStatus::Waiting {
+            self.record.status = SessionStatus::Running;
+        }
+        Ok(())
+    }
+}
+
+fn finished_event(step: &JournalStep, outcome: &StepOutcome) -> EventBody {
+    let function = step.function.clone();
+    match outcome {
+        StepOutcome::Value(value) => EventBody::StepFinished {
+            function,
+            result: value.clone(),
+            price: step.price,
+            hold: step.hold,
+            usage: None,
+        },
+        StepOutcome::Error { code, message, .. } => {
+            EventBody::StepFailed { function, code: *code, message: message.clone(), price: step.price }
+        }
+    }
+}
+
+/// What a step that waits costs: all that it holds, because a call's price is known beforehand.
+async fn step_price(txn: &Txn, loaded: &Loaded, hold: steward_types::HoldId) -> Result<Micros, SessionError> {
+    let place = loaded.place();
+    Ok(crate::budget::ledger::held(txn, &place.account, hold).await?.unwrap_or_default())
+}
+
+/// A person's decision. Returns the approval as it then stands, and whether it agrees.
+pub(super) async fn decide(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    approval: &mut Approval,
+    decision: Decision,
+) -> Result<Taken, SessionError> {
+    let now = decision.decided;
+    let (turn, path) = (approval.id.turn, approval.id.step.clone());
+    if approval.state != ApprovalState::Open {
+        return Ok(Taken::No);
+    }
+    let Some((step, wait)) = loaded.waiting(txn, turn, &path).await? else { return Ok(Taken::No) };
+    approval.state = decision.state();
+    let decided = EventBody::ApprovalDecided {
+        approval: approval.id.clone(),
+        state: approval.state,
+        decided_by: Some(decision.decided_by.clone()),
+        comment: decision.comment.clone(),
+    };
+    let outcome = StepOutcome::Value(answer_to_script(Some(&decision)));
+    approval.decision = Some(decision);
+    change::save_approval(txn, approval)?;
+    loaded.event(txn, now, turn, Some(path.clone()), decided)?;
+    loaded.finish(txn, now, &path, step, &wait, outcome).await?;
+    Ok(Taken::Yes)
+}
+
+/// A timer that is due.
+pub(super) async fn fire(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    turn: u64,
+    path: &StepPath,
+    now: Timestamp,
+) -> Result<Taken, SessionError> {
+    let Some((step, wait)) = loaded.waiting(txn, turn, path).await? else { return Ok(Taken::No) };
+    if wait.due().is_none_or(|due| due > now) {
+        return Ok(Taken::No);
+    }
+    let outcome = match &wait {
+        Wait::Timer { .. } => StepOutcome::Value(serde_json::Value::Null),
+        Wait::Person { .. } => {
+            expire(txn, loaded, turn, path, ApprovalState::Expired, now).await?;
+            StepOutcome::Value(answer_to_script(None))
+        }
+        Wait::Session { .. } => StepOutcome::error(ErrorCode::DeadlineExceeded, "the other agent did not answer in time"),
+    };
+    loaded.finish(txn, now, path, step, &wait, outcome).await?;
+    Ok(Taken::Yes)
+}
+
+/// A child session's answer.
+pub(super) async fn child_done(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    turn: u64,
+    path: &StepPath,
+    outcome: StepOutcome,
+    now: Timestamp,
+) -> Result<Taken, SessionError> {
+    match loaded.waiting(txn, turn, path).await? {
+        Some((step, wait @ Wait::Session { .. })) => {
+            loaded.finish(txn, now, path, step, &wait, outcome).await?;
+            Ok(Taken::Yes)
+        }
+        _ => Ok(Taken::No),
+    }
+}
+
+/// Ends an approval that nobody decided.
+async fn expire(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    turn: u64,
+    path: &StepPath,
+    state: ApprovalState,
+    now: Timestamp,
+) -> Result<(), SessionError> {
+    let id = super::approval::ApprovalId { session: loaded.session, turn, step: path.clone() };
+    let row = key::approval(&loaded.record.project, &id);
+    let Some(mut approval) = txn.load::<Approval>(&row).await? else { return Ok(()) };
+    if approval.state != ApprovalState::Open {
+        return Ok(());
+    }
+    approval.state = state;
+    change::save_approval(txn, &approval)?;
+    let decided = EventBody::ApprovalDecided { approval: id, state, decided_by: None, comment: None };
+    loaded.event(txn, now, turn, Some(path.clone()), decided)?;
+    Ok(())
+}
+
+/// Drops what the unfinished steps of an ended turn left: holds, timers, approvals. Returns the children that were
+/// called and have not answered.
+pub(super) async fn drop_unfinished(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    turn: u64,
+    steps: &[(StepPath, JournalStep)],
+    now: Timestamp,
+) -> Result<Vec<SessionId>, SessionError> {
+    let place = loaded.place();
+    let mut children = Vec::new();
+    for (path, step) in steps {
+        if matches!(step.state, StepState::Finished(_)) {
+            continue;
+        }
+        if let Some(hold) = step.hold {
+            crate::budget::ledger::release(txn, &place.account, hold, now).await?;
+        }
+        let StepState::Waiting(wait) = &step.state else { continue };
+        if let Some(due) = wait.due() {
+            txn.clear(&key::timer(due, loaded.session, turn, path))?;
+        }
+        match wait {
+            Wait::Person { .. } => expire(txn, loaded, turn, path, ApprovalState::Cancelled, now).await?,
+            Wait::Session { child, .. } => children.push(*child),
+            Wait::Timer { .. } => {}
+        }
+    }
+    Ok(children)
+}
