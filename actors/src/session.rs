@@ -4,15 +4,29 @@
 //! answered from the journal when the script runs again. What a step costs is held before it begins and settled in the
 //! transaction that records its result.
 
+mod answer;
 pub mod approval;
+mod bridge;
+mod change;
+mod entity;
+mod environment;
+mod error;
 mod event;
+pub mod journal;
 pub mod key;
 pub mod read;
 pub mod record;
 mod request;
+mod steps;
+mod transact;
+mod turn;
 mod watch;
+mod worker;
 
 pub use approval::{Approval, ApprovalId, ApprovalIdError, ApprovalState, Decision};
+pub use entity::{Session, WorkerEvent};
+pub use environment::{Loaded, ProgramError, Programs, ScriptThreads, Services, SessionEnvironment};
+pub use error::SessionError;
 pub use event::{EventBody, Parent, SessionEvent, StepUsage, TurnFailure};
 pub use read::ReadError;
 pub use record::{SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};

@@ -133,6 +133,10 @@ pub const TURN_JOURNAL_BYTES_MAX: usize = 16 << 20;
 pub const STEP_ARGUMENTS_BYTES_MAX: usize = 8 << 10;
 /// Longest time that tokens of a stream wait before they are committed.
 pub const DELTA_TIME_MAX: Duration = Duration::from_millis(50);
+/// How long a question to a person stays open when neither the call nor the manifest says.
+pub const APPROVAL_TIME_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest key of a script's `state`.
+pub const STATE_KEY_BYTES_MAX: usize = 1 << 10;
 /// Timers that the timer service reads at a time.
 pub const TIMER_PAGE: usize = 256;
 /// Agent versions that one node keeps ready to run.

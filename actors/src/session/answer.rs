@@ -2,7 +2,7 @@
 //! finishes the step in the journal and makes the session runnable; the same answer twice takes effect once.
 
 use steward_storage::Txn;
-use steward_types::{ErrorCode, Micros, SessionId, StepPath, Timestamp};
+use steward_types::{ErrorCode, SessionId, StepPath, Timestamp};
 
 use super::approval::{Approval, ApprovalState, Decision, answer_to_script};
 use super::change::{self, Change, Place};
@@ -100,8 +100,8 @@ impl Loaded {
         }
         step.ended = Some(now);
         let mut changes = Vec::new();
-        if let Some(hold) = step.hold {
-            let price = step_price(txn, self, hold).await?;
+        if let (Some(hold), Wait::Session { price, .. }) = (step.hold, wait) {
+            let price = *price;
             step.price = price;
             let spent = Spent { price, usage: Usage::default(), model: None };
             let receipt = leaf(&self.place(), &self.record, path.clone(), &step, &outcome, hold, now, &spent);
@@ -133,12 +133,6 @@ fn finished_event(step: &JournalStep, outcome: &StepOutcome) -> EventBody {
             EventBody::StepFailed { function, code: *code, message: message.clone(), price: step.price }
         }
     }
-}
-
-/// What a step that waits costs: all that it holds, because a call's price is known beforehand.
-async fn step_price(txn: &Txn, loaded: &Loaded, hold: steward_types::HoldId) -> Result<Micros, SessionError> {
-    let place = loaded.place();
-    Ok(crate::budget::ledger::held(txn, &place.account, hold).await?.unwrap_or_default())
 }
 
 /// A person's decision. Returns the approval as it then stands, and whether it agrees.

@@ -16,7 +16,6 @@ use super::key;
 use super::record::{SessionHead, StateValue, TimerRow};
 use crate::budget::{AccountId, HoldRequest, ledger};
 use crate::lease::Lease;
-use crate::memory::{self, MemoryRow};
 use crate::receipt_log;
 
 /// One part of a commit.
@@ -42,8 +41,6 @@ pub(super) enum Change {
     Timer(StepPath, Timestamp),
     /// Asks a person.
     Approval(Box<Approval>),
-    /// Remembers a text.
-    Remember(Box<MemoryRow>),
 }
 
 /// Who commits, and under which turn.
@@ -133,10 +130,9 @@ pub(super) async fn apply(
             Change::Release(hold) => {
                 ledger::release(txn, account, *hold, now).await?;
             }
-            Change::Receipt(leaf) => receipt_log::append_pending(txn, leaf)?,
+            Change::Receipt(leaf) => receipt_log::append_pending(txn, leaf).await?,
             Change::Timer(path, due) => set_timer(txn, place.session, place.turn, path, *due)?,
             Change::Approval(approval) => save_approval(txn, approval)?,
-            Change::Remember(row) => memory::insert(txn, row).await?,
         }
     }
     Ok(held)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use steward_adapters::HttpTool;
-use steward_scripting::{Manifest, Program};
+use steward_scripting::{Bundle, Manifest, Program};
 use steward_storage::Store;
 use steward_types::limits::SCRIPT_THREADS_MAX;
 use steward_types::{AgentId, Clock, Entropy, ErrorCode, ProjectId, SessionId};
@@ -31,6 +31,15 @@ pub struct Loaded {
     pub program: Program,
     /// What the agent may do.
     pub manifest: Manifest,
+}
+
+impl Loaded {
+    /// An agent that does nothing, in the place of one that can't be loaded.
+    pub(super) fn none(name: &AgentId) -> Self {
+        let program = Program::check(&Bundle::new("fn on_message(message) {}")).expect("an empty script is sound");
+        let manifest = Manifest::parse(&format!("name = \"{name}\"")).expect("a manifest needs a name only");
+        Self { program, manifest }
+    }
 }
 
 /// Why an agent's version can't be run.

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::budget::LedgerError;
 use crate::host::Fault;
 use crate::lease::LeaseError;
+use super::read::ReadError;
 
 /// Why a session's transaction was not done.
 #[derive(Debug, Error)]
@@ -50,6 +51,16 @@ impl SessionError {
             Self::Fenced => Fault::Fenced,
             Self::Store(StoreError::Corrupt(_)) => Fault::corrupt(self),
             other => Fault::transient(other),
+        }
+    }
+}
+
+impl From<ReadError> for SessionError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => Self::Store(error),
+            ReadError::NotFound(session) => Self::NotFound(session),
+            ReadError::ApprovalNotFound(id) => Self::Internal(format!("there is no approval {id}")),
         }
     }
 }

@@ -74,6 +74,8 @@ pub enum Wait {
         child: SessionId,
         /// When the parent stops waiting; absent for never.
         expires: Option<Timestamp>,
+        /// What the call costs once it is answered.
+        price: Micros,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The keys of a session's rows. Everything of one session lies below `("session", id)`; the indexes lie beside it.
 
+use steward_storage::StoreError;
 use steward_storage::key::pack;
 use steward_types::{ProjectId, SessionId, StepPath, Timestamp};
 
@@ -44,6 +45,17 @@ pub fn step(session: SessionId, turn: u64, step: &StepPath) -> Vec<u8> {
 /// What all steps of a turn's journal start with.
 pub fn steps(session: SessionId, turn: u64) -> Vec<u8> {
     pack(&(SESSION, &session.as_bytes()[..], "step", turn))
+}
+
+/// The step of a journal row's key.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when it is no such key.
+pub fn step_path(key: &[u8]) -> Result<StepPath, StoreError> {
+    let (_, _, _, _, bytes): (String, Vec<u8>, String, u64, Vec<u8>) = steward_storage::key::unpack(key)?;
+    let words: Vec<String> =
+        bytes.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap_or_default()).to_string()).collect();
+    words.join(".").parse().map_err(|error| StoreError::Corrupt(format!("a journal's key: {error}")))
 }
 
 /// A value of the script's `state`.
@@ -107,7 +119,7 @@ pub fn approvals(project: &ProjectId) -> Vec<u8> {
 }
 
 /// When the timer under `key` is due.
-pub fn timer_due(key: &[u8]) -> Result<Timestamp, steward_storage::StoreError> {
+pub fn timer_due(key: &[u8]) -> Result<Timestamp, StoreError> {
     let (_, millis, _, _, _): (String, u64, Vec<u8>, u64, Vec<u8>) = steward_storage::key::unpack(key)?;
     Ok(Timestamp::from_millis(millis))
 }

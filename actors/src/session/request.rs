@@ -6,6 +6,7 @@ use steward_types::{AgentId, ErrorCode, Micros, ProjectId, StepPath, Timestamp};
 
 use super::approval::{Approval, ApprovalId};
 use super::event::Parent;
+use super::turn::json_bytes;
 use super::record::{SessionStatus, StepOutcome, TurnState};
 
 /// A request to one session. Each may be sent again after a lost answer: it takes effect once.
@@ -47,6 +48,21 @@ pub enum SessionRequest {
     },
     /// Go on with what is in flight, if anything; activation does it, so this only wakes.
     Poke,
+}
+
+impl SessionRequest {
+    /// About how many bytes it holds while it waits.
+    pub fn size_bytes(&self) -> usize {
+        let message = match self {
+            Self::Open(Open { message: Some(send), .. }) | Self::Send(send) => {
+                send.key.len() + json_bytes(&send.message)
+            }
+            Self::Decide(decide) => json_bytes(&decide.answer) + decide.comment.as_ref().map_or(0, String::len),
+            Self::ChildDone { outcome: StepOutcome::Value(value), .. } => json_bytes(value),
+            _ => 0,
+        };
+        size_of::<Self>() + message
+    }
 }
 
 /// How to open a session.

@@ -49,7 +49,7 @@ pub(super) async fn call_agent(
         let wait = options.timeout_ms.map(|millis| Duration::from_millis(millis).min(SESSION_WAIT_TIME_MAX));
         let expires = wait.map(|wait| turn.now().saturating_add(wait));
         let timer = expires.map(|due| Change::Timer(call.path.clone(), due)).into_iter().collect();
-        let state = StepState::Waiting(Wait::Session { child, expires });
+        let state = StepState::Waiting(Wait::Session { child, expires, price });
         if let Err(StepOutcome::Error { code, message, .. }) = turn.begin(call, Some(price), state, timer).await? {
             return refuse(code, message);
         }
@@ -80,7 +80,9 @@ async fn open_child(
     };
     let mut backoff = Duration::from_millis(10);
     loop {
-        let message = match turn.context.ask::<Session>(&EntityId::from(&child), request()).await {
+        let host = turn.context.host();
+        let asked = host.ask_from_inside::<Session>(&EntityId::from(&child), request(), host.deadline_default());
+        let message = match asked.await {
             Ok(SessionResponse::Refused(refusal)) => {
                 let release = vec![Change::Release(turn.hold(call))];
                 let outcome = StepOutcome::error(refusal.code, refusal.message);

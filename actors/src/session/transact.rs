@@ -1,0 +1,298 @@
+//! What a session does with a request: one transaction each, which may be run again and takes effect once.
+
+use steward_storage::{StoreExt, Txn};
+use steward_types::limits::{MESSAGE_KEY_BYTES_MAX, NAME_BYTES_MAX, SESSION_INBOX_MAX, SESSION_MESSAGE_BYTES_MAX};
+use steward_types::{ErrorCode, Micros, SessionId, Timestamp};
+
+use super::answer::{self, Loaded, Taken};
+use super::approval::{Approval, Decision};
+use super::change::Fence;
+use super::environment::SessionEnvironment;
+use super::error::SessionError;
+use super::event::EventBody;
+use super::key;
+use super::read;
+use super::record::{SessionHead, SessionRecord, SessionStatus, TakenKey, TurnRecord, TurnState};
+use super::request::{Accepted, Decide, Open, Refusal, Send, SessionRequest, SessionResponse};
+use super::turn::json_bytes;
+use super::worker;
+use crate::budget::{AccountId, ledger};
+
+/// What a request came to.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub response: SessionResponse,
+    /// The record as it is now, when the session exists.
+    pub record: Option<SessionRecord>,
+    pub last_seq: u64,
+    /// Child sessions whose answers nobody waits for any more.
+    pub children: Vec<SessionId>,
+}
+
+impl Done {
+    fn new(response: SessionResponse, loaded: Loaded) -> Self {
+        Self {
+            response,
+            last_seq: loaded.head.last_seq,
+            record: Some(loaded.record),
+            children: Vec::new(),
+        }
+    }
+
+    /// An answer that changes nothing.
+    pub(super) fn refused(error: &SessionError) -> Self {
+        Self::without_record(Refusal::new(error.code(), error.to_string()))
+    }
+
+    fn without_record(refusal: Refusal) -> Self {
+        Self { response: refusal.into(), record: None, last_seq: 0, children: Vec::new() }
+    }
+}
+
+/// Does what a request asks.
+pub(super) async fn transact(
+    environment: &SessionEnvironment,
+    fence: &Fence,
+    session: SessionId,
+    request: SessionRequest,
+) -> Result<Done, SessionError> {
+    let limit = match &request {
+        SessionRequest::Open(open) => match session_limit(environment, session, open).await {
+            Ok(limit) => limit,
+            Err(refusal) => return Ok(Done::without_record(refusal)),
+        },
+        _ => None,
+    };
+    let now = environment.clock.now();
+    let request = &request;
+    let done = environment.store.run(|txn| async move {
+        fence.check(&txn).await?;
+        match request {
+            SessionRequest::Open(request) => open(&txn, session, request, limit, now).await,
+            SessionRequest::Send(message) => send(&txn, session, message, now).await,
+            SessionRequest::Decide(request) => decide(&txn, session, request, now).await,
+            SessionRequest::Cancel { reason } => cancel(&txn, session, reason, now).await,
+            SessionRequest::End { reason } => end(&txn, session, reason, now).await,
+            SessionRequest::Show => show(&txn, session).await,
+            SessionRequest::Poke => Ok(Done::new(SessionResponse::Done, Loaded::load(&txn, session).await?)),
+            SessionRequest::Fire { turn, step } => {
+                let mut loaded = Loaded::load(&txn, session).await?;
+                let taken = answer::fire(&txn, &mut loaded, *turn, step, now).await?;
+                taken_or_not(&txn, loaded, taken)
+            }
+            SessionRequest::ChildDone { turn, step, outcome } => {
+                let mut loaded = Loaded::load(&txn, session).await?;
+                let taken = answer::child_done(&txn, &mut loaded, *turn, step, outcome.clone(), now).await?;
+                taken_or_not(&txn, loaded, taken)
+            }
+        }
+    });
+    done.await
+}
+
+/// What the session may spend in its life: the least of what its client and its agent say. Refuses an unknown agent.
+async fn session_limit(
+    environment: &SessionEnvironment,
+    session: SessionId,
+    open: &Open,
+) -> Result<Option<Micros>, Refusal> {
+    let programs = &environment.programs;
+    let refusal = |error: super::environment::ProgramError| Refusal::new(error.code, error.message);
+    let version = match open.version {
+        Some(version) => version,
+        None => programs.current(&open.project, &open.agent, session).await.map_err(refusal)?,
+    };
+    let agent = programs.load(&open.project, &open.agent, version).await.map_err(refusal)?;
+    Ok([open.ceiling, agent.manifest.budget.session].into_iter().flatten().min())
+}
+
+fn taken_or_not(txn: &Txn, loaded: Loaded, taken: Taken) -> Result<Done, SessionError> {
+    let response = match taken {
+        Taken::Yes => {
+            loaded.save(txn)?;
+            SessionResponse::Done
+        }
+        Taken::No => Refusal::new(ErrorCode::InvalidRequest, "the step does not wait for this").into(),
+    };
+    Ok(Done::new(response, loaded))
+}
+
+async fn open(
+    txn: &Txn,
+    session: SessionId,
+    open: &Open,
+    limit: Option<Micros>,
+    now: Timestamp,
+) -> Result<Done, SessionError> {
+    if let Some(record) = txn.load::<SessionRecord>(&key::record(session)).await? {
+        if record.project != open.project || record.agent != open.agent {
+            let refusal = Refusal::new(ErrorCode::InvalidRequest, "a session of this id exists, of another agent");
+            return Ok(Done::without_record(refusal));
+        }
+        let view = read::view_in(txn, session).await?;
+        return Ok(Done::new(SessionResponse::Opened(view), Loaded::load(txn, session).await?));
+    }
+    if open.label.len() > NAME_BYTES_MAX {
+        let message = format!("a label may have {NAME_BYTES_MAX} bytes");
+        return Ok(Done::without_record(Refusal::new(ErrorCode::InvalidRequest, message)));
+    }
+    let record = SessionRecord {
+        project: open.project.clone(),
+        agent: open.agent.clone(),
+        status: SessionStatus::Idle,
+        turn: 0,
+        messages: 0,
+        version: open.version,
+        label: open.label.clone(),
+        ceiling: open.ceiling,
+        parent: open.parent.clone(),
+        depth: open.depth,
+        opened: now,
+        owed_to_parent: None,
+    };
+    let account = AccountId::session(open.project.clone(), open.agent.clone(), session);
+    ledger::open_session(txn, &account, limit, now).await?;
+    txn.set(&key::of_project(&open.project, session), &[])?;
+    let mut loaded = Loaded { session, record, head: SessionHead { updated: now, ..SessionHead::default() } };
+    let opened = EventBody::Opened { project: open.project.clone(), agent: open.agent.clone() };
+    loaded.event(txn, now, 0, None, opened)?;
+    if let Some(message) = &open.message {
+        if let Err(refusal) = accept(txn, &mut loaded, message, now).await? {
+            return Ok(Done::without_record(refusal));
+        }
+    }
+    loaded.save(txn)?;
+    let view = read::view_in(txn, session).await?;
+    Ok(Done::new(SessionResponse::Opened(view), loaded))
+}
+
+async fn send(txn: &Txn, session: SessionId, message: &Send, now: Timestamp) -> Result<Done, SessionError> {
+    let mut loaded = Loaded::load(txn, session).await?;
+    let response = match accept(txn, &mut loaded, message, now).await? {
+        Ok(accepted) => SessionResponse::Accepted(accepted),
+        Err(refusal) => return Ok(Done::new(refusal.into(), loaded)),
+    };
+    loaded.save(txn)?;
+    Ok(Done::new(response, loaded))
+}
+
+/// Takes a message, once for its key. The caller saves.
+async fn accept(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    message: &Send,
+    now: Timestamp,
+) -> Result<Result<Accepted, Refusal>, SessionError> {
+    let refuse = |code, message: String| Ok(Err(Refusal::new(code, message)));
+    if message.key.is_empty() || message.key.len() > MESSAGE_KEY_BYTES_MAX {
+        return refuse(ErrorCode::InvalidRequest, format!("a message's key has 1 to {MESSAGE_KEY_BYTES_MAX} bytes"));
+    }
+    let taken = key::taken_key(loaded.session, &message.key);
+    if let Some(TakenKey { turn, seq }) = txn.load(&taken).await? {
+        return Ok(Ok(Accepted { turn, seq, repeated: true }));
+    }
+    if loaded.record.status == SessionStatus::Ended {
+        return refuse(ErrorCode::SessionEnded, "the session has ended".to_owned());
+    }
+    if json_bytes(&message.message) > SESSION_MESSAGE_BYTES_MAX {
+        return refuse(ErrorCode::RequestTooLarge, format!("a message may have {SESSION_MESSAGE_BYTES_MAX} bytes"));
+    }
+    if loaded.record.waiting_messages() >= SESSION_INBOX_MAX as u64 {
+        return refuse(ErrorCode::MailboxFull, format!("{SESSION_INBOX_MAX} messages wait in the session already"));
+    }
+    loaded.record.messages += 1;
+    let number = loaded.record.messages;
+    let turn = TurnRecord {
+        key: message.key.clone(),
+        message: message.message.clone(),
+        version: 0,
+        received: now,
+        ended: None,
+        price: Micros::ZERO,
+        state: TurnState::Queued,
+    };
+    txn.save(&key::turn(loaded.session, number), &turn)?;
+    let event = EventBody::Message { key: message.key.clone(), message: message.message.clone() };
+    let seq = loaded.event(txn, now, number, None, event)?;
+    txn.save(&taken, &TakenKey { turn: number, seq })?;
+    Ok(Ok(Accepted { turn: number, seq, repeated: false }))
+}
+
+async fn decide(txn: &Txn, session: SessionId, request: &Decide, now: Timestamp) -> Result<Done, SessionError> {
+    let mut loaded = Loaded::load(txn, session).await?;
+    let id = &request.approval;
+    let found = txn.load::<Approval>(&key::approval(&loaded.record.project, id)).await?;
+    let Some(mut approval) = found.filter(|_| id.session == session) else {
+        let refusal = Refusal::new(ErrorCode::ApprovalNotFound, format!("there is no approval {id}"));
+        return Ok(Done::new(refusal.into(), loaded));
+    };
+    let decision = Decision {
+        approved: request.approved,
+        answer: request.answer.clone(),
+        comment: request.comment.clone(),
+        decided_by: request.decided_by.clone(),
+        decided: now,
+    };
+    if json_bytes(&decision.answer) + decision.comment.as_ref().map_or(0, String::len) > SESSION_MESSAGE_BYTES_MAX {
+        let refusal = Refusal::new(ErrorCode::RequestTooLarge, "the answer and its comment are too long");
+        return Ok(Done::new(refusal.into(), loaded));
+    }
+    if approval.decision.as_ref().is_some_and(|before| before.agrees_with(&decision)) {
+        return Ok(Done::new(SessionResponse::Decided(approval), loaded));
+    }
+    match answer::decide(txn, &mut loaded, &mut approval, decision).await? {
+        Taken::Yes => {
+            loaded.save(txn)?;
+            Ok(Done::new(SessionResponse::Decided(approval), loaded))
+        }
+        Taken::No => {
+            let message = format!("the approval {id} was decided before, differently, or has expired");
+            Ok(Done::new(Refusal::new(ErrorCode::ApprovalDecided, message).into(), loaded))
+        }
+    }
+}
+
+/// Ends the turn in flight, if one is.
+async fn cancel_turn(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, SessionError> {
+    if loaded.head.turn == 0 {
+        return Ok(Vec::new());
+    }
+    let turn = loaded.head.turn;
+    let steps = worker::journal_in(txn, loaded.session, turn).await?;
+    let price = Micros::sum(steps.iter().map(|(_, step)| step.price));
+    let price = price.map_err(|error| SessionError::Internal(error.to_string()))?;
+    let children = answer::drop_unfinished(txn, loaded, turn, &steps, now).await?;
+    let state = TurnState::Cancelled { reason: reason.to_owned() };
+    worker::end_turn(txn, loaded, state, price, now).await?;
+    Ok(children)
+}
+
+async fn cancel(txn: &Txn, session: SessionId, reason: &str, now: Timestamp) -> Result<Done, SessionError> {
+    let mut loaded = Loaded::load(txn, session).await?;
+    let children = cancel_turn(txn, &mut loaded, reason, now).await?;
+    loaded.save(txn)?;
+    Ok(Done { children, ..Done::new(SessionResponse::Done, loaded) })
+}
+
+async fn end(txn: &Txn, session: SessionId, reason: &str, now: Timestamp) -> Result<Done, SessionError> {
+    let mut loaded = Loaded::load(txn, session).await?;
+    let mut children = Vec::new();
+    if loaded.record.status != SessionStatus::Ended {
+        children = cancel_turn(txn, &mut loaded, reason, now).await?;
+    }
+    if loaded.record.status != SessionStatus::Ended {
+        worker::end_session(txn, &mut loaded, reason.to_owned(), now).await?;
+    }
+    loaded.save(txn)?;
+    Ok(Done { children, ..Done::new(SessionResponse::Done, loaded) })
+}
+
+async fn show(txn: &Txn, session: SessionId) -> Result<Done, SessionError> {
+    let view = read::view_in(txn, session).await?;
+    Ok(Done::new(SessionResponse::View(view), Loaded::load(txn, session).await?))
+}

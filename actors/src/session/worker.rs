@@ -1,0 +1,447 @@
+//! The worker of one session: takes up what there is to do, runs the script on a thread of its own, and brings each
+//! turn to its end. It keeps nothing that the store does not have: killed anywhere, the next worker goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use steward_scripting::{ScriptError, TurnEnd};
+use steward_storage::{RangeRead, Store, StoreExt, Txn};
+use steward_types::limits::{RESTART_BACKOFF_MAX, RESTART_BACKOFF_MIN};
+use steward_types::{ErrorCode, Micros, SessionId, StepPath, Timestamp};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{self, Loaded};
+use super::bridge::Bridge;
+use super::change::{self, Fence};
+use super::entity::Session;
+use super::environment::{Loaded as Agent, ProgramError, SessionEnvironment};
+use super::error::SessionError;
+use super::event::{EventBody, TurnFailure};
+use super::journal::{Journal, JournalStep, StepState};
+use super::key;
+use super::record::{SessionStatus, StepOutcome, TurnRecord, TurnState};
+use super::request::{SessionRequest, SessionResponse};
+use super::turn::Turn;
+use crate::budget::{PriceList, ledger};
+use crate::host::{Context, EntityId};
+
+/// The function of a script that handles a message.
+pub(super) const HANDLER: &str = "on_message";
+
+/// What a worker works with.
+pub(super) struct Worker {
+    pub environment: SessionEnvironment,
+    pub context: Context<Session>,
+    pub session: SessionId,
+    pub fence: Fence,
+    pub cancel: CancellationToken,
+}
+
+/// What there is to do.
+enum Task {
+    Turn { loaded: Loaded, turn: TurnRecord },
+    Deliver(Loaded),
+    Nothing,
+}
+
+impl Worker {
+    /// Works until there is nothing to do, or the worker is cancelled.
+    ///
+    /// # Errors
+    /// [`SessionError`], when the session is to be built again from the store.
+    pub(super) async fn work(self) -> Result<(), SessionError> {
+        while !self.cancel.is_cancelled() {
+            let done = match self.take_up().await? {
+                Task::Turn { loaded, turn } => self.run(loaded, turn).await,
+                Task::Deliver(loaded) => self.deliver(loaded).await,
+                Task::Nothing => return Ok(()),
+            };
+            match done {
+                Ok(()) => {}
+                // Somebody else ended the turn meanwhile; what is left to do is in the store.
+                Err(SessionError::Stale) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the next turn, or takes up the one in flight, under a new run number: an older worker, should one still
+    /// live, can commit no more.
+    async fn take_up(&self) -> Result<Task, SessionError> {
+        let version = self.version().await;
+        let (session, fence, now) = (self.session, &self.fence, self.environment.clock.now());
+        let version = &version;
+        let taken = self.environment.store.run(|txn| async move {
+            fence.check(&txn).await?;
+            let mut loaded = Loaded::load(&txn, session).await?;
+            if loaded.record.owed_to_parent.is_some() {
+                return Ok(Task::Deliver(loaded));
+            }
+            let record = &mut loaded.record;
+            let begins = match record.status {
+                SessionStatus::Running => false,
+                SessionStatus::Idle if record.waiting_messages() > 0 => true,
+                _ => {
+                    txn.clear(&key::runnable(session))?;
+                    return Ok(Task::Nothing);
+                }
+            };
+            if begins {
+                record.turn += 1;
+                record.status = SessionStatus::Running;
+            }
+            let number = record.turn;
+            let row = key::turn(session, number);
+            let missing = || SessionError::Internal(format!("turn {number} has no row"));
+            let mut turn = txn.load::<TurnRecord>(&row).await?.ok_or_else(missing)?;
+            loaded.head.turn = number;
+            loaded.head.run += 1;
+            loaded.head.commits = 0;
+            let event = if begins {
+                turn.state = TurnState::InFlight;
+                turn.version = *version.as_ref().unwrap_or(&0);
+                txn.save(&row, &turn)?;
+                EventBody::TurnStarted { key: turn.key.clone(), version: turn.version }
+            } else {
+                EventBody::Resumed {}
+            };
+            loaded.event(&txn, now, number, None, event)?;
+            loaded.save(&txn)?;
+            Ok(Task::Turn { loaded, turn })
+        });
+        taken.await
+    }
+
+    /// The version that a turn would begin with now; when there is none, loading it says why.
+    async fn version(&self) -> Result<u64, ProgramError> {
+        let view = self.environment.store.run(|txn| {
+            let session = self.session;
+            async move { Loaded::load(&txn, session).await }
+        });
+        let Ok(loaded) = view.await else { return Ok(0) };
+        match loaded.record.version {
+            Some(version) => Ok(version),
+            None => {
+                let record = &loaded.record;
+                self.environment.programs.current(&record.project, &record.agent, self.session).await
+            }
+        }
+    }
+
+    /// Runs one turn until it ends or waits.
+    async fn run(&self, loaded: Loaded, turn: TurnRecord) -> Result<(), SessionError> {
+        let record = &loaded.record;
+        let programs = &self.environment.programs;
+        let agent = match programs.load(&record.project, &record.agent, turn.version).await {
+            Ok(agent) => agent,
+            Err(ProgramError { code, .. }) if code == ErrorCode::StoreUnavailable => {
+                return Err(SessionError::Internal("the agent's version can't be read now".to_owned()));
+            }
+            Err(ProgramError { code, message }) => {
+                return self.end_without_script(loaded, code, message).await;
+            }
+        };
+        let turn_handle = Arc::new(self.prepare(loaded, Arc::clone(&agent)).await?);
+        loop {
+            let end = self.run_script(&turn_handle, &agent, &turn).await?;
+            if let Some(error) = turn_handle.work.lock().halt.take() {
+                return Err(error);
+            }
+            match end {
+                TurnEnd::Suspended { waiting_for } => {
+                    let answered = self.suspend(&turn_handle, &waiting_for).await?;
+                    if answered.is_empty() {
+                        return Ok(());
+                    }
+                    let mut work = turn_handle.work.lock();
+                    work.journal.rewind();
+                    for (path, step) in answered {
+                        work.journal.put(path, step);
+                    }
+                }
+                TurnEnd::Stopped(reason) if reason.code == ErrorCode::Cancelled => return Ok(()),
+                end => return self.end(&turn_handle, conclude(&turn_handle, end)).await,
+            }
+        }
+    }
+
+    async fn prepare(&self, loaded: Loaded, agent: Arc<Agent>) -> Result<Turn, SessionError> {
+        let place = loaded.place();
+        let rows = read_journal(&*self.environment.store, self.session, place.turn).await?;
+        let project = &loaded.record.project;
+        let prices: PriceList =
+            self.environment.store.run(|txn| async move { ledger::prices(&txn, project).await }).await?;
+        Ok(Turn::new(
+            self.environment.clone(),
+            self.context.clone(),
+            self.fence.clone(),
+            place,
+            loaded.record,
+            agent,
+            prices,
+            self.cancel.clone(),
+            Journal::new(rows),
+        ))
+    }
+
+    /// Runs the script from its beginning, on a thread that may block.
+    async fn run_script(&self, turn: &Arc<Turn>, agent: &Arc<Agent>, record: &TurnRecord) -> Result<TurnEnd, SessionError> {
+        let permit = self.environment.scripts.acquire().await;
+        let (turn, agent, input) = (Arc::clone(turn), Arc::clone(agent), record.message.clone());
+        let (runtime, clock) = (Handle::current(), Arc::clone(&self.environment.clock));
+        let cancel = self.cancel.clone().drop_guard();
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut bridge = Bridge { turn, runtime };
+            let limits = agent.manifest.turn_limits();
+            let end = agent.program.run_turn(HANDLER, &input, &mut bridge, &limits, &*clock);
+            drop(permit);
+            end
+        });
+        let end = thread.await.map_err(|error| SessionError::Internal(format!("the script's thread ended: {error}")));
+        // Only a worker that is dropped in the middle cancels its script.
+        cancel.disarm();
+        end
+    }
+
+    /// Leaves the turn to wait, unless one of its steps has been answered meanwhile: those are returned.
+    async fn suspend(
+        &self,
+        turn: &Turn,
+        waiting_for: &[StepPath],
+    ) -> Result<Vec<(StepPath, JournalStep)>, SessionError> {
+        turn.commit(Vec::new()).await?;
+        let (session, fence, now) = (self.session, &self.fence, self.environment.clock.now());
+        let place = &turn.place;
+        let suspended = self.environment.store.run(|txn| async move {
+            fence.check(&txn).await?;
+            let mut loaded = Loaded::load(&txn, session).await?;
+            if loaded.head.turn != place.turn || loaded.head.run != place.run {
+                return Err(SessionError::Stale);
+            }
+            let mut answered = Vec::new();
+            for path in waiting_for {
+                let step = txn.load::<JournalStep>(&key::step(session, place.turn, path)).await?;
+                answered.extend(step.filter(is_finished).map(|step| (path.clone(), step)));
+            }
+            if answered.is_empty() && loaded.record.status == SessionStatus::Running {
+                loaded.record.status = SessionStatus::Waiting;
+                let event = EventBody::Suspended { waiting_for: waiting_for.to_vec() };
+                loaded.event(&txn, now, place.turn, None, event)?;
+                loaded.save(&txn)?;
+            }
+            Ok(answered)
+        });
+        suspended.await
+    }
+
+    /// Ends the turn with everything that waited for a commit, in one transaction.
+    async fn end(&self, turn: &Turn, state: TurnState) -> Result<(), SessionError> {
+        let buffer = turn.take_buffer();
+        let (steps, price) = {
+            let work = turn.work.lock();
+            let price = work.journal.price().map_err(|error| SessionError::Internal(error.to_string()))?;
+            let steps: Vec<_> = work.journal.steps().map(|(path, step)| (path.clone(), step.clone())).collect();
+            (steps.into_iter().filter(|(_, step)| !is_finished(step)).collect::<Vec<_>>(), price)
+        };
+        let (session, fence, now, place) = (self.session, &self.fence, self.environment.clock.now(), &turn.place);
+        let (buffer, steps, state) = (&buffer, &steps, &state);
+        let ended = self.environment.store.run(|txn| async move {
+            fence.check(&txn).await?;
+            let mut loaded = Loaded::load(&txn, session).await?;
+            if loaded.head.turn != place.turn || loaded.head.run != place.run {
+                return Err(SessionError::Stale);
+            }
+            change::apply(&txn, now, place, &mut loaded.head, buffer).await?;
+            let children = answer::drop_unfinished(&txn, &mut loaded, place.turn, steps, now).await?;
+            end_turn(&txn, &mut loaded, state.clone(), price, now).await?;
+            loaded.save(&txn)?;
+            Ok(children)
+        });
+        for child in ended.await? {
+            end_child(&self.context, child);
+        }
+        Ok(())
+    }
+
+    /// Fails a turn whose agent can't be run.
+    async fn end_without_script(&self, loaded: Loaded, code: ErrorCode, message: String) -> Result<(), SessionError> {
+        let failure = TurnFailure { code, message, file: None, line: 0, column: 0, step: None };
+        let agent = Agent::none(&loaded.record.agent);
+        let turn = self.prepare(loaded, Arc::new(agent)).await?;
+        self.end(&turn, TurnState::Failed(failure)).await
+    }
+
+    /// Brings the parent its answer, and forgets the debt once the parent has it.
+    async fn deliver(&self, loaded: Loaded) -> Result<(), SessionError> {
+        let (Some(parent), Some(outcome)) = (&loaded.record.parent, &loaded.record.owed_to_parent) else {
+            return Err(SessionError::Internal("an answer is owed to no parent".to_owned()));
+        };
+        let mut backoff = RESTART_BACKOFF_MIN;
+        loop {
+            let request = SessionRequest::ChildDone {
+                turn: parent.turn,
+                step: parent.step.clone(),
+                outcome: outcome.clone(),
+            };
+            let host = self.context.host();
+            let id = EntityId::from(&parent.session);
+            match host.ask_from_inside::<Session>(&id, request, host.deadline_default()).await {
+                // A parent that refuses does not wait any more, and never will again.
+                Ok(SessionResponse::Done | SessionResponse::Refused(_)) => break,
+                Ok(_) => return Err(SessionError::Internal("a parent gave a wrong kind of answer".to_owned())),
+                Err(error) => {
+                    tracing::warn!(session = %self.session, %error, "a parent could not be told; again");
+                }
+            }
+            self.environment.clock.sleep(backoff).await;
+            backoff = next_backoff(backoff);
+        }
+        let (session, fence) = (self.session, &self.fence);
+        let forgotten = self.environment.store.run(|txn| async move {
+            fence.check(&txn).await?;
+            let mut loaded = Loaded::load(&txn, session).await?;
+            loaded.record.owed_to_parent = None;
+            loaded.save(&txn)
+        });
+        forgotten.await
+    }
+}
+
+/// The next wait after `backoff`.
+pub(super) fn next_backoff(backoff: Duration) -> Duration {
+    (backoff * 2).min(RESTART_BACKOFF_MAX)
+}
+
+/// Marks the turn in flight as ended, and the session with it when a parent called it for this one answer. The caller
+/// saves.
+pub(super) async fn end_turn(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    state: TurnState,
+    price: Micros,
+    now: Timestamp,
+) -> Result<(), SessionError> {
+    let number = loaded.record.turn;
+    let row = key::turn(loaded.session, number);
+    let missing = || SessionError::Internal(format!("turn {number} has no row"));
+    let mut turn = txn.load::<TurnRecord>(&row).await?.ok_or_else(missing)?;
+    let event = match &state {
+        TurnState::Finished { value } => EventBody::TurnFinished { value: value.clone(), price },
+        TurnState::Failed(failure) => EventBody::TurnFailed { failure: failure.clone(), price },
+        TurnState::Cancelled { reason } => EventBody::TurnCancelled { reason: reason.clone() },
+        TurnState::Queued | TurnState::InFlight => {
+            return Err(SessionError::Internal("a turn ends as it began".to_owned()));
+        }
+    };
+    let owed = loaded.record.parent.is_some().then(|| answer_to_parent(&state));
+    (turn.state, turn.ended, turn.price) = (state, Some(now), price);
+    txn.save(&row, &turn)?;
+    loaded.event(txn, now, number, None, event)?;
+    (loaded.head.turn, loaded.record.status) = (0, SessionStatus::Idle);
+    if let Some(owed) = owed {
+        loaded.record.owed_to_parent = Some(owed);
+        end_session(txn, loaded, "the call is answered".to_owned(), now).await?;
+    }
+    Ok(())
+}
+
+/// Marks the session as ended and gives its allowance back. The caller saves.
+pub(super) async fn end_session(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    reason: String,
+    now: Timestamp,
+) -> Result<(), SessionError> {
+    loaded.record.status = SessionStatus::Ended;
+    ledger::close_account(txn, &loaded.place().account, now).await?;
+    loaded.event(txn, now, 0, None, EventBody::Ended { reason })?;
+    Ok(())
+}
+
+fn answer_to_parent(state: &TurnState) -> StepOutcome {
+    match state {
+        TurnState::Finished { value } => StepOutcome::Value(value.clone()),
+        TurnState::Failed(failure) => StepOutcome::error(failure.code, failure.message.clone()),
+        _ => StepOutcome::error(ErrorCode::Cancelled, "the other agent's turn was cancelled"),
+    }
+}
+
+/// How a turn ends, given how its script did.
+fn conclude(turn: &Turn, end: TurnEnd) -> TurnState {
+    match end {
+        TurnEnd::Finished(value) => {
+            let work = turn.work.lock();
+            let Some((path, step)) = work.journal.not_asked() else { return TurnState::Finished { value } };
+            TurnState::Failed(TurnFailure {
+                code: ErrorCode::ReplayDiverged,
+                message: format!("the script ended before step {path}, {}", step.in_words()),
+                file: Some(step.position.file.clone()),
+                line: step.position.line,
+                column: step.position.column,
+                step: Some(path.clone()),
+            })
+        }
+        TurnEnd::Failed(error) => TurnState::Failed(failure_of(error)),
+        TurnEnd::Stopped(reason) => TurnState::Failed(TurnFailure {
+            code: reason.code,
+            message: reason.message,
+            file: None,
+            line: 0,
+            column: 0,
+            step: None,
+        }),
+        TurnEnd::Suspended { .. } => unreachable!("a suspended turn does not end"),
+    }
+}
+
+fn failure_of(error: ScriptError) -> TurnFailure {
+    TurnFailure {
+        code: error.code,
+        message: error.message,
+        file: Some(error.position.file),
+        line: error.position.line,
+        column: error.position.column,
+        step: error.step,
+    }
+}
+
+/// Tells a child whose answer nobody waits for any more. If the message is lost, the child ends by itself.
+pub(super) fn end_child(context: &Context<Session>, child: SessionId) {
+    let request = SessionRequest::End { reason: "the turn that called ended".to_owned() };
+    if let Err(error) = context.host().tell_from_inside::<Session>(&EntityId::from(&child), request) {
+        tracing::debug!(%child, %error, "a child session could not be told to end");
+    }
+}
+
+fn is_finished(step: &JournalStep) -> bool {
+    matches!(step.state, StepState::Finished(_))
+}
+
+/// All steps of a turn that are stored.
+pub(super) async fn read_journal(
+    store: &dyn Store,
+    session: SessionId,
+    turn: u64,
+) -> Result<Vec<(StepPath, JournalStep)>, SessionError> {
+    store.run(|txn| async move { journal_in(&txn, session, turn).await }).await
+}
+
+/// [`read_journal`] within a transaction, without conflicts: who ends the turn conflicts with its worker on the head.
+pub(super) async fn journal_in(
+    txn: &Txn,
+    session: SessionId,
+    turn: u64,
+) -> Result<Vec<(StepPath, JournalStep)>, SessionError> {
+    let range = RangeRead::prefix(&key::steps(session, turn)).snapshot();
+    let (mut steps, mut rest) = (Vec::new(), Some(range));
+    while let Some(range) = rest.take() {
+        let page = txn.scan::<JournalStep>(range).await?;
+        for (row, step) in page.rows {
+            steps.push((key::step_path(&row)?, step));
+        }
+        rest = page.rest;
+    }
+    Ok(steps)
+}
