@@ -8,3 +8,4 @@ pub mod model;
 pub mod receipt_log;
 pub mod session;
 pub mod supervision;
+pub mod timer;

@@ -32,3 +32,6 @@ pub use read::ReadError;
 pub use record::{SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};
 pub use request::{Accepted, Decide, Open, Refusal, Send, SessionRequest, SessionResponse, SessionView};
 pub use watch::watch;
+
+#[cfg(test)]
+mod tests;

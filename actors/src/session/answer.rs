@@ -122,13 +122,9 @@ impl Loaded {
 fn finished_event(step: &JournalStep, outcome: &StepOutcome) -> EventBody {
     let function = step.function.clone();
     match outcome {
-        StepOutcome::Value(value) => EventBody::StepFinished {
-            function,
-            result: value.clone(),
-            price: step.price,
-            hold: step.hold,
-            usage: None,
-        },
+        StepOutcome::Value(value) => {
+            EventBody::StepFinished { function, result: value.clone(), price: step.price, hold: step.hold, usage: None }
+        }
         StepOutcome::Error { code, message, .. } => {
             EventBody::StepFailed { function, code: *code, message: message.clone(), price: step.price }
         }
@@ -181,7 +177,9 @@ pub(super) async fn fire(
             expire(txn, loaded, turn, path, ApprovalState::Expired, now).await?;
             StepOutcome::Value(answer_to_script(None))
         }
-        Wait::Session { .. } => StepOutcome::error(ErrorCode::DeadlineExceeded, "the other agent did not answer in time"),
+        Wait::Session { .. } => {
+            StepOutcome::error(ErrorCode::DeadlineExceeded, "the other agent did not answer in time")
+        }
     };
     loaded.finish(txn, now, path, step, &wait, outcome).await?;
     Ok(Taken::Yes)

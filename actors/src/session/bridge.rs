@@ -122,4 +122,3 @@ impl Bridge {
 fn cancelled() -> StopReason {
     StopReason { code: ErrorCode::Cancelled, message: "the turn was cancelled".to_owned() }
 }
-

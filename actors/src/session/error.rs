@@ -4,10 +4,10 @@ use steward_storage::{StoreError, TransactionError};
 use steward_types::{ErrorCode, SessionId};
 use thiserror::Error;
 
+use super::read::ReadError;
 use crate::budget::LedgerError;
 use crate::host::Fault;
 use crate::lease::LeaseError;
-use super::read::ReadError;
 
 /// Why a session's transaction was not done.
 #[derive(Debug, Error)]

@@ -6,8 +6,8 @@ use steward_types::{AgentId, ErrorCode, Micros, ProjectId, StepPath, Timestamp};
 
 use super::approval::{Approval, ApprovalId};
 use super::event::Parent;
-use super::turn::json_bytes;
 use super::record::{SessionStatus, StepOutcome, TurnState};
+use super::turn::json_bytes;
 
 /// A request to one session. Each may be sent again after a lost answer: it takes effect once.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -31,12 +31,7 @@ pub(super) struct Done {
 
 impl Done {
     fn new(response: SessionResponse, loaded: Loaded) -> Self {
-        Self {
-            response,
-            last_seq: loaded.head.last_seq,
-            record: Some(loaded.record),
-            children: Vec::new(),
-        }
+        Self { response, last_seq: loaded.head.last_seq, record: Some(loaded.record), children: Vec::new() }
     }
 
     /// An answer that changes nothing.

@@ -85,7 +85,18 @@ impl Turn {
         journal: Journal,
     ) -> Self {
         let work = Mutex::new(Work { journal, ..Work::default() });
-        Self { environment, context, fence, place, record, agent, prices, cancel, work, commits: tokio::sync::Mutex::new(0) }
+        Self {
+            environment,
+            context,
+            fence,
+            place,
+            record,
+            agent,
+            prices,
+            cancel,
+            work,
+            commits: tokio::sync::Mutex::new(0),
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {

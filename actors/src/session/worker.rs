@@ -187,7 +187,12 @@ impl Worker {
     }
 
     /// Runs the script from its beginning, on a thread that may block.
-    async fn run_script(&self, turn: &Arc<Turn>, agent: &Arc<Agent>, record: &TurnRecord) -> Result<TurnEnd, SessionError> {
+    async fn run_script(
+        &self,
+        turn: &Arc<Turn>,
+        agent: &Arc<Agent>,
+        record: &TurnRecord,
+    ) -> Result<TurnEnd, SessionError> {
         let permit = self.environment.scripts.acquire().await;
         let (turn, agent, input) = (Arc::clone(turn), Arc::clone(agent), record.message.clone());
         let (runtime, clock) = (Handle::current(), Arc::clone(&self.environment.clock));
@@ -280,11 +285,8 @@ impl Worker {
         };
         let mut backoff = RESTART_BACKOFF_MIN;
         loop {
-            let request = SessionRequest::ChildDone {
-                turn: parent.turn,
-                step: parent.step.clone(),
-                outcome: outcome.clone(),
-            };
+            let request =
+                SessionRequest::ChildDone { turn: parent.turn, step: parent.step.clone(), outcome: outcome.clone() };
             let host = self.context.host();
             let id = EntityId::from(&parent.session);
             match host.ask_from_inside::<Session>(&id, request, host.deadline_default()).await {

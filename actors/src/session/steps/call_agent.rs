@@ -78,10 +78,11 @@ async fn open_child(
             message: Some(Send { key: "call".to_owned(), message: input.clone() }),
         })
     };
+    let id = EntityId::from(&child);
     let mut backoff = Duration::from_millis(10);
     loop {
         let host = turn.context.host();
-        let asked = host.ask_from_inside::<Session>(&EntityId::from(&child), request(), host.deadline_default());
+        let asked = host.ask_from_inside::<Session>(&id, request(), host.deadline_default());
         let message = match asked.await {
             Ok(SessionResponse::Refused(refusal)) => {
                 let release = vec![Change::Release(turn.hold(call))];

@@ -136,12 +136,8 @@ impl Embedding {
         let millis = embedded.usage.compute_micros / 1_000;
         let card = self.model.card();
         let model = LeafModel { id: card.id.clone(), hash: Hash::from_bytes(*card.hash.as_bytes()) };
-        let used = StepUsage {
-            model: card.id.clone(),
-            prompt_tokens: self.tokens,
-            completion_tokens: 0,
-            model_ms: millis,
-        };
+        let used =
+            StepUsage { model: card.id.clone(), prompt_tokens: self.tokens, completion_tokens: 0, model_ms: millis };
         // Time can't be foreseen as tokens can: what was not held is not charged.
         let price = self.cost(millis)?.min(held);
         let spent = Spent { price, usage: self.usage(millis), model: Some((model, used)) };

@@ -16,7 +16,7 @@ use steward_receipts::{Hash, LeafModel};
 use steward_scripting::StepCall;
 use steward_scripting::call::{ChatMessage as ScriptMessage, ChatRole, GenerateOptions};
 use steward_types::limits::{DELTA_TIME_MAX, GENERATE_TOKENS_DEFAULT, HOLD_SLICE_TOKENS};
-use steward_types::{ErrorCode, HoldId, Micros, ModelId, Timestamp};
+use steward_types::{ErrorCode, HoldId, Micros, ModelId};
 
 use super::Begun;
 use crate::budget::{LedgerError, Price, Usage};
@@ -194,7 +194,6 @@ struct Stream<'a> {
     call: &'a StepCall,
     prepared: &'a Prepared,
     hold: HoldId,
-    started: Timestamp,
     /// Tokens that are paid for.
     granted: u32,
     /// Tokens that were made.
@@ -215,7 +214,6 @@ impl<'a> Stream<'a> {
             call,
             prepared,
             hold: turn.hold(call),
-            started: turn.now(),
             granted: 0,
             made: 0,
             text: String::new(),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use steward_adapters::{HttpOutcome, HttpRequest, HttpResponse};
 use steward_scripting::StepCall;
 use steward_scripting::call::HttpOptions;
-use steward_types::{ErrorCode, Micros};
 use steward_types::limits::{HTTP_REQUEST_BYTES_MAX, HTTP_TIME_MAX};
+use steward_types::{ErrorCode, Micros};
 
 use super::Begun;
 use crate::budget::Usage;
@@ -47,9 +47,7 @@ pub(super) async fn http(
     };
     let (outcome, price) = match turn.environment.http.send(request).await {
         HttpOutcome::Answered(response) => (StepOutcome::Value(to_script(response)), price),
-        HttpOutcome::NotSent(failure) => {
-            (StepOutcome::error(failure.code, failure.message), Micros::ZERO)
-        }
+        HttpOutcome::NotSent(failure) => (StepOutcome::error(failure.code, failure.message), Micros::ZERO),
         HttpOutcome::Unknown(failure) => {
             let data = json!({ "sent": "unknown" });
             (StepOutcome::Error { code: failure.code, message: failure.message, data }, price)
@@ -110,4 +108,3 @@ fn to_script(response: HttpResponse) -> Value {
     let parsed: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
     json!({ "status": response.status, "headers": response.headers, "body": body, "json": parsed })
 }
-

@@ -1,7 +1,8 @@
 //! Steps that touch nothing outside the session: they are answered at once and committed with the next durable step.
 
 use serde_json::Value;
-use steward_scripting::{HostCall, LogLevel, StepAnswer, StepCall};
+use steward_scripting::call::LogLevel;
+use steward_scripting::{HostCall, StepAnswer, StepCall};
 use steward_storage::StoreExt;
 use steward_types::ErrorCode;
 use steward_types::limits::{STATE_KEY_BYTES_MAX, STEP_RESULT_BYTES_MAX};
@@ -28,11 +29,13 @@ pub(in crate::session) fn local(turn: &Turn, call: &StepCall, host_call: &HostCa
         HostCall::Reply { value } => {
             emitting(turn, call, json_bytes(value), || EventBody::Reply { value: value.clone() })
         }
-        HostCall::Emit { name, value } => emitting(turn, call, name.len() + json_bytes(value), || {
-            EventBody::Emitted { name: name.clone(), value: value.clone() }
+        HostCall::Emit { name, value } => emitting(turn, call, name.len() + json_bytes(value), || EventBody::Emitted {
+            name: name.clone(),
+            value: value.clone(),
         }),
-        HostCall::Log { level, text } => emitting(turn, call, text.len(), || {
-            EventBody::Logged { level: level_name(*level).to_owned(), text: text.clone() }
+        HostCall::Log { level, text } => emitting(turn, call, text.len(), || EventBody::Logged {
+            level: level_name(*level).to_owned(),
+            text: text.clone(),
         }),
         _ => return None,
     };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use steward_scripting::{AskOptions, StepCall};
+use steward_scripting::StepCall;
+use steward_scripting::call::AskOptions;
 use steward_types::ErrorCode;
 use steward_types::limits::{APPROVAL_TIME_DEFAULT, SESSION_WAIT_TIME_MAX, SHORT_WAIT_MAX, STEP_RESULT_BYTES_MAX};
 

@@ -1,0 +1,1 @@
+//! A node that dies at each of its commits in turn.

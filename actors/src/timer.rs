@@ -1,0 +1,187 @@
+//! The timer service: wakes sessions whose timers are due, and at a node's start those that have something to do.
+//!
+//! It decides nothing: a timer has fired once the session has committed so in its journal, so firing twice, late, or
+//! from two nodes does no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{Either, select};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use steward_storage::{RangeRead, Store, StoreError, StoreExt, Watch};
+use steward_types::limits::{RECOVERY_SESSIONS_MAX, RECOVERY_TIME, RESTART_BACKOFF_MIN, TIMER_PAGE, TIMER_SLEEP_MAX};
+use steward_types::{Clock, SessionId, Timestamp};
+
+use crate::host::{Context, Entity, EntityId, Fault, Host, Reply};
+use crate::session::record::{Runnable, TimerRow};
+use crate::session::{Session, SessionRequest, SessionResponse, key};
+
+/// The service as an entity: one a node, started by [`Timers::start`], restarted like any other.
+#[derive(Debug)]
+pub struct Timers;
+
+/// What can be asked of the timer service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum TimersRequest {
+    /// Be in memory, and so at work.
+    Start,
+}
+
+impl Timers {
+    /// Starts the service on this host, which has registered it. It first recovers what was in flight.
+    ///
+    /// # Errors
+    /// When the host can't take the message.
+    pub fn start(host: &Host) -> Result<(), crate::host::AskError> {
+        host.tell::<Self>(&EntityId::singleton(), TimersRequest::Start)
+    }
+}
+
+impl Entity for Timers {
+    const KIND: &'static str = "timers";
+    const RESIDENT: bool = true;
+    type Environment = Arc<dyn Store>;
+    type Request = TimersRequest;
+    type Response = ();
+    type Event = StoreError;
+
+    async fn activate(_id: EntityId, context: Context<Self>) -> Result<Self, Fault> {
+        let (store, host, clock) =
+            (Arc::clone(context.environment()), context.host().clone(), Arc::clone(context.clock()));
+        let recovering = (Arc::clone(&store), host.clone(), Arc::clone(&clock));
+        context.work(async move {
+            let (store, host, clock) = recovering;
+            loop {
+                if let Err(error) = recover(&host, &store).await {
+                    return error;
+                }
+                clock.sleep(RECOVERY_TIME).await;
+            }
+        });
+        context.work(async move {
+            loop {
+                if let Err(error) = fire_due(&host, &store, &*clock).await {
+                    return error;
+                }
+            }
+        });
+        Ok(Self)
+    }
+
+    async fn handle(
+        &mut self,
+        _request: TimersRequest,
+        reply: Reply<()>,
+        _context: &Context<Self>,
+    ) -> Result<(), Fault> {
+        reply.send(());
+        Ok(())
+    }
+
+    async fn on_event(&mut self, error: StoreError, _context: &Context<Self>) -> Result<(), Fault> {
+        Err(error.into())
+    }
+
+    fn observe(&self) -> serde_json::Value {
+        json!({})
+    }
+
+    fn is_idle(&self) -> bool {
+        false
+    }
+}
+
+/// Pokes every session that has something to do, at most [`RECOVERY_SESSIONS_MAX`] at once. Returns how many there
+/// were. One that can't be poked now is logged, and met again at the next recovery.
+///
+/// # Errors
+/// The store's error. Dropping the future stops where it is.
+pub async fn recover(host: &Host, store: &Arc<dyn Store>) -> Result<usize, StoreError> {
+    let (mut count, mut rest) = (0, Some(RangeRead::prefix(&key::runnables()).snapshot()));
+    while let Some(range) = rest.take() {
+        let range = &range;
+        let page = store.run(|txn| async move { txn.scan::<Runnable>(range.clone()).await }).await?;
+        count += page.rows.len();
+        let pokes = page.rows.into_iter().map(|(_, row)| poke(host, row.session));
+        futures::stream::iter(pokes).buffer_unordered(RECOVERY_SESSIONS_MAX).collect::<()>().await;
+        rest = page.rest;
+    }
+    Ok(count)
+}
+
+async fn poke(host: &Host, session: SessionId) {
+    let id = EntityId::from(&session);
+    let asked = host.ask_from_inside::<Session>(&id, SessionRequest::Poke, host.deadline_default());
+    if let Err(error) = asked.await {
+        tracing::warn!(%session, %error, "a session could not be recovered now");
+    }
+}
+
+/// Fires what is due, then waits until something may be due again.
+async fn fire_due(host: &Host, store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<(), StoreError> {
+    let now = clock.now();
+    let Due { timers, next, changed } = due(store, now).await?;
+    if !timers.is_empty() {
+        let fires = timers.into_iter().map(|(row, timer)| fire(host, store, row, timer));
+        let fired: Vec<bool> = futures::stream::iter(fires).buffer_unordered(RECOVERY_SESSIONS_MAX).collect().await;
+        if fired.into_iter().all(|fired| !fired) {
+            clock.sleep(RESTART_BACKOFF_MIN).await;
+        }
+        return Ok(());
+    }
+    let wait = next.map_or(TIMER_SLEEP_MAX, |next| next.saturating_since(now)).min(TIMER_SLEEP_MAX);
+    // A wait shorter than the clock's step would spin.
+    let slept = clock.sleep(wait.max(Duration::from_millis(1)));
+    match select(slept, changed).await {
+        Either::Left(_) => Ok(()),
+        Either::Right((changed, _)) => changed,
+    }
+}
+
+/// What there is for the timer service.
+struct Due {
+    timers: Vec<(Vec<u8>, TimerRow)>,
+    /// When the first of the others is due.
+    next: Option<Timestamp>,
+    changed: Watch,
+}
+
+async fn due(store: &Arc<dyn Store>, now: Timestamp) -> Result<Due, StoreError> {
+    store
+        .run(|txn| async move {
+            let changed = txn.watch(&key::timers_set())?;
+            let (begin, end) = key::timers_until(now);
+            let page = txn.scan::<TimerRow>(RangeRead::new(begin, end).limit(TIMER_PAGE).snapshot()).await?;
+            let timers: Vec<_> = page.rows.into_iter().map(|(row, timer)| (row.to_vec(), timer)).collect();
+            let (_, last) = steward_storage::key::prefix_range(&key::timers());
+            let (_, after) = key::timers_until(now);
+            let later = txn.range(RangeRead::new(after, last).limit(1).snapshot()).await?;
+            let next = later.rows.first().map(|(row, _)| key::timer_due(row)).transpose()?;
+            Ok(Due { timers, next, changed })
+        })
+        .await
+}
+
+/// Tells a session that a timer is due; a timer that it does not know any more is removed. False when it must be
+/// tried again.
+async fn fire(host: &Host, store: &Arc<dyn Store>, row: Vec<u8>, timer: TimerRow) -> bool {
+    let session = timer.session;
+    let request = SessionRequest::Fire { turn: timer.turn, step: timer.step };
+    let id = EntityId::from(&session);
+    let asked = host.ask_from_inside::<Session>(&id, request, host.deadline_default());
+    match asked.await {
+        Ok(SessionResponse::Refused(refusal)) => {
+            tracing::debug!(%session, %refusal, "a timer that nothing waits for is removed");
+            let row = &row;
+            let removed = store.run(|txn| async move { txn.clear(row) });
+            removed.await.is_ok()
+        }
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%session, %error, "a timer could not be fired; again soon");
+            false
+        }
+    }
+}
