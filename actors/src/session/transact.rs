@@ -131,6 +131,10 @@ async fn open(
         let message = format!("a label may have {NAME_BYTES_MAX} bytes");
         return Ok(Done::without_record(Refusal::new(ErrorCode::InvalidRequest, message)));
     }
+    // Whatever is refused is refused before anything is written.
+    if let Some(Err(refusal)) = open.message.as_ref().map(check_message) {
+        return Ok(Done::without_record(refusal));
+    }
     let record = SessionRecord {
         project: open.project.clone(),
         agent: open.agent.clone(),
@@ -151,10 +155,10 @@ async fn open(
     let mut loaded = Loaded { session, record, head: SessionHead { updated: now, ..SessionHead::default() } };
     let opened = EventBody::Opened { project: open.project.clone(), agent: open.agent.clone() };
     loaded.event(txn, now, 0, None, opened)?;
-    if let Some(message) = &open.message {
-        if let Err(refusal) = accept(txn, &mut loaded, message, now).await? {
-            return Ok(Done::without_record(refusal));
-        }
+    if let Some(message) = &open.message
+        && let Err(refusal) = accept(txn, &mut loaded, message, now).await?
+    {
+        return Err(SessionError::Internal(format!("a new session refused its first message: {refusal}")));
     }
     loaded.save(txn)?;
     let view = read::view_in(txn, session).await?;
@@ -171,6 +175,18 @@ async fn send(txn: &Txn, session: SessionId, message: &Send, now: Timestamp) -> 
     Ok(Done::new(response, loaded))
 }
 
+fn check_message(message: &Send) -> Result<(), Refusal> {
+    if message.key.is_empty() || message.key.len() > MESSAGE_KEY_BYTES_MAX {
+        let text = format!("a message's key has 1 to {MESSAGE_KEY_BYTES_MAX} bytes");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+    }
+    if json_bytes(&message.message) > SESSION_MESSAGE_BYTES_MAX {
+        let text = format!("a message may have {SESSION_MESSAGE_BYTES_MAX} bytes");
+        return Err(Refusal::new(ErrorCode::RequestTooLarge, text));
+    }
+    Ok(())
+}
+
 /// Takes a message, once for its key. The caller saves.
 async fn accept(
     txn: &Txn,
@@ -179,8 +195,8 @@ async fn accept(
     now: Timestamp,
 ) -> Result<Result<Accepted, Refusal>, SessionError> {
     let refuse = |code, message: String| Ok(Err(Refusal::new(code, message)));
-    if message.key.is_empty() || message.key.len() > MESSAGE_KEY_BYTES_MAX {
-        return refuse(ErrorCode::InvalidRequest, format!("a message's key has 1 to {MESSAGE_KEY_BYTES_MAX} bytes"));
+    if let Err(refusal) = check_message(message) {
+        return Ok(Err(refusal));
     }
     let taken = key::taken_key(loaded.session, &message.key);
     if let Some(TakenKey { turn, seq }) = txn.load(&taken).await? {
@@ -188,9 +204,6 @@ async fn accept(
     }
     if loaded.record.status == SessionStatus::Ended {
         return refuse(ErrorCode::SessionEnded, "the session has ended".to_owned());
-    }
-    if json_bytes(&message.message) > SESSION_MESSAGE_BYTES_MAX {
-        return refuse(ErrorCode::RequestTooLarge, format!("a message may have {SESSION_MESSAGE_BYTES_MAX} bytes"));
     }
     if loaded.record.waiting_messages() >= SESSION_INBOX_MAX as u64 {
         return refuse(ErrorCode::MailboxFull, format!("{SESSION_INBOX_MAX} messages wait in the session already"));

@@ -40,8 +40,8 @@ pub(super) struct Worker {
 
 /// What there is to do.
 enum Task {
-    Turn { loaded: Loaded, turn: TurnRecord },
-    Deliver(Loaded),
+    Turn { loaded: Box<Loaded>, turn: Box<TurnRecord> },
+    Deliver(Box<Loaded>),
     Nothing,
 }
 
@@ -53,8 +53,8 @@ impl Worker {
     pub(super) async fn work(self) -> Result<(), SessionError> {
         while !self.cancel.is_cancelled() {
             let done = match self.take_up().await? {
-                Task::Turn { loaded, turn } => self.run(loaded, turn).await,
-                Task::Deliver(loaded) => self.deliver(loaded).await,
+                Task::Turn { loaded, turn } => self.run(*loaded, *turn).await,
+                Task::Deliver(loaded) => self.deliver(*loaded).await,
                 Task::Nothing => return Ok(()),
             };
             match done {
@@ -77,7 +77,7 @@ impl Worker {
             fence.check(&txn).await?;
             let mut loaded = Loaded::load(&txn, session).await?;
             if loaded.record.owed_to_parent.is_some() {
-                return Ok(Task::Deliver(loaded));
+                return Ok(Task::Deliver(Box::new(loaded)));
             }
             let record = &mut loaded.record;
             let begins = match record.status {
@@ -109,7 +109,7 @@ impl Worker {
             };
             loaded.event(&txn, now, number, None, event)?;
             loaded.save(&txn)?;
-            Ok(Task::Turn { loaded, turn })
+            Ok(Task::Turn { loaded: Box::new(loaded), turn: Box::new(turn) })
         });
         taken.await
     }
@@ -136,7 +136,7 @@ impl Worker {
         let programs = &self.environment.programs;
         let agent = match programs.load(&record.project, &record.agent, turn.version).await {
             Ok(agent) => agent,
-            Err(ProgramError { code, .. }) if code == ErrorCode::StoreUnavailable => {
+            Err(ProgramError { code: ErrorCode::StoreUnavailable, .. }) => {
                 return Err(SessionError::Internal("the agent's version can't be read now".to_owned()));
             }
             Err(ProgramError { code, message }) => {
