@@ -28,7 +28,10 @@ pub use audit::{Audit, AuditReceipts, audit};
 pub use entity::{Budget, BudgetEnvironment, BudgetEvent, BudgetRequest, BudgetResponse};
 pub use error::{LedgerError, LevelName};
 pub use lanes::{Lane, Lanes};
-pub use ledger::{HoldRequest, Settled};
+pub use ledger::{
+    HoldRequest, Settled, affordable, close_account, grow_to, grow_up_to, open_project, open_session, prices, release,
+    reserve, return_allowance, set_agent_limit, set_limit, set_prices, set_slice, settle,
+};
 pub use level::{Daily, Level};
 pub use period::{Day, Period};
 pub use price::{Price, PriceError, PriceList, Usage};
