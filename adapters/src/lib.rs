@@ -2,4 +2,4 @@
 
 pub mod http;
 
-pub use http::{HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};
+pub use http::{AllowList, HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};

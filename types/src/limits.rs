@@ -171,6 +171,8 @@ pub const HTTP_REQUEST_BYTES_MAX: usize = 1 << 20;
 pub const HTTP_RESPONSE_BYTES_MAX: usize = 64 << 10;
 /// Redirects that the `http` tool follows.
 pub const HTTP_REDIRECTS_MAX: usize = 5;
+/// Longest time until a connection of the `http` tool stands.
+pub const HTTP_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time of one `http` call.
 pub const HTTP_TIME_MAX: Duration = Duration::from_secs(30);
 
