@@ -6,10 +6,11 @@ use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Modul
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use steward_types::ErrorCode;
+use steward_types::{ErrorCode, StepPath};
 
 use crate::bundle::MAIN_FILE;
 use crate::call::HostCall;
+use crate::memory::allocated_by_this_thread;
 use crate::port::{Position, StepError};
 use crate::turn::{StepFault, Turn};
 use crate::value::from_json;
@@ -32,8 +33,7 @@ macro_rules! steps {
         $(FuncRegistration::new($name).in_global_namespace().set_into_module(
             &mut $module,
             |context: NativeCallContext<'_> $(, $argument: Dynamic)*| -> Answer {
-                let call = || -> Result<HostCall, String> { Ok($call) };
-                step(&context, call())
+                step(&context, || -> Result<HostCall, String> { Ok($call) })
             },
         );)*
     };
@@ -81,7 +81,7 @@ fn build() -> Module {
                 &mut module,
                 |context: NativeCallContext<'_>, value: $kind| -> Answer {
                     let call: fn(&Dynamic) -> Result<HostCall, String> = $call;
-                    step(&context, call(&Dynamic::from(value)))
+                    step(&context, || call(&Dynamic::from(value)))
                 },
             );
         };
@@ -94,35 +94,64 @@ fn build() -> Module {
     module
 }
 
-/// Makes a step of a call whose arguments were good, and an exception of one whose arguments were not.
-fn step(context: &NativeCallContext<'_>, call: Result<HostCall, String>) -> Answer {
-    let function = context.fn_name().to_owned();
-    let call = match call {
+/// Makes a step of a call whose arguments are good, and gives the script its answer or its exception.
+///
+/// What the host keeps of it, such as its journal, is not the script's memory; what the script gets is.
+fn step(context: &NativeCallContext<'_>, call: impl FnOnce() -> Result<HostCall, String>) -> Answer {
+    let before = allocated_by_this_thread();
+    let outcome = make_step(context, call);
+    let made = allocated_by_this_thread();
+    let answer = to_script(context, &outcome);
+    let of_script = allocated_by_this_thread().wrapping_sub(made);
+    drop(outcome);
+    let kept = allocated_by_this_thread().wrapping_sub(before).wrapping_sub(of_script);
+    Turn::current(|turn| turn.host_keeps(kept));
+    answer
+}
+
+/// What came of a call, before it is turned into a script's values.
+enum Outcome {
+    Value(Value),
+    Error(StepError, Option<StepPath>),
+    Unwinding,
+    NoTurn,
+}
+
+fn make_step(context: &NativeCallContext<'_>, call: impl FnOnce() -> Result<HostCall, String>) -> Outcome {
+    let call = match call() {
         Ok(call) => call,
-        Err(reason) => {
-            let message = format!("{function}: {reason}");
-            let error = StepError { code: ErrorCode::StepInvalid, message, data: Value::Null };
-            return Err(exception(context, &error, &function, None));
-        }
+        Err(reason) => return Outcome::Error(invalid(context, &reason), None),
     };
-    let position = position(context);
-    let answer = Turn::current(|turn| turn.step(call, position));
-    let Some(answer) = answer else {
-        let message = format!("{function}: host functions work only inside a handler, not while a file is loaded");
-        return Err(EvalAltResult::ErrorRuntime(message.into(), context.call_position()).into());
-    };
-    match answer {
-        Ok(value) => from_json(&value).map_err(|reason| {
-            let message = format!("{function}: the answer cannot be used: {reason}");
-            let error = StepError { code: ErrorCode::StepInvalid, message, data: Value::Null };
-            exception(context, &error, &function, None)
-        }),
-        Err(StepFault::Caught(fault)) => {
+    match Turn::current(|turn| turn.step(call, position(context))) {
+        None => Outcome::NoTurn,
+        Some(Ok(value)) => Outcome::Value(value),
+        Some(Err(StepFault::Unwinding)) => Outcome::Unwinding,
+        Some(Err(StepFault::Caught(fault))) => {
             let (error, path) = *fault;
-            Err(exception(context, &error, &function, Some(path.to_string())))
+            Outcome::Error(error, Some(path))
         }
-        Err(StepFault::Unwinding) => Err(unwinding(context)),
     }
+}
+
+fn to_script(context: &NativeCallContext<'_>, outcome: &Outcome) -> Answer {
+    let function = context.fn_name();
+    match outcome {
+        Outcome::Value(value) => from_json(value).map_err(|reason| {
+            let error = invalid(context, &format!("the answer cannot be used: {reason}"));
+            exception(context, &error, function, None)
+        }),
+        Outcome::Error(error, path) => Err(exception(context, error, function, path.as_ref().map(ToString::to_string))),
+        Outcome::Unwinding => Err(unwinding(context)),
+        Outcome::NoTurn => {
+            let message = format!("{function}: host functions work only inside a handler, not while a file is loaded");
+            Err(EvalAltResult::ErrorRuntime(message.into(), context.call_position()).into())
+        }
+    }
+}
+
+fn invalid(context: &NativeCallContext<'_>, reason: &str) -> StepError {
+    let message = format!("{}: {reason}", context.fn_name());
+    StepError { code: ErrorCode::StepInvalid, message, data: Value::Null }
 }
 
 /// The error that no script can catch; the turn knows why.

@@ -30,7 +30,7 @@ pub(crate) struct Turn<'a> {
     clock: &'a dyn Clock,
     limits: Limits,
     operations: Cell<u64>,
-    memory_bytes_max: isize,
+    allocated_bytes_max: Cell<isize>,
     slice_started: Cell<Duration>,
     steps: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
@@ -77,8 +77,10 @@ impl<'a> Turn<'a> {
             clock,
             limits,
             operations: Cell::new(0),
-            memory_bytes_max: allocated_by_this_thread()
-                .saturating_add(isize::try_from(limits.memory_bytes_max).unwrap_or(isize::MAX)),
+            allocated_bytes_max: Cell::new(
+                allocated_by_this_thread()
+                    .saturating_add(isize::try_from(limits.memory_bytes_max).unwrap_or(isize::MAX)),
+            ),
             slice_started: Cell::new(clock.monotonic()),
             steps: Cell::new(0),
             frames: RefCell::new(vec![Frame { branch: None, next: 1 }]),
@@ -120,7 +122,7 @@ impl<'a> Turn<'a> {
         if operations > self.limits.operations_max {
             let allowed = self.limits.operations_max;
             self.fail(ErrorCode::ScriptOperations, format!("the turn passed its limit of {allowed} operations"));
-        } else if allocated_by_this_thread() > self.memory_bytes_max {
+        } else if allocated_by_this_thread() > self.allocated_bytes_max.get() {
             let allowed = self.limits.memory_bytes_max;
             self.fail(ErrorCode::ScriptMemory, format!("the script's values passed their limit of {allowed} bytes"));
         } else if operations.is_multiple_of(OPERATIONS_BETWEEN_LOOKS) {
@@ -140,6 +142,11 @@ impl<'a> Turn<'a> {
         if let Some(reason) = stopped {
             self.unwind(Unwound::Stopped(reason));
         }
+    }
+
+    /// The host keeps this many bytes more, or fewer, that this thread allocated: they are not the script's.
+    pub(crate) fn host_keeps(&self, bytes: isize) {
+        self.allocated_bytes_max.set(self.allocated_bytes_max.get().saturating_add(bytes));
     }
 
     /// Whether the script, or the branch that runs, is being unwound.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use steward_types::{ErrorCode, StepPath};
 
 use super::{Frame, StepFault, Turn, Unwound};
+use crate::memory::allocated_by_this_thread;
 use crate::port::{Position, StepAnswer, StepCall, StepError};
 
 /// What the outermost `parallel` has gathered from all branches below it.
@@ -78,6 +79,13 @@ impl Turn<'_> {
             self.branch_waits.set(true);
             return Err(StepFault::Unwinding);
         }
+        let before = allocated_by_this_thread();
+        let outcome = self.send_gathered();
+        self.host_keeps(allocated_by_this_thread().wrapping_sub(before));
+        outcome
+    }
+
+    fn send_gathered(&self) -> Result<(), StepFault> {
         let calls = self.with_gather(|gather| std::mem::take(&mut gather.calls));
         let asked: Vec<_> = calls
             .iter()
@@ -113,7 +121,9 @@ impl Turn<'_> {
     /// All branches are done.
     pub(crate) fn end_parallel(&self, parallel: &Parallel) {
         if parallel.is_outermost {
+            let before = allocated_by_this_thread();
             *self.gather.borrow_mut() = None;
+            self.host_keeps(allocated_by_this_thread().wrapping_sub(before));
         }
     }
 

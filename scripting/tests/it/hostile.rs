@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use steward_scripting::testing::RecordingHost;
-use steward_scripting::{Limits, TurnEnd};
+use steward_scripting::{Limits, StepAnswer, StepCall, TurnEnd};
 use steward_types::{ErrorCode, SystemClock};
 
 use crate::{handler, program};
@@ -88,6 +88,26 @@ fn values_nested_as_deep_as_they_can_be_do_not_exhaust_the_stack() {
     let script = "let a = #{}; loop { a = #{a: a}; }";
     let code = ends_with(script, limits);
     assert!(matches!(code, ErrorCode::ScriptMemory | ErrorCode::ScriptTime | ErrorCode::ScriptOperations), "{code}");
+}
+
+#[test]
+fn what_the_host_keeps_is_not_the_scripts_memory_but_what_the_script_keeps_is() {
+    let large = |_: &StepCall| StepAnswer::Value(Value::from("x".repeat(80_000)));
+    let limits = Limits { memory_bytes_max: 4 << 20, ..tight() };
+    let run = |body: &str| {
+        let mut host = RecordingHost::new(large);
+        handler(body).run_turn("on_message", &Value::Null, &mut host, &limits, &SystemClock::new())
+    };
+    // The host's journal grows to twice the limit.
+    assert_eq!(run("for i in 0..99 { let text = uuid(); } 1"), TurnEnd::Finished(Value::from(1)));
+    assert_eq!(
+        run("for i in 0..3 { parallel([1] + [2], |n| { for j in 0..10 { uuid(); } n }); } 1"),
+        TurnEnd::Finished(Value::from(1))
+    );
+    let kept = "fn keep(n) { let text = uuid(); if n > 60 { 1 } else { keep(n + 1) + text.len } } fn on_message(msg) { keep(0) }";
+    let mut host = RecordingHost::new(large);
+    let end = program(kept).run_turn("on_message", &Value::Null, &mut host, &limits, &SystemClock::new());
+    assert!(matches!(&end, TurnEnd::Failed(error) if error.code == ErrorCode::ScriptMemory), "{end:?}");
 }
 
 #[test]
