@@ -1,11 +1,14 @@
 //! One node: the entity host, the kinds of entity, and the supervision tree.
 
+pub mod agent;
 pub mod budget;
 pub mod host;
 pub mod lease;
 pub mod memory;
 pub mod model;
+pub mod project;
 pub mod receipt_log;
+pub mod service;
 pub mod session;
 pub mod supervision;
 pub mod timer;

@@ -171,8 +171,6 @@ pub const HTTP_REQUEST_BYTES_MAX: usize = 1 << 20;
 pub const HTTP_RESPONSE_BYTES_MAX: usize = 64 << 10;
 /// Redirects that the `http` tool follows.
 pub const HTTP_REDIRECTS_MAX: usize = 5;
-/// Longest time until a connection of the `http` tool stands.
-pub const HTTP_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time of one `http` call.
 pub const HTTP_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -221,27 +219,38 @@ pub const RECEIPT_PAGE_MAX: usize = 1_000;
 /// How long leaves may wait before a batch is anchored, when the project says nothing else.
 pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
 
-// Chains.
-
-/// Unfinished intents in one chain's outbox.
-pub const OUTBOX_INTENTS_MAX: usize = 10_000;
-/// Intents of one account that may be signed and not final at once.
-pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
-/// Signed transactions of one intent: the first and its replacements.
-pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
-/// Longest time of one call to a chain's endpoint.
-pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
-/// Failures in a row after which a circuit breaker opens.
-pub const BREAKER_FAILURES_MAX: u32 = 3;
-/// How long a breaker stays open the first time; it doubles each time.
-pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
-/// Longest time that a breaker stays open.
-pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
-
 // The edge.
 
 /// Largest gRPC or HTTP request.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// Items on a page when the caller names no size.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+/// Most items on a page.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
+/// Longest idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Longest label of an API key or session.
+pub const KEY_LABEL_BYTES_MAX: usize = 63;
+/// API keys of one project, the revoked ones included.
+pub const PROJECT_KEYS_MAX: usize = 1_000;
+/// Chains that anchor one project's receipts.
+pub const PROJECT_CHAINS_MAX: usize = 8;
+/// Pieces of a direct call's answer that wait for a slow client before the model waits too.
+pub const DIRECT_EVENTS_MAX: usize = 64;
+/// Sessions that one filtered page looks at before it answers with what it has.
+pub const SESSIONS_FILTERED_MAX: usize = 10_000;
+/// Approvals of one project that a list looks at.
+pub const APPROVALS_MAX: usize = 10_000;
+/// Longest direct model call; its hold is released by itself after twice this time.
+pub const DIRECT_CALL_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// Deadline of a request that waits for a turn's end and names none.
+pub const TURN_WAIT_TIME_DEFAULT: Duration = Duration::from_secs(5 * 60);
+/// Longest wait for connections to end when a server stops.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest time for a TLS handshake.
+pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Least time between two looks at a watched actor.
+pub const ACTOR_WATCH_TIME_MIN: Duration = Duration::from_millis(100);
 /// Watchers of one session on one node.
 pub const WATCHERS_MAX: usize = 100;
 /// Requests in flight for one API key.

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use steward_storage::{RangeRead, Record, Store, StoreError, StoreExt, TransactionError, Txn, key as tuple};
-use steward_types::{ProjectId, SessionId};
+use steward_types::{ProjectId, SessionId, StepPath};
 use thiserror::Error;
 
 use super::approval::{Approval, ApprovalId};
 use super::event::SessionEvent;
+use super::journal::JournalStep;
 use super::key;
 use super::record::{SessionHead, SessionRecord, TurnRecord};
 use super::request::SessionView;
@@ -119,6 +120,19 @@ pub async fn list(
 /// See [`ReadError`].
 pub async fn turn(store: &Arc<dyn Store>, session: SessionId, turn: u64) -> Result<Option<TurnRecord>, ReadError> {
     store.run(|txn| async move { Ok(txn.load_snapshot(&key::turn(session, turn)).await?) }).await
+}
+
+/// The steps of a turn's journal, in the order of the script.
+///
+/// # Errors
+/// The store's.
+pub async fn journal(
+    store: &Arc<dyn Store>,
+    session: SessionId,
+    turn: u64,
+) -> Result<Vec<(StepPath, JournalStep)>, ReadError> {
+    let rows = all::<JournalStep>(store, RangeRead::prefix(&key::steps(session, turn)).snapshot(), usize::MAX).await?;
+    rows.into_iter().map(|(row, step)| Ok((key::step_path(&row)?, step))).collect()
 }
 
 /// Events from `from_seq` on that are committed already, at most `limit`.

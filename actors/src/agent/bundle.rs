@@ -1,0 +1,176 @@
+//! A bundle as it is uploaded, and the check that it must pass before it becomes a version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use steward_scripting::bundle::MAIN_FILE;
+use steward_scripting::{Bundle, Diagnostic, Manifest, Program};
+use steward_types::limits::{SCRIPT_BYTES_MAX, SCRIPT_MODULES_MAX};
+use thiserror::Error;
+
+use super::record::FileRecord;
+
+/// The manifest's name among a bundle's files.
+pub const MANIFEST_FILE: &str = "manifest.toml";
+
+/// Files by name, such as `agent.rhai` and `pricing.rhai`, and the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UploadedBundle {
+    /// Scripts by file name.
+    pub files: BTreeMap<String, String>,
+    /// The manifest, as TOML.
+    pub manifest: String,
+}
+
+/// A bundle that passed its check.
+#[derive(Debug, Clone)]
+pub struct CheckedBundle {
+    /// The program, ready to run.
+    pub program: Program,
+    /// What the agent says about itself.
+    pub manifest: Manifest,
+    /// Every file with its text, the manifest among them.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Everything that is wrong with a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the bundle does not pass its check: {}", diagnostics.first().map(ToString::to_string).unwrap_or_default())]
+pub struct BundleError {
+    /// Each with file, line and column.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl UploadedBundle {
+    /// Checks the manifest and every script. Takes CPU time: call it on a blocking thread.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn check(self) -> Result<CheckedBundle, BundleError> {
+        let mut diagnostics = self.check_files();
+        let manifest = Manifest::parse(&self.manifest);
+        if let Err(error) = &manifest {
+            diagnostics.push(Diagnostic::of_file(MANIFEST_FILE, error.message.clone()));
+        }
+        // A script that is too large is not parsed.
+        let program = if diagnostics.iter().any(|found| found.file != MANIFEST_FILE) {
+            Err(Vec::new())
+        } else {
+            Program::check(&self.bundle())
+        };
+        match (manifest, program) {
+            (Ok(manifest), Ok(program)) if diagnostics.is_empty() => {
+                let mut files = self.files;
+                files.insert(MANIFEST_FILE.to_owned(), self.manifest);
+                Ok(CheckedBundle { program, manifest, files })
+            }
+            (_, program) => {
+                diagnostics.extend(program.err().unwrap_or_default());
+                Err(BundleError { diagnostics })
+            }
+        }
+    }
+
+    fn check_files(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        if !self.files.contains_key(MAIN_FILE) {
+            found.push(
+                Diagnostic::of_file(MAIN_FILE, "the bundle has no main script")
+                    .with_help(format!("name the script with the handlers {MAIN_FILE}")),
+            );
+        }
+        if self.files.len() > SCRIPT_MODULES_MAX + 1 {
+            found.push(Diagnostic::of_file(MAIN_FILE, format!("a bundle has at most {SCRIPT_MODULES_MAX} modules")));
+        }
+        for (name, text) in &self.files {
+            if module_name(name).is_none() {
+                found.push(
+                    Diagnostic::of_file(name.chars().take(100).collect::<String>(), "not the name of a script")
+                        .with_help("use a-z, 0-9 and _, and the ending .rhai"),
+                );
+            } else if text.len() > SCRIPT_BYTES_MAX {
+                let message = format!("the script has {} bytes; {SCRIPT_BYTES_MAX} are allowed", text.len());
+                found.push(Diagnostic::of_file(name, message));
+            }
+        }
+        found
+    }
+
+    fn bundle(&self) -> Bundle {
+        bundle_of(&self.files)
+    }
+}
+
+impl CheckedBundle {
+    /// Where each file is to be kept.
+    pub fn file_records(&self) -> BTreeMap<String, FileRecord> {
+        let record = |text: &String| FileRecord {
+            hash: Sha256::digest(text.as_bytes()).into(),
+            bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
+        };
+        self.files.iter().map(|(name, text)| (name.clone(), record(text))).collect()
+    }
+}
+
+/// SHA-256 over names and hashes of files: the same for the same bundle on every machine.
+pub(super) fn bundle_hash(files: &BTreeMap<String, FileRecord>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"steward bundle\0");
+    for (name, file) in files {
+        hash.update(u64::try_from(name.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(name.as_bytes());
+        hash.update(file.hash);
+    }
+    hash.finalize().into()
+}
+
+/// The scripting crate's bundle of these files.
+pub(super) fn bundle_of(files: &BTreeMap<String, String>) -> Bundle {
+    let mut bundle = Bundle::new(files.get(MAIN_FILE).cloned().unwrap_or_default());
+    for (name, text) in files {
+        if let Some(module) = module_name(name).filter(|_| name != MAIN_FILE) {
+            bundle.modules.insert(module.to_owned(), text.clone());
+        }
+    }
+    bundle
+}
+
+fn module_name(file: &str) -> Option<&str> {
+    let name = file.strip_suffix(".rhai")?;
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let short = !name.is_empty() && name.len() <= steward_types::limits::NAME_BYTES_MAX;
+    (short && name.bytes().all(good)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(files: &[(&str, &str)]) -> UploadedBundle {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        UploadedBundle { files, manifest: "name = \"clerk\"".to_owned() }
+    }
+
+    #[test]
+    fn a_good_bundle_passes_and_keeps_its_manifest_as_a_file() {
+        let checked = bundle(&[("agent.rhai", "fn on_message(msg) { reply(msg.text); }")]).check().unwrap();
+        assert_eq!(checked.manifest.name.as_str(), "clerk");
+        assert!(checked.file_records().contains_key(MANIFEST_FILE));
+    }
+
+    #[test]
+    fn everything_wrong_is_found_at_once() {
+        let check = |bundle: UploadedBundle, files: &[&str]| {
+            let found = bundle.check().unwrap_err().diagnostics;
+            let names: Vec<&str> = found.iter().map(|found| found.file.as_str()).collect();
+            assert_eq!(names, files);
+        };
+        check(bundle(&[]), &["agent.rhai"]);
+        check(bundle(&[("agent.rhai", ""), ("../x.rhai", "")]), &["../x.rhai"]);
+        check(bundle(&[("agent.rhai", &" ".repeat(SCRIPT_BYTES_MAX + 1))]), &["agent.rhai"]);
+        let mut wrong = bundle(&[("agent.rhai", "fn on_message(msg) { caht(msg); }")]);
+        wrong.manifest = "nam = 1".to_owned();
+        check(wrong, &["manifest.toml", "agent.rhai"]);
+    }
+}

@@ -1,0 +1,139 @@
+//! The façade of a node: everything that the edge, the command line's own parts and tests ask of it, as typed async
+//! methods. It decides nothing about who may ask; it checks only that what is asked for belongs to the project named.
+
+mod actors;
+mod agents;
+mod approvals;
+mod budgets;
+mod direct;
+mod error;
+mod idempotency;
+mod keys;
+mod models;
+mod projects;
+mod receipts;
+mod replay;
+mod sessions;
+mod start;
+
+use std::fmt;
+use std::sync::Arc;
+
+use steward_storage::Store;
+use steward_types::{Clock, Entropy, ProjectId};
+
+use crate::host::{Deadline, Host};
+use crate::receipt_log::LogIdentity;
+use crate::session::Programs;
+
+pub use actors::ActorState;
+pub use agents::{AgentView, DeployedAgent};
+pub use approvals::{ApprovalFilter, Decision};
+pub use budgets::BudgetTree;
+pub use direct::{DirectCall, DirectChat, DirectChatEvent, DirectEmbedding, DirectUsage};
+pub use error::{Failure, FieldViolation};
+pub use keys::{Caller, NewKey};
+pub use models::{ModelCatalog, ModelState, ModelView, StoredModels};
+pub use projects::NewProject;
+pub use receipts::{AnchorState, Anchoring, CheckpointView, NoAnchoring, ProofCheck, ReceiptView};
+pub use replay::Replayed;
+pub use sessions::{JournalLine, JournalPage, NewSession, SessionFilter, TurnOutcome};
+pub use start::{MakeAnchoring, NodeParts, RegisterKinds, StartError};
+
+/// What a façade is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The entities.
+    pub host: Host,
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where keys and ids come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The models.
+    pub models: Arc<dyn ModelCatalog>,
+    /// The agents' programs.
+    pub programs: Arc<dyn Programs>,
+    /// Who signs the receipt logs.
+    pub log: Arc<LogIdentity>,
+    /// The chains.
+    pub anchoring: Arc<dyn Anchoring>,
+}
+
+/// A node, as its edge sees it. Clones are the same node.
+#[derive(Clone)]
+pub struct Steward(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    lanes: crate::budget::Lanes,
+    direct_calls: tokio_util::task::TaskTracker,
+}
+
+/// Whose things may be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of one project.
+    Project(ProjectId),
+    /// Those of every project: an operator's.
+    Everything,
+}
+
+impl Reach {
+    /// Whether it covers a project.
+    pub fn covers(&self, project: &ProjectId) -> bool {
+        match self {
+            Self::Project(own) => own == project,
+            Self::Everything => true,
+        }
+    }
+}
+
+impl Steward {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let (lanes, direct_calls) = (crate::budget::Lanes::new(), tokio_util::task::TaskTracker::new());
+        Self(Arc::new(Inner { parts, lanes, direct_calls }))
+    }
+
+    /// The entities.
+    pub fn host(&self) -> &Host {
+        &self.0.parts.host
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.parts.store
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.parts.clock
+    }
+
+    /// Where keys and ids come from.
+    pub fn entropy(&self) -> &dyn Entropy {
+        self.0.parts.entropy.as_ref()
+    }
+
+    /// Waits until every direct call that has begun is settled. Call it before the store is closed.
+    pub async fn settle_direct_calls(&self) {
+        self.0.direct_calls.close();
+        self.0.direct_calls.wait().await;
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.host().deadline_default()
+    }
+}
+
+impl fmt::Debug for Steward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Steward").field("host", self.host()).finish_non_exhaustive()
+    }
+}

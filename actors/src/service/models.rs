@@ -1,0 +1,290 @@
+//! Models: what the node offers, kept in the store as names and paths, so that a restart offers the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use steward_inference::{
+    DeviceBudget, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
+};
+use steward_storage::{RangeRead, Record, Store, StoreError, StoreExt, key::pack};
+use steward_types::{ErrorCode, ModelId};
+
+use super::{Failure, Steward};
+use crate::model::Models;
+
+/// A node's models, and the adding and removing of them.
+#[async_trait]
+pub trait ModelCatalog: Models {
+    /// Offers a model. Adding it again from the same path answers what is there.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelExists`] when another has the name; what is wrong with its file.
+    async fn add(&self, source: ModelSource, from: String) -> Result<ModelView, Failure>;
+
+    /// Every model, by name.
+    async fn views(&self) -> Vec<ModelView>;
+
+    /// Stops offering a model; work in hand with it goes on to its end.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`].
+    async fn remove(&self, id: &ModelId) -> Result<(), Failure>;
+}
+
+/// How a model is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelState {
+    /// It is being loaded.
+    Loading,
+    /// It can be used.
+    Ready(Box<ModelCard>),
+    /// It could not be loaded.
+    Failed(String),
+}
+
+/// A model as it is offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelView {
+    /// Its name.
+    pub id: ModelId,
+    /// Where its file came from, for people.
+    pub from: String,
+    /// Where its file is.
+    pub path: PathBuf,
+    /// How it is doing.
+    pub state: ModelState,
+}
+
+/// Models that a loader opens on one device, kept in the store by name.
+pub struct StoredModels {
+    store: Arc<dyn Store>,
+    loader: Arc<dyn ModelLoader>,
+    device: Arc<DeviceBudget>,
+    slots: RwLock<BTreeMap<ModelId, Slot>>,
+}
+
+struct Slot {
+    row: ModelRow,
+    state: SlotState,
+}
+
+enum SlotState {
+    Loading,
+    Ready(Arc<dyn Model>),
+    Failed(String),
+}
+
+/// A model as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ModelRow {
+    path: PathBuf,
+    from: String,
+    hash: Option<ModelHash>,
+    context_tokens_max: Option<u32>,
+}
+
+impl Record for ModelRow {
+    const NAME: &'static str = "model";
+    const VERSION: u16 = 1;
+}
+
+fn row_key(id: &ModelId) -> Vec<u8> {
+    pack(&("model", id.as_str()))
+}
+
+impl StoredModels {
+    /// An empty catalog; [`restore`](Self::restore) brings back what the store has.
+    pub fn new(store: Arc<dyn Store>, loader: Arc<dyn ModelLoader>, device: Arc<DeviceBudget>) -> Self {
+        Self { store, loader, device, slots: RwLock::default() }
+    }
+
+    /// Loads every model that was offered before. One that cannot be loaded any more is shown as failed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn restore(&self, progress: &ProgressSink) -> Result<(), StoreError> {
+        let range = &RangeRead::prefix(&pack(&("model",))).snapshot();
+        let rows = self.store.run(|txn| async move { txn.scan::<ModelRow>(range.clone()).await }).await?.rows;
+        let mut found = Vec::new();
+        for (key, row) in rows {
+            let (_, name): (String, String) = steward_storage::key::unpack(&key)?;
+            let corrupt = |_| StoreError::Corrupt(format!("model key {}", key.escape_ascii()));
+            found.push((name.parse::<ModelId>().map_err(corrupt)?, row));
+        }
+        for (id, row) in &found {
+            self.put(id, row.clone(), SlotState::Loading);
+        }
+        for (id, row) in found {
+            let state = match self.load(&id, &row, progress).await {
+                Ok(model) => SlotState::Ready(model),
+                Err(error) => {
+                    tracing::warn!(model = %id, %error, "a model could not be loaded again");
+                    SlotState::Failed(error.to_string())
+                }
+            };
+            self.put(&id, row, state);
+        }
+        Ok(())
+    }
+
+    /// Adds a model as [`ModelCatalog::add`] does, and tells how loading goes.
+    ///
+    /// # Errors
+    /// As [`ModelCatalog::add`].
+    pub async fn add_with_progress(
+        &self,
+        source: ModelSource,
+        from: String,
+        progress: &ProgressSink,
+    ) -> Result<ModelView, Failure> {
+        let ModelSource { id, path, hash, context_tokens_max } = source;
+        let row = ModelRow { path, from, hash, context_tokens_max };
+        if let Some(found) = self.claim(&id, &row)? {
+            return Ok(found);
+        }
+        let loaded = self.load(&id, &row, progress).await;
+        let model = match loaded {
+            Ok(model) => model,
+            Err(error) => {
+                self.slots.write().remove(&id);
+                return Err(error.into());
+            }
+        };
+        // The file must be the same after a restart, because receipts name its hash.
+        let row = ModelRow { hash: Some(model.card().hash), ..row };
+        let (key, kept) = (&row_key(&id), &row);
+        let saved = self.store.run(|txn| async move { txn.save(key, kept) }).await;
+        if let Err(error) = saved {
+            self.slots.write().remove(&id);
+            return Err(error.into());
+        }
+        self.put(&id, row, SlotState::Ready(model));
+        self.view(&id)
+    }
+
+    /// Takes the name, or gives the model that has it when it is the same.
+    fn claim(&self, id: &ModelId, row: &ModelRow) -> Result<Option<ModelView>, Failure> {
+        let mut slots = self.slots.write();
+        match slots.get(id) {
+            Some(slot) if matches!(slot.state, SlotState::Ready(_)) && slot.row.path == row.path => {
+                Ok(Some(view(id, slot)))
+            }
+            Some(slot) if !matches!(slot.state, SlotState::Failed(_)) => {
+                let path = slot.row.path.display();
+                let message = format!("there is a model {id} already, from {path}; remove it first");
+                Err(Failure::new(ErrorCode::ModelExists, message).with("model", id))
+            }
+            _ => {
+                slots.insert(id.clone(), Slot { row: row.clone(), state: SlotState::Loading });
+                Ok(None)
+            }
+        }
+    }
+
+    async fn load(&self, id: &ModelId, row: &ModelRow, progress: &ProgressSink) -> Result<Arc<dyn Model>, ModelError> {
+        let source = ModelSource {
+            id: id.clone(),
+            path: row.path.clone(),
+            hash: row.hash,
+            context_tokens_max: row.context_tokens_max,
+        };
+        self.loader.load(source, Arc::clone(&self.device), Arc::clone(progress)).await
+    }
+
+    fn put(&self, id: &ModelId, row: ModelRow, state: SlotState) {
+        self.slots.write().insert(id.clone(), Slot { row, state });
+    }
+
+    fn view(&self, id: &ModelId) -> Result<ModelView, Failure> {
+        let slots = self.slots.read();
+        slots.get(id).map(|slot| view(id, slot)).ok_or_else(|| ModelError::NotFound { id: id.clone() }.into())
+    }
+}
+
+fn view(id: &ModelId, slot: &Slot) -> ModelView {
+    let state = match &slot.state {
+        SlotState::Loading => ModelState::Loading,
+        SlotState::Ready(model) => ModelState::Ready(Box::new(model.card().clone())),
+        SlotState::Failed(why) => ModelState::Failed(why.clone()),
+    };
+    ModelView { id: id.clone(), from: slot.row.from.clone(), path: slot.row.path.clone(), state }
+}
+
+#[async_trait]
+impl Models for StoredModels {
+    async fn get(&self, id: &ModelId) -> Result<Arc<dyn Model>, ModelError> {
+        match self.slots.read().get(id).map(|slot| &slot.state) {
+            Some(SlotState::Ready(model)) => Ok(Arc::clone(model)),
+            Some(SlotState::Loading) => Err(ModelError::Busy { id: id.clone(), reason: "it is loading".to_owned() }),
+            Some(SlotState::Failed(why)) => Err(ModelError::Failed { what: why.clone() }),
+            None => Err(ModelError::NotFound { id: id.clone() }),
+        }
+    }
+
+    async fn list(&self) -> Vec<ModelId> {
+        self.slots.read().keys().cloned().collect()
+    }
+}
+
+#[async_trait]
+impl ModelCatalog for StoredModels {
+    async fn add(&self, source: ModelSource, from: String) -> Result<ModelView, Failure> {
+        let nobody: ProgressSink = Arc::new(|_| ());
+        self.add_with_progress(source, from, &nobody).await
+    }
+
+    async fn views(&self) -> Vec<ModelView> {
+        self.slots.read().iter().map(|(id, slot)| view(id, slot)).collect()
+    }
+
+    async fn remove(&self, id: &ModelId) -> Result<(), Failure> {
+        self.view(id)?;
+        let key = &row_key(id);
+        self.store.run(|txn| async move { txn.clear(key) }).await?;
+        self.slots.write().remove(id);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StoredModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredModels").field("models", &self.slots.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl Steward {
+    /// Every model, by name.
+    pub async fn models(&self) -> Vec<ModelView> {
+        self.parts().models.views().await
+    }
+
+    /// One model.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`].
+    pub async fn model(&self, id: &ModelId) -> Result<ModelView, Failure> {
+        let found = self.models().await.into_iter().find(|model| model.id == *id);
+        found.ok_or_else(|| ModelError::NotFound { id: id.clone() }.into())
+    }
+
+    /// Offers a model; see [`ModelCatalog::add`].
+    ///
+    /// # Errors
+    /// As [`ModelCatalog::add`].
+    pub async fn add_model(&self, source: ModelSource, from: String) -> Result<ModelView, Failure> {
+        self.parts().models.add(source, from).await
+    }
+
+    /// Stops offering a model.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`].
+    pub async fn remove_model(&self, id: &ModelId) -> Result<(), Failure> {
+        self.parts().models.remove(id).await
+    }
+}

@@ -1,0 +1,250 @@
+//! Receipts: list, prove, checkpoint, anchor, verify.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use steward_receipts::{Hash, Leaf, Proof, VerifierKey};
+use steward_types::limits::RECEIPT_PAGE_MAX;
+use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
+
+use super::{Failure, Steward};
+use crate::budget::{Budget, BudgetRequest};
+use crate::host::{Deadline, EntityId};
+use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
+
+/// Puts roots of receipt logs on chains.
+#[async_trait]
+pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
+    /// The names of the chains that this node can anchor on.
+    fn chains(&self) -> Vec<String>;
+
+    /// Anchors what the project's log has now on the chain, once, and waits until it is final there or the deadline
+    /// passes.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`], [`ErrorCode::ChainUnavailable`], [`ErrorCode::ChainRejected`].
+    async fn anchor(&self, project: &ProjectId, chain: &str, deadline: Deadline) -> Result<AnchorState, Failure>;
+
+    /// Every anchoring of the project's log, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn anchors(&self, project: &ProjectId, limit: usize) -> Result<Vec<AnchorState>, Failure>;
+}
+
+/// A node without chains: receipts are kept and signed, and not anchored.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoAnchoring;
+
+#[async_trait]
+impl Anchoring for NoAnchoring {
+    fn chains(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn anchor(&self, _project: &ProjectId, chain: &str, _deadline: Deadline) -> Result<AnchorState, Failure> {
+        Err(Failure::new(ErrorCode::ChainNotFound, format!("this node has no chain {chain}")).with("chain", chain))
+    }
+
+    async fn anchors(&self, _project: &ProjectId, _limit: usize) -> Result<Vec<AnchorState>, Failure> {
+        Ok(Vec::new())
+    }
+}
+
+/// A root on a chain, or on its way there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorState {
+    /// The chain's name.
+    pub chain: String,
+    /// The log's size.
+    pub tree_size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// How it stands: "recorded", "sent", "included", "confirmed", "failed".
+    pub state: String,
+    /// The transaction's hash; empty until it is signed.
+    pub transaction: String,
+    /// The block that has it; 0 for none yet.
+    pub block: u64,
+    /// The contract's address.
+    pub contract: String,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+}
+
+/// A receipt with its leaf's hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptView {
+    /// Its place in the log; absent while it is on its way.
+    pub index: Option<u64>,
+    /// What it says.
+    pub leaf: Leaf,
+    /// The hash of the leaf's bytes.
+    pub leaf_hash: Hash,
+}
+
+impl From<Receipt> for ReceiptView {
+    fn from(receipt: Receipt) -> Self {
+        let leaf_hash = Hash::of_leaf(&receipt.leaf.encode());
+        Self { index: receipt.index, leaf: receipt.leaf, leaf_hash }
+    }
+}
+
+/// The newest checkpoint of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointView {
+    /// The signed note; empty while the log is.
+    pub checkpoint: String,
+    /// The log's size.
+    pub tree_size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// What verifies the note.
+    pub verifier_key: String,
+}
+
+/// What came of checking a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofCheck {
+    /// The receipt that it proves; absent when the proof cannot be read.
+    pub leaf: Option<Leaf>,
+    /// Why it does not verify; absent when it does.
+    pub problem: Option<String>,
+}
+
+impl Steward {
+    /// Wakes the receipt logs and budgets of all projects, which then follow the store by themselves.
+    pub(super) async fn wake_projects(&self) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let page = crate::project::read::project_names(self.store(), after.as_ref(), RECEIPT_PAGE_MAX).await?;
+            for project in &page {
+                self.wake_project(project)?;
+            }
+            match page.last() {
+                Some(last) if page.len() >= RECEIPT_PAGE_MAX => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    pub(super) fn wake_project(&self, project: &ProjectId) -> Result<(), Failure> {
+        let id = EntityId::from(project);
+        self.host().tell::<Budget>(&id, BudgetRequest::Wake)?;
+        Ok(self.host().tell::<ReceiptLog>(&id, ReceiptLogRequest::Wake)?)
+    }
+
+    /// A page of a project's receipts from a place in the log on; and where to go on. Those on their way into the log
+    /// stand last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn receipts(
+        &self,
+        project: &ProjectId,
+        session: Option<SessionId>,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<ReceiptView>, Option<u64>), Failure> {
+        let request = ListRequest { session, from, receipts_max: limit };
+        let list = receipt_log::list(self.store().as_ref(), project, &request).await?;
+        Ok((list.receipts.into_iter().map(ReceiptView::from).collect(), list.next))
+    }
+
+    /// One receipt.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ReceiptNotFound`].
+    pub async fn receipt(&self, project: &ProjectId, hold: HoldId) -> Result<ReceiptView, Failure> {
+        Ok(receipt_log::get(self.store().as_ref(), project, hold).await?.into())
+    }
+
+    /// The proof that a receipt is in the log.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ReceiptNotFound`]; [`ErrorCode::ReceiptPending`].
+    pub async fn prove(&self, project: &ProjectId, hold: HoldId, under: ProveUnder) -> Result<Proof, Failure> {
+        // What was settled a moment ago may be on its way into the log.
+        self.flush_receipts(project, self.deadline()).await?;
+        Ok(receipt_log::prove(self.store().as_ref(), project, hold, under).await?)
+    }
+
+    /// The newest checkpoint of a project's log.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn checkpoint(&self, project: &ProjectId) -> Result<CheckpointView, Failure> {
+        let verifier_key = self.verifier_key(project).to_string();
+        let head = receipt_log::head(self.store().as_ref(), project).await?;
+        Ok(match head {
+            Some(head) => {
+                CheckpointView { tree_size: head.size(), root: head.root(), checkpoint: head.checkpoint, verifier_key }
+            }
+            None => {
+                CheckpointView { checkpoint: String::new(), tree_size: 0, root: Hash::of_empty_tree(), verifier_key }
+            }
+        })
+    }
+
+    /// What verifies a project's log.
+    pub fn verifier_key(&self, project: &ProjectId) -> VerifierKey {
+        self.parts().log.verifier_key(project)
+    }
+
+    /// Brings every settled receipt into the log, then anchors it on the chain, or on each of the project's.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`] when the project has chosen none, or not this one; else see [`Anchoring::anchor`].
+    pub async fn anchor(
+        &self,
+        project: &ProjectId,
+        chain: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Vec<AnchorState>, Failure> {
+        let chosen = self.project(project).await?.chains;
+        let chains: Vec<String> = chosen.into_iter().filter(|name| chain.is_none_or(|chain| chain == name)).collect();
+        if chains.is_empty() {
+            let message = match chain {
+                Some(chain) => format!("the project {project} does not anchor on {chain}"),
+                None => format!("the project {project} has chosen no chain"),
+            };
+            return Err(Failure::new(ErrorCode::ChainNotFound, message).with("project", project));
+        }
+        self.flush_receipts(project, deadline).await?;
+        let mut anchored = Vec::new();
+        for chain in chains {
+            anchored.push(self.parts().anchoring.anchor(project, &chain, deadline).await?);
+        }
+        Ok(anchored)
+    }
+
+    /// Every anchoring of a project's log, newest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn anchors(&self, project: &ProjectId, limit: usize) -> Result<Vec<AnchorState>, Failure> {
+        self.parts().anchoring.anchors(project, limit).await
+    }
+
+    /// Checks a proof as the offline verifier does. A proof that does not verify is an answer, no error.
+    pub fn verify_proof(&self, project: &ProjectId, json: &str, key: Option<&VerifierKey>) -> ProofCheck {
+        let proof = match Proof::from_json(json) {
+            Ok(proof) => proof,
+            Err(error) => return ProofCheck { leaf: None, problem: Some(error.to_string()) },
+        };
+        let own = self.verifier_key(project);
+        match proof.verify(key.unwrap_or(&own)) {
+            Ok(verified) => ProofCheck { leaf: Some(verified.leaf), problem: None },
+            Err(error) => ProofCheck { leaf: Some(proof.leaf), problem: Some(error.to_string()) },
+        }
+    }
+
+    async fn flush_receipts(&self, project: &ProjectId, deadline: Deadline) -> Result<(), Failure> {
+        let log = EntityId::from(project);
+        match self.host().ask::<ReceiptLog>(&log, ReceiptLogRequest::Flush, deadline).await? {
+            ReceiptLogResponse::Refused(code, message) => Err(Failure::new(code, message)),
+            _ => Ok(()),
+        }
+    }
+}

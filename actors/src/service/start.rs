@@ -1,0 +1,124 @@
+//! Starting a node: the lease, every kind of entity, and the services that stand by themselves.
+
+use std::fmt;
+use std::sync::Arc;
+
+use steward_adapters::HttpTool;
+use steward_storage::{Store, StoreError};
+use steward_types::{Clock, Entropy};
+use thiserror::Error;
+
+use super::{Anchoring, Failure, ModelCatalog, NoAnchoring, Parts, Steward};
+use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
+use crate::budget::{Budget, BudgetEnvironment};
+use crate::host::{Host, HostBuilder, HostLimits};
+use crate::lease::SoleLease;
+use crate::project::{Project, ProjectEnvironment};
+use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
+use crate::session::{Programs, ScriptThreads, Services, Session, SessionEnvironment};
+use crate::timer::Timers;
+
+/// Adds kinds to a host before it starts.
+pub type RegisterKinds = Box<dyn FnOnce(HostBuilder) -> HostBuilder + Send>;
+/// Makes the anchoring over a host that has started.
+pub type MakeAnchoring = Box<dyn FnOnce(&Host) -> Arc<dyn Anchoring> + Send>;
+
+/// What a node is started from: the drivers that were chosen for it.
+pub struct NodeParts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where keys and ids come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The models.
+    pub models: Arc<dyn ModelCatalog>,
+    /// The `http` function.
+    pub http: Arc<dyn HttpTool>,
+    /// Who signs the receipt logs.
+    pub log: Arc<LogIdentity>,
+    /// The host's bounds.
+    pub limits: HostLimits,
+    /// Adds further kinds, such as those of chains.
+    pub register: RegisterKinds,
+    /// Makes the anchoring over the host that has those kinds.
+    pub anchoring: MakeAnchoring,
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error("the store could not be read or written")]
+    Store(#[from] StoreError),
+    /// The supervisors could not be started, which is a bug.
+    #[error("the host could not be started: {0}")]
+    Host(String),
+    /// A service could not be woken.
+    #[error("a service could not be started")]
+    Service(#[from] Failure),
+}
+
+impl NodeParts {
+    /// Parts without chains, with the default bounds.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        models: Arc<dyn ModelCatalog>,
+        http: Arc<dyn HttpTool>,
+        log: Arc<LogIdentity>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            entropy,
+            models,
+            http,
+            log,
+            limits: HostLimits::default(),
+            register: Box::new(|builder| builder),
+            anchoring: Box::new(|_| Arc::new(NoAnchoring)),
+        }
+    }
+
+    /// Takes the lease from whoever had it, starts the host with every kind, recovers what was in flight, and wakes
+    /// what works by itself.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(self) -> Result<Steward, StartError> {
+        let Self { store, clock, entropy, models, http, log, limits, register, anchoring } = self;
+        let lease = SoleLease::take(store.as_ref()).await?;
+        let programs: Arc<dyn Programs> = Arc::new(StoredPrograms::new(Arc::clone(&store)));
+        let sessions = SessionEnvironment::new(Services {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            programs: Arc::clone(&programs),
+            models: Arc::clone(&models) as _,
+            http,
+            scripts: ScriptThreads::default(),
+        });
+        let builder = HostBuilder::new(Arc::clone(&clock), Arc::new(lease))
+            .limits(limits)
+            .register::<Project>(ProjectEnvironment { store: Arc::clone(&store) })
+            .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
+            .register::<Session>(sessions)
+            .register::<Timers>(Arc::clone(&store))
+            .register::<Budget>(BudgetEnvironment { store: Arc::clone(&store) })
+            .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(&store), identity: Arc::clone(&log) });
+        let host = register(builder).start().await.map_err(|error| StartError::Host(error.to_string()))?;
+        let anchoring = anchoring(&host);
+        let steward = Steward::new(Parts { host, store, clock, entropy, models, programs, log, anchoring });
+        steward.wake_projects().await?;
+        Timers::start(steward.host()).map_err(Failure::from)?;
+        Ok(steward)
+    }
+}
+
+impl fmt::Debug for NodeParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeParts").field("store", &self.store).finish_non_exhaustive()
+    }
+}
