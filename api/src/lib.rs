@@ -1,3 +1,4 @@
 //! The edge: authentication, gRPC services and OpenAI-compatible HTTP.
 
+pub mod http;
 pub mod proto;

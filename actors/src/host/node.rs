@@ -170,6 +170,11 @@ impl Host {
         &self.0.limits
     }
 
+    /// Whether it takes messages from outside: not while it drains.
+    pub fn is_accepting(&self) -> bool {
+        self.0.accepting.load(Ordering::Acquire)
+    }
+
     /// How many entities are in memory.
     pub fn live_entities(&self) -> usize {
         self.0.live.load(Ordering::Relaxed)
