@@ -129,4 +129,28 @@ proptest! {
         let text = tokens.concat();
         let _ = Program::check(&Bundle::new(text.clone()).with_module("m", text));
     }
+
+    /// Closures, captured variables and odd values in any order: what passes the check also runs without a panic.
+    #[test]
+    fn any_handler_that_passes_the_check_runs_without_a_panic(statements in prop::collection::vec(
+        prop::sample::select(vec![
+            "let a = [1, 2, 3];", "let b = #{x: a};", "let c = \"text\";", "a.push(b);", "b.y = a;", "a += c;", "c += a;",
+            "a = a.map(|i| [i, a]);", "b.f = |x| x;", "a.push(|x| x);", "a.sort(|x, y| a.len());", "a.drain(|x| { a = 1; true });",
+            "parallel([|| a, || { a.push(1); now() }, || b]);", "parallel(a, |x| { b = x; chat(c) });", "a.for_each(|i| b = this);",
+            "b.x = a.filter(|x| b != x);", "a.reduce(|s, x| { c += x; s });", "for i in a { a.push(i); }", "c.replace(c, c);",
+            "a = a.extract(0, 9) + a;", "set_state(c, a);", "try { throw b; } catch (e) { a = e; }", "c = a.to_string();",
+            "a[0] = a;", "b[c] = b;", "if a == b { return a; }", "let d = () ?? a;", "switch a { 1 => (), _ => b }", "exit(a);",
+            "a = a.zip(a, |x, y| a);", "c = `${a}${b}`;", "c.pad(99, c);", "a.pad(99, a);", "a = c.split(\"\");", "b.mixin(b);",
+        ]), 0..12)
+    ) {
+        let body = format!("let a = []; let b = #{{}}; let c = \"\"; {}", statements.concat());
+        let Ok(program) = Program::check(&Bundle::new(format!("fn on_message(msg) {{ {body} }}"))) else { return Ok(()) };
+        let limits = steward_scripting::Limits { operations_max: 400, memory_bytes_max: 2 << 20, ..Default::default() };
+        let mut host = steward_scripting::testing::RecordingHost::default();
+        let clock = steward_types::SystemClock::new();
+        let end = program.run_turn("on_message", &serde_json::Value::Null, &mut host, &limits, &clock);
+        if let steward_scripting::TurnEnd::Failed(error) = end {
+            prop_assert_ne!(error.code, steward_types::ErrorCode::Internal, "{}", body);
+        }
+    }
 }

@@ -36,13 +36,12 @@ fn any_body() -> impl Strategy<Value = String> {
 fn whole_run(program: &Program) -> (RecordingHost, TurnEnd) {
     let mut host = RecordingHost::default();
     let end = run(program, &mut host);
-    assert!(matches!(end, TurnEnd::Finished(_)), "{end:?}");
+    // It may also fail, when its texts have grown too large: then it fails each time alike.
+    assert!(!matches!(end, TurnEnd::Suspended { .. } | TurnEnd::Stopped(_)), "{end:?}");
     (host, end)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
-
     #[test]
     fn stopping_before_any_step_and_running_again_gives_the_same_journal_and_end(body in any_body(), seed: u32) {
         let program = handler(&body);
