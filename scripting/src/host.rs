@@ -20,6 +20,8 @@ mod messages;
 mod parallel;
 mod text;
 
+pub(crate) use text::REPLACED;
+
 type Answer = Result<Dynamic, Box<EvalAltResult>>;
 
 /// The module with every host function, built once a process.

@@ -84,8 +84,7 @@ pub(super) fn is_host(name: &str) -> bool {
         engine.register_global_module(crate::host::module());
         engine.collect_fn_metadata(None, |function| Some(function.metadata.name.to_string()), false)
     });
-    // `replace` is ours to bound it, but it is an ordinary method.
-    name != "replace" && names.iter().any(|known| known == name)
+    !crate::host::REPLACED.contains(&name) && names.iter().any(|known| known == name)
 }
 
 /// The known name that looks most like this one.

@@ -1,12 +1,15 @@
-//! Replacing within texts, with the size of the outcome checked first: the standard library's own `replace` would
-//! allocate a terabyte in one operation when a long text replaces each letter of another.
+//! Functions on texts in place of the standard library's, whose own cannot be stopped from within: `replace` would
+//! allocate a terabyte when a long text replaces each letter of another, and `pad` with an empty text never returns.
 
 use rhai::{EvalAltResult, FuncRegistration, ImmutableString, Module, NativeCallContext};
 use steward_types::limits::SCRIPT_STRING_BYTES_MAX;
 
 type Done = Result<(), Box<EvalAltResult>>;
 
-/// Registers `replace` over the standard one.
+/// Names that scripts know as ordinary methods, though they are registered here.
+pub(crate) const REPLACED: &[&str] = &["replace", "pad"];
+
+/// Registers `replace` and `pad` over the standard ones.
 pub(super) fn register(module: &mut Module) {
     FuncRegistration::new("replace").in_global_namespace().set_into_module(
         module,
@@ -20,6 +23,31 @@ pub(super) fn register(module: &mut Module) {
             replace(&context, text, find.encode_utf8(&mut [0; 4]), with)
         },
     );
+    FuncRegistration::new("pad").in_global_namespace().set_into_module(
+        module,
+        |context: NativeCallContext<'_>, text: &mut ImmutableString, length: i64, padding: &str| -> Done {
+            pad(&context, text, length, padding)
+        },
+    );
+}
+
+/// Lengthens a text to a number of characters. Nothing happens when it is as long, as in the standard library.
+fn pad(context: &NativeCallContext<'_>, text: &mut ImmutableString, length: i64, padding: &str) -> Done {
+    let present = text.chars().count();
+    let wanted = usize::try_from(length).unwrap_or(0);
+    if wanted <= present {
+        return Ok(());
+    }
+    if padding.is_empty() {
+        return Err(EvalAltResult::ErrorRuntime("pad: the padding is empty".into(), context.call_position()).into());
+    }
+    // A character takes a byte at least, so this bounds the work as well.
+    if wanted > SCRIPT_STRING_BYTES_MAX {
+        return Err(EvalAltResult::ErrorDataTooLarge("Length of string".to_owned(), context.call_position()).into());
+    }
+    let padded: String = text.chars().chain(padding.chars().cycle().take(wanted - present)).collect();
+    *text = padded.into();
+    Ok(())
 }
 
 fn replace(context: &NativeCallContext<'_>, text: &mut ImmutableString, find: &str, with: &str) -> Done {
