@@ -98,6 +98,7 @@ impl NodeParts {
             programs: Arc::clone(&programs),
             models: Arc::clone(&models) as _,
             http,
+            memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
         });
         let builder = HostBuilder::new(Arc::clone(&clock), Arc::new(lease))

@@ -16,6 +16,7 @@ use super::key;
 use super::record::{SessionHead, StateValue, TimerRow};
 use crate::budget::{AccountId, HoldRequest, ledger};
 use crate::lease::Lease;
+use crate::memory::{self, NewMemory};
 use crate::receipt_log;
 
 /// One part of a commit.
@@ -41,6 +42,8 @@ pub(super) enum Change {
     Timer(StepPath, Timestamp),
     /// Asks a person.
     Approval(Box<Approval>),
+    /// Remembers a text.
+    Remember(Box<NewMemory>),
 }
 
 /// Who commits, and under which turn.
@@ -133,6 +136,7 @@ pub(super) async fn apply(
             Change::Receipt(leaf) => receipt_log::append_pending(txn, leaf).await?,
             Change::Timer(path, due) => set_timer(txn, place.session, place.turn, path, *due)?,
             Change::Approval(approval) => save_approval(txn, approval)?,
+            Change::Remember(new) => drop(memory::remember(txn, &account.project, new, now).await?),
         }
     }
     Ok(held)

@@ -12,6 +12,7 @@ use steward_types::{AgentId, Clock, Entropy, ErrorCode, ProjectId, SessionId};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::memory::Memories;
 use crate::model::Models;
 
 /// Where sessions get their agents from. Versions never change once they are given out.
@@ -69,6 +70,8 @@ pub struct Services {
     pub programs: Arc<dyn Programs>,
     /// The models.
     pub models: Arc<dyn Models>,
+    /// What the projects remember.
+    pub memories: Memories,
     /// The `http` function.
     pub http: Arc<dyn HttpTool>,
     /// Threads that scripts run on.

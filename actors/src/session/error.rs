@@ -8,6 +8,7 @@ use super::read::ReadError;
 use crate::budget::LedgerError;
 use crate::host::Fault;
 use crate::lease::LeaseError;
+use crate::memory::MemoryError;
 
 /// Why a session's transaction was not done.
 #[derive(Debug, Error)]
@@ -18,6 +19,9 @@ pub enum SessionError {
     /// The ledger refused; nothing was written.
     #[error("the budget refused")]
     Ledger(#[source] LedgerError),
+    /// The project's memory refused; nothing was written.
+    #[error(transparent)]
+    Memory(MemoryError),
     /// The turn is over or another worker has taken it up; nothing was written.
     #[error("the turn was taken from this worker")]
     Stale,
@@ -38,6 +42,7 @@ impl SessionError {
         match self {
             Self::Store(error) => error.code(),
             Self::Ledger(error) => error.code(),
+            Self::Memory(error) => error.code(),
             Self::Stale => ErrorCode::Cancelled,
             Self::Fenced => ErrorCode::LeaseLost,
             Self::NotFound(_) => ErrorCode::SessionNotFound,
@@ -51,6 +56,15 @@ impl SessionError {
             Self::Fenced => Fault::Fenced,
             Self::Store(StoreError::Corrupt(_)) => Fault::corrupt(self),
             other => Fault::transient(other),
+        }
+    }
+}
+
+impl From<MemoryError> for SessionError {
+    fn from(error: MemoryError) -> Self {
+        match error {
+            MemoryError::Store(error) => Self::Store(error),
+            other => Self::Memory(other),
         }
     }
 }

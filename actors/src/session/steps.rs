@@ -49,6 +49,8 @@ pub(super) async fn execute(
         HostCall::Chat { messages, options } => generate::chat(turn, call, messages, options, begun).await?,
         HostCall::Generate { prompt, options } => generate::generate(turn, call, prompt, options, begun).await?,
         HostCall::Embed { text } => embed::embed(turn, call, text, begun).await?,
+        HostCall::Remember { text, metadata } => embed::remember(turn, call, text, metadata, begun).await?,
+        HostCall::Recall { query, count } => embed::recall(turn, call, query, count, begun).await?,
         HostCall::Http { method, url, options } => http::http(turn, call, method, url, options, begun).await?,
         HostCall::Sleep { millis } => return wait::sleep(turn, call, millis).await,
         HostCall::AskHuman { question, options } => return wait::ask_human(turn, call, question, options).await,

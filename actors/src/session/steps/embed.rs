@@ -1,4 +1,4 @@
-//! `embed`: a vector of a text, by the agent's embedding model.
+//! `embed`, `remember` and `recall`: vectors of texts, by the agent's embedding model.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use steward_types::{ErrorCode, Micros};
 
 use super::Begun;
 use crate::budget::{Price, PriceError, Usage};
+use crate::memory::{MemoryError, NewMemory};
 use crate::session::change::Change;
 use crate::session::error::SessionError;
 use crate::session::event::StepUsage;
@@ -19,7 +20,7 @@ use crate::session::turn::{Durability, Spent, StepResult, Turn};
 
 /// `embed`.
 pub(super) async fn embed(turn: &Turn, call: &StepCall, text: String, begun: Begun) -> StepResult {
-    let embedded = match Embedding::prepare(turn, call, text, None).await {
+    let embedded = match Embedding::prepare(turn, text, None).await {
         Ok(embedding) => embedding.run(turn, call, begun).await?,
         Err(refused) => return refused.end(turn, call, begun).await,
     };
@@ -79,12 +80,7 @@ pub(super) struct Embedding {
 
 impl Embedding {
     /// Finds the model and the price; `function` is what else is charged for.
-    pub(super) async fn prepare(
-        turn: &Turn,
-        _call: &StepCall,
-        text: String,
-        function: Option<&str>,
-    ) -> Result<Self, Refused> {
+    pub(super) async fn prepare(turn: &Turn, text: String, function: Option<&str>) -> Result<Self, Refused> {
         let id = turn.agent.manifest.models.embed.as_ref().ok_or_else(|| Refused {
             code: ErrorCode::ModelNotFound,
             message: "the manifest names no embedding model".to_owned(),
@@ -144,4 +140,46 @@ impl Embedding {
         let vector = embedded.vectors.into_iter().next().unwrap_or_default();
         Ok(Ok((vector, spent)))
     }
+}
+
+/// `remember`: the text is written with the step's result, so once for the step.
+pub(super) async fn remember(turn: &Turn, call: &StepCall, text: String, metadata: Value, begun: Begun) -> StepResult {
+    let embedded = match Embedding::prepare(turn, text.clone(), Some("remember")).await {
+        Ok(embedding) => embedding.run(turn, call, begun).await?,
+        Err(refused) => return refused.end(turn, call, begun).await,
+    };
+    let (vector, spent) = match embedded {
+        Ok(embedded) => embedded,
+        Err(outcome) => return Ok(outcome),
+    };
+    let id = turn.hold(call);
+    let outcome = StepOutcome::Value(json!({ "id": id }));
+    let memory = vec![Change::Remember(Box::new(NewMemory { id, text, metadata, vector }))];
+    match turn.finish(call, outcome, Some(spent), Durability::Now, memory).await {
+        Err(SessionError::Memory(error)) => {
+            let release = vec![Change::Release(id)];
+            let outcome = StepOutcome::error(error.code(), error.to_string());
+            turn.finish(call, outcome, None, Durability::Now, release).await
+        }
+        other => other,
+    }
+}
+
+/// `recall`: the nearest texts that the project remembers.
+pub(super) async fn recall(turn: &Turn, call: &StepCall, query: String, count: u32, begun: Begun) -> StepResult {
+    let embedded = match Embedding::prepare(turn, query, Some("recall")).await {
+        Ok(embedding) => embedding.run(turn, call, begun).await?,
+        Err(refused) => return refused.end(turn, call, begun).await,
+    };
+    let (vector, spent) = match embedded {
+        Ok(embedded) => embedded,
+        Err(outcome) => return Ok(outcome),
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let outcome = match turn.environment.memories.recall(&turn.record.project, &vector, count).await {
+        Ok(found) => StepOutcome::Value(json!(found)),
+        Err(MemoryError::Store(error)) => return Err(error.into()),
+        Err(error) => StepOutcome::error(error.code(), error.to_string()),
+    };
+    turn.finish(call, outcome, Some(spent), Durability::Next, Vec::new()).await
 }

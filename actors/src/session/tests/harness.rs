@@ -19,6 +19,7 @@ use steward_types::{AgentId, Clock, ErrorCode, Micros, ProjectId, SeededEntropy,
 use crate::budget::{Period, ledger};
 use crate::host::{EntityId, Host, HostBuilder};
 use crate::lease::SoleLease;
+use crate::memory::Memories;
 use crate::model::LoadedModels;
 use crate::session::*;
 use crate::timer::Timers;
@@ -113,18 +114,19 @@ impl Outside {
     }
 
     pub(super) async fn start(&self) -> Node {
-        self.start_on(Arc::clone(&self.store)).await
+        self.try_start_on(Arc::clone(&self.store)).await.unwrap()
     }
 
-    /// A node on another view of the same disk.
-    pub(super) async fn start_on(&self, store: Arc<dyn Store>) -> Node {
-        let lease = SoleLease::take(&*store).await.unwrap();
+    /// A node on another view of the same disk; none when that fails at once.
+    pub(super) async fn try_start_on(&self, store: Arc<dyn Store>) -> Option<Node> {
+        let lease = SoleLease::take(&*store).await.ok()?;
         let environment = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
             clock: Arc::clone(&self.clock),
             entropy: Arc::new(SeededEntropy::new(1)),
             programs: Arc::clone(&self.agents) as Arc<dyn Programs>,
             models: Arc::clone(&self.models) as _,
+            memories: Memories::new(Arc::clone(&store)),
             http: Arc::clone(&self.world) as _,
             scripts: ScriptThreads::default(),
         });
@@ -135,7 +137,7 @@ impl Outside {
             .await
             .unwrap();
         Timers::start(&host).unwrap();
-        Node { host, store }
+        Some(Node { host, store: Arc::clone(&self.store) })
     }
 }
 
