@@ -3,4 +3,5 @@
 mod crash;
 mod dying_store;
 mod harness;
+mod limits;
 mod turns;

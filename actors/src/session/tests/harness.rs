@@ -119,6 +119,11 @@ impl Outside {
 
     /// A node on another view of the same disk; none when that fails at once.
     pub(super) async fn try_start_on(&self, store: Arc<dyn Store>) -> Option<Node> {
+        self.start_with(store, Arc::clone(&self.world) as _).await
+    }
+
+    /// A node with another outside world.
+    pub(super) async fn start_with(&self, store: Arc<dyn Store>, http: Arc<dyn HttpTool>) -> Option<Node> {
         let lease = SoleLease::take(&*store).await.ok()?;
         let environment = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
@@ -127,7 +132,7 @@ impl Outside {
             programs: Arc::clone(&self.agents) as Arc<dyn Programs>,
             models: Arc::clone(&self.models) as _,
             memories: Memories::new(Arc::clone(&store)),
-            http: Arc::clone(&self.world) as _,
+            http,
             scripts: ScriptThreads::default(),
         });
         let host = HostBuilder::new(Arc::clone(&self.clock), Arc::new(lease))
