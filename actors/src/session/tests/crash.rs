@@ -115,6 +115,7 @@ async fn end(outside: &Outside, node: &Node) -> End {
     assert_eq!((audited.steps_open, audited.outstanding), (0, Micros::ZERO), "{audited:#?}");
     assert_eq!(audited.settled, audited.receipts_sum);
     let txn = outside.store.begin();
+    let effects = outside.world.effects.lock().len();
     End {
         replies: replies(&events),
         value: value.clone(),
@@ -122,7 +123,7 @@ async fn end(outside: &Outside, node: &Node) -> End {
         settled: audited.settled,
         steps_settled: audited.steps_settled,
         receipts: audited.receipts,
-        effects: outside.world.effects.lock().len(),
+        effects,
         deltas,
         memories: crate::memory::count(&txn, &project()).await.unwrap(),
     }
@@ -154,7 +155,7 @@ async fn a_node_that_dies_at_any_commit_comes_to_the_same_end() {
     for death in [Death::Before, Death::Behind] {
         for commits in 1.. {
             let outside = outside().await;
-            let (dying, fate) = DyingStore::new(Arc::clone(&outside.store), commits, death);
+            let (dying, fate) = DyingStore::over(Arc::clone(&outside.store), commits, death);
             let first = outside.try_start_on(dying).await;
             let survived = match &first {
                 None => false,

@@ -55,7 +55,7 @@ impl Fate {
 
 impl DyingStore {
     /// Dies at the `commits`th commit from now.
-    pub(super) fn new(below: Arc<dyn Store>, commits: i64, death: Death) -> (Arc<dyn Store>, Arc<Fate>) {
+    pub(super) fn over(below: Arc<dyn Store>, commits: i64, death: Death) -> (Arc<dyn Store>, Arc<Fate>) {
         let fate = Arc::new(Fate { left: AtomicI64::new(commits), death, died: Notify::new() });
         (Arc::new(Self { below, fate: Arc::clone(&fate) }), fate)
     }
