@@ -80,6 +80,7 @@ pub static TREE: Place = Place::Supervisor {
             purpose: "what agents do",
             below: &[
                 kind("session", "one conversation or job and its turns"),
+                kind("timers", "wakes sessions whose sleep or wait is over"),
                 kind("memory", "the vectors that a project remembers"),
             ],
         },
@@ -96,7 +97,7 @@ pub static TREE: Place = Place::Supervisor {
             purpose: "what is spent, and the proof of it",
             below: &[
                 kind("budget", "one level of a budget tree"),
-                kind("receipt_log", "the Merkle log of receipts"),
+                kind("receipt-log", "the Merkle log of receipts"),
                 kind("chain", "the outbox of one chain"),
             ],
         },

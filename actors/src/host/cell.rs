@@ -15,7 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::context::{Context, panic_text};
+use super::context::{Context, OwnContext, panic_text};
 use super::deadline::Deadline;
 use super::directory::Kind;
 use super::entity::{Entity, Fault};
@@ -73,7 +73,7 @@ enum Stage<E: Entity> {
     /// Nothing yet; the next message activates it.
     Fresh,
     /// It handles messages.
-    Active(E, Context<E>),
+    Active(E, OwnContext<E>),
     /// It crashed and is built again at this time of the host's monotonic clock.
     BackingOff { until: Duration, cause: String },
     /// It will not come back in this cell: whatever still arrives is refused.
@@ -124,7 +124,6 @@ impl<E: Entity> CellState<E> {
     }
 
     async fn on_request(&mut self, envelope: Envelope<E>) {
-        self.mailbox.touch(self.host.clock().monotonic());
         if matches!(self.stage, Stage::Fresh) {
             self.activate().await;
         }
@@ -144,8 +143,12 @@ impl<E: Entity> CellState<E> {
         }
     }
 
+    /// Answers a request with an error. One that nobody waits for becomes a dead letter, so that it is not lost unseen.
     fn refuse(&self, envelope: Envelope<E>, error: AskError) {
         self.mailbox.admission.release(envelope.bytes);
+        if envelope.deadline == Deadline::NEVER {
+            self.keep_letter(super::variant::name_of(&envelope.request), &error.to_string());
+        }
         envelope.reply.fail(error);
     }
 
@@ -154,63 +157,69 @@ impl<E: Entity> CellState<E> {
         let Envelope { request, reply, deadline, bytes } = envelope;
         self.mailbox.admission.release(bytes);
         let now = self.host.clock().monotonic();
-        if deadline != Deadline::NEVER && deadline.has_passed_at(now) {
+        self.mailbox.touch(now);
+        let is_tell = deadline == Deadline::NEVER;
+        if !is_tell && deadline.has_passed_at(now) {
             reply.fail(AskError::DeadlineExceeded);
             return;
         }
-        let Stage::Active(entity, context) = &mut self.stage else { return };
-        context.set_deadline(if deadline == Deadline::NEVER { self.host.deadline_default() } else { deadline });
+        let Stage::Active(entity, OwnContext(context)) = &mut self.stage else { return };
+        context.set_deadline(if is_tell { self.host.deadline_default() } else { deadline });
         let message = super::variant::name_of(&request);
-        let handled = AssertUnwindSafe(entity.handle(request, reply, context)).catch_unwind().await;
-        match handled {
+        let handling = async { entity.handle(request, reply, context).await };
+        match AssertUnwindSafe(handling).catch_unwind().await {
             Ok(Ok(())) => self.on_success(),
-            Ok(Err(fault)) => self.on_fault(fault, Some(message)).await,
-            Err(panic) => self.on_panic(panic_text(panic.as_ref()), Some(message)).await,
+            Ok(Err(fault)) => {
+                if is_tell && !matches!(fault, Fault::Poison(_)) {
+                    self.keep_letter(message, &fault.causes());
+                }
+                self.on_fault(fault, message).await;
+            }
+            Err(panic) => self.on_panic(panic_text(panic.as_ref()), message).await,
         }
     }
 
     fn on_success(&mut self) {
         self.failures = 0;
-        self.mailbox.touch(self.host.clock().monotonic());
         self.mailbox
             .answer_unanswered(|| AskError::Poison { cause: "the entity dropped the reply unanswered".to_owned() });
     }
 
     async fn on_event(&mut self, generation: u32, event: E::Event) {
-        let Stage::Active(entity, context) = &mut self.stage else { return };
+        let Stage::Active(entity, OwnContext(context)) = &mut self.stage else { return };
         if context.generation() != generation {
             return;
         }
         self.mailbox.touch(self.host.clock().monotonic());
         context.set_deadline(self.host.deadline_default());
-        let handled = AssertUnwindSafe(entity.on_event(event, context)).catch_unwind().await;
-        match handled {
+        let handling = async { entity.on_event(event, context).await };
+        match AssertUnwindSafe(handling).catch_unwind().await {
             Ok(Ok(())) => self.on_success(),
-            Ok(Err(fault)) => self.on_fault(fault, Some("event")).await,
-            Err(panic) => self.on_panic(panic_text(panic.as_ref()), Some("event")).await,
+            Ok(Err(fault)) => self.on_fault(fault, "event").await,
+            Err(panic) => self.on_panic(panic_text(panic.as_ref()), "event").await,
         }
     }
 
     async fn on_worker_panic(&mut self, generation: u32, cause: String) {
-        if matches!(&self.stage, Stage::Active(_, context) if context.generation() == generation) {
+        if matches!(&self.stage, Stage::Active(_, own) if own.0.generation() == generation) {
             self.keep_letter("worker", &cause);
             self.restart(cause).await;
         }
     }
 
     /// A panic leaves the entity in a state that nobody can vouch for: its message is set aside and it restarts.
-    async fn on_panic(&mut self, cause: String, message: Option<&'static str>) {
-        self.keep_letter(message.unwrap_or("activate"), &cause);
+    async fn on_panic(&mut self, cause: String, message: &'static str) {
+        self.keep_letter(message, &cause);
         self.mailbox.answer_unanswered(|| AskError::Poison { cause: cause.clone() });
         self.restart(cause).await;
     }
 
-    async fn on_fault(&mut self, fault: Fault, message: Option<&'static str>) {
+    async fn on_fault(&mut self, fault: Fault, message: &'static str) {
         let cause = fault.causes();
         *self.mailbox.last_fault.lock() = Some(cause.as_str().into());
         match fault {
             Fault::Poison(_) => {
-                self.keep_letter(message.unwrap_or("activate"), &cause);
+                self.keep_letter(message, &cause);
                 self.mailbox.answer_unanswered(|| AskError::Poison { cause: cause.clone() });
             }
             Fault::Transient(_) => self.restart(cause).await,
@@ -229,20 +238,20 @@ impl<E: Entity> CellState<E> {
         }
         self.mailbox.set_phase(Phase::Activating);
         self.generation += 1;
-        let context = Context::new(
+        let own = OwnContext(Context::new(
             self.host.clone(),
             Arc::clone(&self.kind),
             Arc::clone(&self.mailbox),
             self.generation,
             self.host.deadline_default(),
-        );
+        ));
         // The call itself may panic too, not only its future.
-        let activation = async { E::activate(self.mailbox.id.clone(), context.clone()).await };
+        let activation = async { E::activate(self.mailbox.id.clone(), own.0.clone()).await };
         let activated = AssertUnwindSafe(activation).catch_unwind().await;
         let fault = match activated {
             Ok(Ok(entity)) => {
                 self.activation_failures = 0;
-                self.stage = Stage::Active(entity, context);
+                self.stage = Stage::Active(entity, own);
                 self.mailbox.set_phase(Phase::Active);
                 self.mailbox.touch(self.host.clock().monotonic());
                 if self.host.inner().is_draining() {
@@ -255,13 +264,13 @@ impl<E: Entity> CellState<E> {
             Ok(Err(fault)) => fault,
             Err(panic) => Fault::poison(panic_text(panic.as_ref())),
         };
-        context.end().await;
+        own.0.end().await;
         self.on_failed_activation(fault).await;
     }
 
     async fn on_failed_activation(&mut self, fault: Fault) {
         if matches!(fault, Fault::Corrupt(_) | Fault::Fenced) {
-            return self.on_fault(fault, None).await;
+            return self.on_fault(fault, "activate").await;
         }
         let cause = fault.causes();
         self.activation_failures += 1;
@@ -338,8 +347,8 @@ impl<E: Entity> CellState<E> {
 
     /// Ends the workers, then drops the entity.
     async fn end_activation(&mut self) {
-        if let Stage::Active(entity, context) = std::mem::replace(&mut self.stage, Stage::Gone) {
-            context.end().await;
+        if let Stage::Active(entity, own) = std::mem::replace(&mut self.stage, Stage::Gone) {
+            own.0.end().await;
             // A destructor of the entity is its code too.
             let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(entity)));
         }
@@ -371,10 +380,10 @@ impl<E: Entity> CellState<E> {
     }
 
     fn on_observe(&self, observer: oneshot::Sender<(usize, serde_json::Value)>) {
-        let Stage::Active(entity, context) = &self.stage else { return };
+        let Stage::Active(entity, own) = &self.stage else { return };
         let observed = std::panic::catch_unwind(AssertUnwindSafe(|| entity.observe()));
         let entity = observed.unwrap_or_else(|panic| serde_json::json!({ "error": panic_text(panic.as_ref()) }));
-        let _ = observer.send((context.workers(), entity));
+        let _ = observer.send((own.0.workers(), entity));
     }
 
     /// Leaves memory if it should and nothing waits; true once nothing of the entity is left.

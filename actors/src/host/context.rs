@@ -25,6 +25,17 @@ pub struct Context<E: Entity> {
     deadline: Deadline,
 }
 
+/// The cell's own context: with it end the workers, even when the cell is killed in the middle of what it does.
+/// They may hold contexts of their own, so the last context to be dropped would come too late.
+pub(crate) struct OwnContext<E: Entity>(pub(crate) Context<E>);
+
+impl<E: Entity> Drop for OwnContext<E> {
+    fn drop(&mut self) {
+        let workers = self.0.activation.workers.lock().take();
+        drop(workers);
+    }
+}
+
 /// One activation of an entity: from being built from the store to being dropped.
 struct Activation<E: Entity> {
     host: Host,
@@ -176,7 +187,8 @@ pub struct EventSender<E: Entity> {
 }
 
 impl<E: Entity> EventSender<E> {
-    /// Sends an event; it is handled after those sent before. Never blocks.
+    /// Sends an event; it is handled after those sent before. Never blocks: an entity bounds how much its own workers
+    /// have to say, because its mailbox does not.
     pub fn send(&self, event: E::Event) {
         self.mailbox.tell(CellMessage::Event { generation: self.generation, event });
     }

@@ -213,6 +213,9 @@ impl Host {
         request: E::Request,
         deadline: Deadline,
     ) -> Result<E::Response, AskError> {
+        if deadline.has_passed(self.0.clock.as_ref()) {
+            return Err(AskError::DeadlineExceeded);
+        }
         let (answer, answered) = oneshot::channel();
         let mut parcel = Parcel { request, answer: Some(answer), deadline };
         loop {
@@ -246,9 +249,6 @@ impl Host {
     ) -> Result<(), Undelivered<Parcel<E>>> {
         if origin == Origin::Outside && !self.0.accepting.load(Ordering::Acquire) {
             return Err(Undelivered::Refused(AskError::Draining));
-        }
-        if parcel.deadline.has_passed(self.0.clock.as_ref()) {
-            return Err(Undelivered::Refused(AskError::DeadlineExceeded));
         }
         let Some(kind) = self.kind::<E>() else {
             return Err(Undelivered::Refused(AskError::UnknownKind { kind: E::KIND.to_owned() }));

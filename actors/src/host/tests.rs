@@ -185,9 +185,10 @@ impl Entity for Probe {
             Order::Work(more) => drop(context.work(async move { more })),
             Order::WorkAndPanic => drop(context.run(async { panic!("worker panics") })),
             Order::WorkForever => {
-                let running = Counted::new(&self.world.workers);
+                // It holds a context, as workers that ask others do.
+                let held = (Counted::new(&self.world.workers), context.clone());
                 context.run(async move {
-                    let _running = running;
+                    let _held = held;
                     std::future::pending::<()>().await;
                 });
             }

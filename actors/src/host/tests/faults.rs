@@ -200,3 +200,31 @@ async fn workers_end_with_the_activation_that_started_them() {
     assert_eq!(host.stop("probe", &id("a"), host.deadline_default()).await.unwrap(), StopOutcome::Stopped);
     assert_eq!(world.workers.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test]
+async fn workers_end_with_a_cell_that_is_killed() {
+    let (host, world, clock) = host_at_will(HostLimits::default()).await;
+    assert_eq!(ask(&host, "a", Order::WorkForever).await, Ok(0));
+    let held = asking(&host, "a", Order::Hold);
+    world.entered().await;
+    let name = id("a");
+    let stopping = host.stop("probe", &name, host.deadline(Duration::from_millis(5)));
+    let (outcome, ()) = tokio::join!(stopping, async { clock.advance(Duration::from_millis(5)) });
+    assert_eq!(outcome.unwrap(), StopOutcome::Killed);
+    assert!(answer(held).await.is_err());
+    eventually("the worker has ended", || world.workers.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_waits_for_is_not_lost_unseen() {
+    let (host, world) = host(quick()).await;
+    host.tell::<Probe>(&id("a"), Order::Fail(Weakness::Transient)).unwrap();
+    eventually("it is a dead letter", || host.dead_letters(10).len() == 1).await;
+    host.tell::<Probe>(&id("b"), Order::Hold).unwrap();
+    world.entered().await;
+    host.tell::<Probe>(&id("b"), Order::Fail(Weakness::Corrupt)).unwrap();
+    host.tell::<Probe>(&id("b"), Order::Add(1)).unwrap();
+    world.gate.add_permits(1);
+    eventually("the one behind it is one too", || host.dead_letters(10).len() == 3).await;
+    assert_eq!(host.dead_letters(1)[0].message, "Add");
+}
