@@ -1,0 +1,120 @@
+//! Opens models: a GGUF file, or a folder with `model.safetensors`, `config.json` and `tokenizer.json`.
+//!
+//! The order is fixed: check the header, reserve the memory, read the file for its hash, load the weights. So what is
+//! corrupt or too big is refused before anything large is read.
+
+mod folder;
+mod gguf_file;
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use steward_inference::{
+    DeviceBudget, LoadProgress, LoadStage, Model, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
+};
+use steward_types::Clock;
+
+/// Bytes that are hashed at a time.
+const HASH_CHUNK_BYTES: usize = 1 << 20;
+
+/// Opens GGUF files of the llama kind and safetensors folders of the BERT kind, on the processor.
+#[derive(Debug, Clone)]
+pub struct CandleLoader {
+    clock: Arc<dyn Clock>,
+}
+
+impl CandleLoader {
+    /// A loader whose models measure their time by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock }
+    }
+
+    /// Opens a model on this thread, which may take seconds. What it is, is told from the file: a folder holds
+    /// safetensors, a file is GGUF.
+    pub fn open(
+        &self,
+        source: &ModelSource,
+        device: &Arc<DeviceBudget>,
+        progress: &ProgressSink,
+    ) -> Result<Arc<dyn Model>, ModelError> {
+        let loading = Loading { source, device, progress, clock: &self.clock };
+        if source.path.is_dir() { loading.folder() } else { loading.gguf() }
+    }
+}
+
+#[async_trait]
+impl ModelLoader for CandleLoader {
+    async fn load(
+        &self,
+        source: ModelSource,
+        device: Arc<DeviceBudget>,
+        progress: ProgressSink,
+    ) -> Result<Arc<dyn Model>, ModelError> {
+        let loader = self.clone();
+        let loading = tokio::task::spawn_blocking(move || loader.open(&source, &device, &progress));
+        loading.await.unwrap_or_else(|error| Err(ModelError::Failed { what: error.to_string() }))
+    }
+}
+
+/// One model that is being opened.
+struct Loading<'a> {
+    source: &'a ModelSource,
+    device: &'a Arc<DeviceBudget>,
+    progress: &'a ProgressSink,
+    clock: &'a Arc<dyn Clock>,
+}
+
+impl Loading<'_> {
+    fn tell(&self, stage: LoadStage, done_bytes: u64, total_bytes: u64) {
+        (self.progress)(LoadProgress { stage, done_bytes, total_bytes });
+    }
+
+    /// Tokens of context, no more than the source allows.
+    fn context_tokens(&self, own: usize) -> u32 {
+        let own = u32::try_from(own).unwrap_or(u32::MAX);
+        self.source.context_tokens_max.map_or(own, |most| own.min(most.max(1)))
+    }
+
+    /// Reads a file once, from its beginning, and checks its hash where one is asked for.
+    fn hash(&self, path: &Path, file: &mut File, file_bytes: u64) -> Result<ModelHash, ModelError> {
+        file.rewind().map_err(|error| unreadable(path, &error))?;
+        let (mut hasher, mut chunk, mut done) = (Sha256::new(), vec![0; HASH_CHUNK_BYTES], 0);
+        loop {
+            self.tell(LoadStage::Hashing, done, file_bytes);
+            let read = file.read(&mut chunk).map_err(|error| unreadable(path, &error))?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&chunk[..read]);
+            done += read as u64;
+        }
+        let hash = ModelHash::from_bytes(hasher.finalize().into());
+        match self.source.hash {
+            Some(expected) if expected != hash => {
+                Err(invalid(path, format!("its SHA-256 is {hash}, but {expected} was asked for")))
+            }
+            _ => Ok(hash),
+        }
+    }
+}
+
+fn open_file(path: &Path) -> Result<(File, u64), ModelError> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_file() {
+        return Err(invalid(path, "it is no regular file"));
+    }
+    Ok((file, metadata.len()))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ModelError {
+    invalid(path, format!("it cannot be read: {error}"))
+}
+
+fn invalid(path: &Path, what: impl Into<String>) -> ModelError {
+    ModelError::FileInvalid { path: path.to_owned(), what: what.into() }
+}

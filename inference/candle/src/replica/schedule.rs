@@ -1,0 +1,154 @@
+//! The serving loop: admit, run one batch, hand out tokens, again.
+//!
+//! Every round takes one row of each sequence that makes tokens, and one prompt's next chunk. So a long prompt delays
+//! the others by one chunk at most, and a cancelled sequence costs one round at most.
+
+use std::sync::Arc;
+
+use steward_inference::{CreditState, FinishReason, ModelError};
+use steward_types::limits::REPLICA_ACTIVE_MAX;
+
+use super::sequence::{Job, Sequence, Step};
+use super::{Door, Engine, Progress};
+use crate::llama::{KeyValueCache, Row};
+
+/// Rows of one prompt in one round. It is the same whatever else runs, so that results are too.
+const PROMPT_CHUNK_ROWS: usize = 64;
+
+/// The active sequences of one replica.
+pub struct Schedule {
+    engine: Engine,
+    door: Arc<Door>,
+    active: Vec<Sequence>,
+    /// Whose prompt goes first in the next round.
+    turn: usize,
+    shares_batches: bool,
+}
+
+impl Schedule {
+    /// Serves who comes to `door`.
+    pub fn new(engine: Engine, door: Arc<Door>) -> Self {
+        let shares_batches = engine.llama.is_batch_invariant();
+        Self { engine, door, active: Vec::new(), turn: 0, shares_batches }
+    }
+
+    /// Serves until the door closes.
+    pub fn run(mut self) {
+        let mut progress = Progress::Made;
+        while self.door.attend(self.active.len(), progress) {
+            self.admit();
+            progress = self.round();
+        }
+    }
+
+    /// Lets jobs in while there is room for them.
+    fn admit(&mut self) {
+        while self.active.len() < REPLICA_ACTIVE_MAX {
+            let Some(job) = self.door.take() else { return };
+            if job.credit().state() == CreditState::Cancelled {
+                continue;
+            }
+            let config = self.engine.llama.config();
+            let bytes = config.kv_bytes_per_token().saturating_mul(job.tokens_max() as u64);
+            match self.engine.device.reserve(format!("{} cache", self.engine.id), bytes) {
+                Ok(reservation) => {
+                    let cache = KeyValueCache::new(config, job.tokens_max(), reservation);
+                    self.active.push(Sequence::new(job, cache));
+                }
+                // A sequence of this replica will give memory back, so it is worth while to wait.
+                Err(_) if !self.active.is_empty() => return self.door.put_back(job),
+                Err(error) => job.fail(error),
+            }
+        }
+    }
+
+    /// Ends who is to end, runs one batch of who may go on, and hands out its tokens.
+    fn round(&mut self) -> Progress {
+        let before = self.active.len();
+        let (mut kept, mut ready) = (Vec::with_capacity(before), Vec::new());
+        for sequence in std::mem::take(&mut self.active) {
+            match sequence.credit().state() {
+                CreditState::Cancelled => continue,
+                CreditState::Spent => {
+                    sequence.finish(FinishReason::Budget);
+                    continue;
+                }
+                CreditState::Granted => ready.push(kept.len()),
+                CreditState::Waiting => {}
+            }
+            kept.push(sequence);
+        }
+        self.active = kept;
+        let ended = before - self.active.len();
+        self.choose(&mut ready);
+        if ready.is_empty() {
+            return if ended > 0 { Progress::Made } else { Progress::Stalled };
+        }
+        if self.shares_batches {
+            self.step(&ready);
+        } else {
+            for &place in &ready {
+                self.step(&[place]);
+            }
+        }
+        self.active.retain(|sequence| !sequence.has_ended());
+        Progress::Made
+    }
+
+    /// Of those whose prompt is still being read, leaves only the one whose turn it is.
+    fn choose(&mut self, ready: &mut Vec<usize>) {
+        let is_reading = |place: &usize| self.active[*place].unread() > 1;
+        let reading: Vec<usize> = ready.iter().copied().filter(is_reading).collect();
+        let Some(&chosen) = reading.get(self.turn % reading.len().max(1)) else { return };
+        self.turn = self.turn.wrapping_add(1);
+        ready.retain(|place| *place == chosen || !reading.contains(place));
+    }
+
+    /// One batch of these sequences.
+    fn step(&mut self, places: &[usize]) {
+        let started = self.engine.clock.monotonic();
+        let rows: Vec<Row> = places
+            .iter()
+            .enumerate()
+            .flat_map(|(cache, &place)| self.active[place].rows(cache, PROMPT_CHUNK_ROWS))
+            .collect();
+        let mut caches: Vec<&mut KeyValueCache> = self
+            .active
+            .iter_mut()
+            .enumerate()
+            .filter(|(place, _)| places.contains(place))
+            .map(|(_, sequence)| sequence.cache())
+            .collect();
+        let result = self.engine.llama.forward(&rows, &mut caches);
+        let took = self.engine.clock.monotonic().saturating_sub(started);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / rows.len().max(1) as u64;
+        let mut logits = match result {
+            Ok(logits) => logits.into_iter(),
+            Err(error) => {
+                let what = error.to_string();
+                return places.iter().for_each(|&place| {
+                    self.active[place].end_with(Err(ModelError::Failed { what: what.clone() }));
+                });
+            }
+        };
+        for &place in places {
+            let sequence = &mut self.active[place];
+            match sequence.advance(PROMPT_CHUNK_ROWS, micros) {
+                Step::Reading => {}
+                Step::Drawing => match logits.next() {
+                    Some(mut logits) => sequence.draw(&mut logits, &self.engine.tokenizer),
+                    None => {
+                        let what = "the model gave no logits".to_owned();
+                        sequence.end_with(Err(ModelError::Failed { what }));
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Job {
+    fn fail(self, error: ModelError) {
+        self.sink.fail(error);
+    }
+}

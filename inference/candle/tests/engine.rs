@@ -1,0 +1,10 @@
+//! The engine over files: small ones that the tests write themselves, and real ones where `STEWARD_MODELS` names a
+//! folder that has them somewhere in it: `SmolLM2-135M-Instruct.Q4_1.gguf`, and MiniLM's `model.safetensors`.
+
+mod engine {
+    mod embedder;
+    mod generator;
+    mod hostile;
+    mod real;
+    mod writer;
+}
