@@ -8,6 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use steward_types::ErrorCode;
 
+mod address;
+mod allow;
+
+pub use address::is_public;
+pub use allow::AllowList;
+
 /// Sends requests for agents.
 #[async_trait]
 pub trait HttpTool: Send + Sync + fmt::Debug + 'static {
@@ -63,7 +69,8 @@ pub struct HttpResponse {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpFailure {
-    /// `TOOL_FORBIDDEN` when a rule forbids it, `STEP_INVALID` for a malformed request, `TOOL_FAILED` else.
+    /// `TOOL_FORBIDDEN` when a rule forbids it, `STEP_INVALID` for a malformed request, `EFFECT_UNKNOWN` when a request
+    /// other than GET or HEAD may have had its effect, `TOOL_FAILED` else.
     pub code: ErrorCode,
     /// What happened, for people.
     pub message: String,

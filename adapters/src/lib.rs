@@ -1,5 +1,19 @@
 //! Chain, Signer, outbox, circuit breaker and tool ports, each as pure state machines and object-safe traits.
 
+pub mod breaker;
+pub mod chain;
+pub mod conformance;
+pub mod courier;
+pub mod fee;
 pub mod http;
+pub mod ledger;
+pub mod memory;
+pub mod outbox;
+pub mod signer;
 
-pub use http::{HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};
+pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState, Forced};
+pub use chain::{Action, AnchorPoint, Chain, ChainError, ChainId, Head, InclusionClaim};
+pub use fee::{Fee, FeePolicy, MarketFee};
+pub use http::{AllowList, HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};
+pub use outbox::{Effect, Event, Outbox, OutboxHead, OutboxPolicy};
+pub use signer::{SecretKey, Signer, SignerError};

@@ -171,6 +171,8 @@ pub const HTTP_REQUEST_BYTES_MAX: usize = 1 << 20;
 pub const HTTP_RESPONSE_BYTES_MAX: usize = 64 << 10;
 /// Redirects that the `http` tool follows.
 pub const HTTP_REDIRECTS_MAX: usize = 5;
+/// Longest time until a connection of the `http` tool stands.
+pub const HTTP_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time of one `http` call.
 pub const HTTP_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -218,6 +220,27 @@ pub const RECEIPT_LINGER_TIME: Duration = Duration::from_millis(20);
 pub const RECEIPT_PAGE_MAX: usize = 1_000;
 /// How long leaves may wait before a batch is anchored, when the project says nothing else.
 pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
+
+// Chains.
+
+/// Unfinished intents in one chain's outbox.
+pub const OUTBOX_INTENTS_MAX: usize = 10_000;
+/// Intents of one account that may be signed and not final at once.
+pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
+/// Signed transactions of one intent: the first and its replacements.
+pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
+/// Longest time of one call to a chain's endpoint.
+pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Shortest time between two anchors of one log by itself.
+pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Shortest wait of a chain's entity before it looks again.
+pub const CHAIN_TICK_MIN: Duration = Duration::from_millis(1);
+/// Failures in a row after which a circuit breaker opens.
+pub const BREAKER_FAILURES_MAX: u32 = 3;
+/// How long a breaker stays open the first time; it doubles each time.
+pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
+/// Longest time that a breaker stays open.
+pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
 
 // The edge.
 

@@ -135,6 +135,8 @@ pub async fn statement(
     request: &StatementRequest,
     now: Timestamp,
 ) -> Result<Statement, LedgerError> {
+    let entries_max = request.entries_max.clamp(1, STATEMENT_ENTRIES_MAX);
+    let request = &StatementRequest { entries_max, ..request.clone() };
     let txn = store.begin();
     let project_level = txn.load_snapshot::<Level>(&records::level(project)).await?;
     let project_level = project_level.ok_or_else(|| LedgerError::NoBudget { project: project.clone() })?;

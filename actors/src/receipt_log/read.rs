@@ -149,7 +149,7 @@ pub async fn get(store: &dyn Store, project: &ProjectId, hold: HoldId) -> Result
 pub async fn list(store: &dyn Store, project: &ProjectId, request: &ListRequest) -> Result<ReceiptList, StoreError> {
     let txn = store.begin();
     let size = txn.load_snapshot::<Head>(&records::head(project)).await?.map_or(0, |head| head.size());
-    let most = request.receipts_max.min(RECEIPT_PAGE_MAX);
+    let most = request.receipts_max.clamp(1, RECEIPT_PAGE_MAX);
     let mut receipts = Vec::new();
     let mut index = request.from;
     let end = size.min(request.from.saturating_add(RECEIPT_PAGE_MAX as u64));
@@ -172,7 +172,7 @@ pub async fn list(store: &dyn Store, project: &ProjectId, request: &ListRequest)
         tile = Some((wanted, holds));
         index += 1;
     }
-    if index < size {
+    if index < size || receipts.len() == most {
         return Ok(ReceiptList { receipts, next: Some(index), size });
     }
     let waiting = RangeRead::prefix(&records::pending(project)).snapshot().limit(most.saturating_sub(receipts.len()));

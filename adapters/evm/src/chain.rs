@@ -1,0 +1,316 @@
+//! The `Chain` port over an EVM chain's JSON-RPC endpoint.
+
+use std::sync::Arc;
+
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::eips::{BlockId, BlockNumberOrTag, Encodable2718};
+use alloy::network::TransactionBuilder;
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use alloy::providers::{Provider, RootProvider};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::types::TransactionRequest;
+use alloy::sol_types::SolCall;
+use alloy::transports::TransportError;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use steward_adapters::chain::{
+    Action, AnchorPoint, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion, InclusionClaim,
+    SignedTransaction, TransactionStatus,
+};
+use steward_adapters::fee::{Fee, MarketFee};
+use steward_adapters::signer::Signer;
+use steward_types::limits::CHAIN_CALL_TIME_MAX;
+use url::Url;
+
+use crate::contract::ReceiptLog;
+
+/// Gas that anchoring needs at most, whatever the state is by the time it lands: a first anchor writes two new slots.
+const ANCHOR_GAS_MIN: u64 = 120_000;
+
+/// How a chain is reached.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvmConfig {
+    /// The CAIP-2 identifier, such as `eip155:31337`. The endpoint must be on this chain.
+    pub chain: ChainId,
+    /// The endpoint of its JSON-RPC.
+    pub endpoint: Url,
+    /// How many blocks, the transaction's own among them, make it final.
+    #[serde(default = "default_confirmations")]
+    pub confirmations: u64,
+    /// The most gas that one transaction may need.
+    #[serde(default = "default_gas_max")]
+    pub gas_max: u64,
+}
+
+/// One account on one EVM chain.
+#[derive(Debug)]
+pub struct EvmChain {
+    config: EvmConfig,
+    number: u64,
+    account: Address,
+    signer: Arc<dyn Signer>,
+    provider: RootProvider,
+}
+
+impl EvmChain {
+    /// The chain as this signer's account sees it. Does not connect: a chain that is down may come up.
+    ///
+    /// # Errors
+    /// [`ChainError::Malformed`] when the configuration or the signer is not for an EVM chain.
+    pub fn new(config: EvmConfig, signer: Arc<dyn Signer>) -> Result<Self, ChainError> {
+        let number = (config.chain.namespace() == "eip155").then(|| config.chain.reference().parse().ok()).flatten();
+        let number = number.ok_or_else(|| malformed("the chain", "an EVM chain reads eip155:NUMBER"))?;
+        let account = address("the signer's address", signer.address())?;
+        let client = reqwest::Client::builder()
+            .timeout(CHAIN_CALL_TIME_MAX)
+            .connect_timeout(CHAIN_CALL_TIME_MAX / 2)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| malformed("the endpoint", &error.to_string()))?;
+        let client = RpcClient::builder().http_with_client(client, config.endpoint.clone());
+        Ok(Self { config, number, account, signer, provider: RootProvider::new(client) })
+    }
+
+    /// The endpoint's JSON-RPC, for what the port does not have.
+    pub const fn provider(&self) -> &RootProvider {
+        &self.provider
+    }
+
+    async fn check_chain(&self) -> Result<(), ChainError> {
+        let found = self.provider.get_chain_id().await.map_err(|error| self.failed(error))?;
+        if found == self.number {
+            return Ok(());
+        }
+        let found = format!("eip155:{found}").parse().map_err(|_| malformed("the chain's number", "it is too long"))?;
+        Err(ChainError::WrongChain { expected: self.config.chain.clone(), found })
+    }
+
+    async fn block_number(&self) -> Result<u64, ChainError> {
+        self.provider.get_block_number().await.map_err(|error| self.failed(error))
+    }
+
+    const fn final_block(&self, head: u64) -> u64 {
+        head.saturating_sub(self.config.confirmations.saturating_sub(1))
+    }
+
+    async fn sequence_at(&self, block: BlockId) -> Result<u64, ChainError> {
+        self.provider.get_transaction_count(self.account).block_id(block).await.map_err(|error| self.failed(error))
+    }
+
+    async fn inclusion(&self, hash: B256) -> Result<Option<Inclusion>, ChainError> {
+        let receipt = self.provider.get_transaction_receipt(hash).await.map_err(|error| self.failed(error))?;
+        let Some(receipt) = receipt else { return Ok(None) };
+        let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else { return Ok(None) };
+        let is_final = block <= self.final_block(self.block_number().await?);
+        let succeeded = receipt.status();
+        Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final }))
+    }
+
+    /// The unsigned transaction without its gas limit.
+    fn request(&self, action: &Action) -> Result<TransactionRequest, ChainError> {
+        let request = TransactionRequest::default().with_from(self.account);
+        Ok(match action {
+            Action::DeployReceiptLog => request.with_deploy_code(ReceiptLog::BYTECODE.clone()),
+            Action::Anchor { contract, point } => {
+                let call = ReceiptLog::anchorCall {
+                    logId: point.log_id.into(),
+                    treeSize: point.tree_size,
+                    root: point.root.into(),
+                };
+                request.with_to(address("the contract's address", contract)?).with_input(call.abi_encode())
+            }
+            Action::Fill => request.with_to(self.account).with_value(U256::ZERO),
+        })
+    }
+
+    /// The gas limit, from what the transaction needs on the newest block. Asking also finds out what cannot succeed.
+    async fn gas_limit(&self, action: &Action, request: TransactionRequest) -> Result<u64, ChainError> {
+        let estimate = self.provider.estimate_gas(request).block(BlockId::latest());
+        let needed = estimate.await.map_err(|error| self.failed(error))?;
+        let generous = needed.saturating_add(needed / 4);
+        let limit = if matches!(action, Action::Anchor { .. }) { generous.max(ANCHOR_GAS_MIN) } else { generous };
+        if limit > self.config.gas_max {
+            let reason = format!("it needs {limit} gas and {} are allowed", self.config.gas_max);
+            return Err(ChainError::Rejected { reason });
+        }
+        Ok(limit)
+    }
+
+    async fn call<C: SolCall>(&self, contract: &str, call: &C) -> Result<C::Return, ChainError> {
+        let contract = address("the contract's address", contract)?;
+        let request = TransactionRequest::default().with_to(contract).with_input(call.abi_encode());
+        let output: Bytes =
+            self.provider.call(request).block(BlockId::latest()).await.map_err(|error| self.failed(error))?;
+        C::abi_decode_returns(&output).map_err(|error| malformed("the contract's reply", &error.to_string()))
+    }
+
+    /// What a failed call means: the chain's own refusal, or an endpoint that did not serve.
+    fn failed(&self, error: TransportError) -> ChainError {
+        match refusal(&error) {
+            Some(reason) => ChainError::Rejected { reason },
+            None => ChainError::Unavailable { chain: self.config.chain.clone(), source: Box::new(error) },
+        }
+    }
+}
+
+#[async_trait]
+impl Chain for EvmChain {
+    fn id(&self) -> &ChainId {
+        &self.config.chain
+    }
+
+    fn account(&self) -> &str {
+        self.signer.address()
+    }
+
+    async fn genesis(&self) -> Result<String, ChainError> {
+        self.check_chain().await?;
+        let block = self.provider.get_block_by_number(BlockNumberOrTag::Earliest);
+        let block = block.await.map_err(|error| self.failed(error))?;
+        block.map(|block| block.header.hash.to_string()).ok_or_else(|| malformed("the first block", "there is none"))
+    }
+
+    async fn head(&self) -> Result<Head, ChainError> {
+        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest);
+        let block = block.await.map_err(|error| self.failed(error))?;
+        let header = block.ok_or_else(|| malformed("the newest block", "there is none"))?.header;
+        let final_block = self.final_block(header.number);
+        Ok(Head { block: header.number, hash: header.hash.to_string(), final_block })
+    }
+
+    async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
+        match at {
+            Consistency::Latest => self.sequence_at(BlockId::latest()).await,
+            Consistency::Final => {
+                let block = self.final_block(self.block_number().await?);
+                self.sequence_at(BlockId::number(block)).await
+            }
+        }
+    }
+
+    async fn market_fee(&self) -> Result<MarketFee, ChainError> {
+        let history = self.provider.get_fee_history(1, BlockNumberOrTag::Latest, &[]);
+        let history = history.await.map_err(|error| self.failed(error))?;
+        let base = history.next_block_base_fee().ok_or_else(|| malformed("the fee history", "it is empty"))?;
+        let tip = self.provider.get_max_priority_fee_per_gas().await.map_err(|error| self.failed(error))?;
+        let narrow = |fee| u64::try_from(fee).map_err(|_| malformed("the fee", "it is above 18 ether a gas"));
+        Ok(MarketFee { base: narrow(base)?, tip: narrow(tip)? })
+    }
+
+    async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
+        let request = self.request(action)?;
+        let transaction = TxEip1559 {
+            chain_id: self.number,
+            nonce: sequence,
+            gas_limit: self.gas_limit(action, request.clone()).await?,
+            max_fee_per_gas: fee.price.into(),
+            max_priority_fee_per_gas: fee.tip.into(),
+            to: request.to.unwrap_or(TxKind::Create),
+            value: U256::ZERO,
+            access_list: alloy::eips::eip2930::AccessList::default(),
+            input: request.input.into_input().unwrap_or_default(),
+        };
+        let signature = self.signer.sign_digest(&transaction.signature_hash()).await?;
+        let signature =
+            Signature::from_raw_array(&signature).map_err(|error| malformed("the signature", &error.to_string()))?;
+        let signed = TxEnvelope::Eip1559(transaction.into_signed(signature));
+        let creates = matches!(action, Action::DeployReceiptLog).then(|| self.account.create(sequence).to_string());
+        Ok(SignedTransaction {
+            bytes: signed.encoded_2718().into(),
+            hash: signed.tx_hash().to_string(),
+            sequence,
+            fee,
+            creates,
+        })
+    }
+
+    async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
+        let sent: Result<B256, TransportError> =
+            self.provider.client().request("eth_sendRawTransaction", (Bytes::copy_from_slice(bytes),)).await;
+        match sent {
+            Ok(_) => Ok(Broadcast::Accepted),
+            Err(error) => match refusal(&error) {
+                Some(reason) => Ok(classify(reason)),
+                None => Err(self.failed(error)),
+            },
+        }
+    }
+
+    async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
+        let hash: B256 = hash.parse().map_err(|_| malformed("the transaction's hash", hash))?;
+        if let Some(inclusion) = self.inclusion(hash).await? {
+            return Ok(TransactionStatus::Included(inclusion));
+        }
+        let known = self.provider.get_transaction_by_hash(hash).await.map_err(|error| self.failed(error))?;
+        if known.is_some() {
+            return Ok(TransactionStatus::Pending);
+        }
+        let final_sequence = self.sequence(Consistency::Final).await?;
+        if final_sequence <= sequence && self.sequence(Consistency::Latest).await? <= sequence {
+            return Ok(TransactionStatus::Unknown);
+        }
+        // It may have landed between the questions: only a second look tells it from another's use of the number.
+        Ok(match self.inclusion(hash).await? {
+            Some(inclusion) => TransactionStatus::Included(inclusion),
+            None => TransactionStatus::Replaced { is_final: final_sequence > sequence },
+        })
+    }
+
+    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchorPoint>, ChainError> {
+        let head = self.call(contract, &ReceiptLog::headOfCall { logId: log_id.into() }).await?;
+        let point = AnchorPoint { log_id: *log_id, tree_size: head.treeSize, root: head.root.0 };
+        Ok((point.tree_size > 0).then_some(point))
+    }
+
+    async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
+        let call = ReceiptLog::verifyCall {
+            logId: claim.log_id.into(),
+            leafHash: claim.leaf_hash.into(),
+            index: claim.index,
+            path: claim.path.iter().map(B256::from).collect(),
+        };
+        self.call(contract, &call).await
+    }
+}
+
+const fn default_confirmations() -> u64 {
+    1
+}
+
+const fn default_gas_max() -> u64 {
+    5_000_000
+}
+
+fn address(what: &'static str, text: &str) -> Result<Address, ChainError> {
+    text.parse().map_err(|_| malformed(what, text))
+}
+
+fn malformed(what: &'static str, reason: &str) -> ChainError {
+    ChainError::Malformed { what, reason: reason.chars().take(200).collect() }
+}
+
+/// What the node itself says against the call; nothing when the endpoint failed to serve it. The codes that providers
+/// use for throttling and for their own faults (EIP-1474, section "Error codes") count as failing to serve.
+fn refusal(error: &TransportError) -> Option<String> {
+    let payload = error.as_error_resp()?;
+    let is_providers_fault = matches!(payload.code, -32005 | -32603 | -32601 | 429);
+    let message = payload.message.to_string();
+    let is_revert = message.contains("revert");
+    (is_revert || !is_providers_fault).then_some(message)
+}
+
+/// Nodes tell these apart in words only: geth's, and those of nethermind, erigon, besu and anvil.
+fn classify(reason: String) -> Broadcast {
+    let lower = reason.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
+    if says(&["already known", "already imported", "known transaction", "already in"]) {
+        Broadcast::Accepted
+    } else if says(&["nonce too low", "nonce is too low", "old nonce", "nonce too old"]) {
+        Broadcast::SequenceUsed
+    } else if says(&["underpriced", "fee too low to replace"]) {
+        Broadcast::Underpriced
+    } else {
+        Broadcast::Refused { reason }
+    }
+}

@@ -1,0 +1,3 @@
+//! The contract's calls and bytecode, from the committed artifact of `contracts/evm`.
+
+alloy::sol!(ReceiptLog, "../../contracts/evm/artifacts/ReceiptLog.json");

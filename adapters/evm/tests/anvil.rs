@@ -1,0 +1,357 @@
+//! The driver against a real anvil: conformance, the contract's proofs, and an outbox that is killed between any two
+//! steps, on a chain that reorganises and forgets.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use alloy::providers::Provider;
+use serde_json::{Value, json};
+use steward_adapters::chain::{
+    Action, AnchorPoint, Broadcast, Chain, ChainError, Consistency, InclusionClaim, TransactionStatus,
+};
+use steward_adapters::conformance::{self, point, send};
+use steward_adapters::courier::carry_out;
+use steward_adapters::outbox::{Effect, Event, Outbox, OutboxPolicy};
+use steward_adapters::{FeePolicy, SecretKey};
+use steward_adapters_evm::{Anvil, EvmChain, EvmConfig, LocalSigner, Mining};
+use steward_receipts::{Frontier, Hash, NodeId, merkle};
+use steward_types::{Clock, ManualClock, Timestamp};
+use url::Url;
+
+const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 1_000, in_flight_max: 16 };
+
+async fn anvil(mining: Mining) -> Anvil {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let named = std::env::var_os("STEWARD_ANVIL").map(Into::into);
+    Anvil::start(&Anvil::program(workspace, named), mining).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn chain(endpoint: &Url, confirmations: u64) -> EvmChain {
+    let signer = Arc::new(LocalSigner::new(&Anvil::development_key()).unwrap());
+    let id = "eip155:31337".parse().unwrap();
+    let config = EvmConfig { chain: id, endpoint: endpoint.clone(), confirmations, gas_max: 5_000_000 };
+    EvmChain::new(config, signer).unwrap()
+}
+
+async fn rpc(chain: &EvmChain, method: &'static str, parameters: Value) -> Value {
+    chain.provider().raw_request(method.into(), parameters).await.unwrap()
+}
+
+async fn deploy(chain: &EvmChain) -> String {
+    send(chain, "deploy", Action::DeployReceiptLog).await.creates.unwrap()
+}
+
+#[tokio::test]
+async fn the_driver_conforms() {
+    let anvil = anvil(Mining::Automatic).await;
+    conformance::check(&chain(anvil.url(), 1)).await;
+}
+
+#[tokio::test]
+async fn the_contract_tells_true_proofs_from_false_ones_at_every_size() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 1);
+    let contract = deploy(&chain).await;
+    let log_id = *steward_receipts::log_id("example.org/log").as_bytes();
+    let (mut frontier, mut nodes) = (Frontier::new(), BTreeMap::<NodeId, Hash>::new());
+    for size in 1..=9_u64 {
+        let leaf = |number: u64| Hash::of_leaf(&number.to_be_bytes());
+        frontier.append(leaf(size - 1), |id, hash| {
+            nodes.insert(id, hash);
+        });
+        let point = AnchorPoint { log_id, tree_size: size, root: *frontier.root().as_bytes() };
+        let outcome = send(&chain, "anchor", Action::Anchor { contract: contract.clone(), point }).await;
+        assert!(outcome.succeeded);
+        for index in 0..size {
+            let path = merkle::inclusion_path(index, size, &nodes).unwrap();
+            let path: Vec<[u8; 32]> = path.iter().map(|hash| *hash.as_bytes()).collect();
+            let claim = InclusionClaim { log_id, leaf_hash: *leaf(index).as_bytes(), index, path };
+            assert!(chain.verify_inclusion(&contract, &claim).await.unwrap(), "leaf {index} of {size}");
+            let wrong_leaf = InclusionClaim { leaf_hash: *leaf(index + 1).as_bytes(), ..claim.clone() };
+            let wrong_place = InclusionClaim { index: index + 1, ..claim.clone() };
+            let mut longer = claim.clone();
+            longer.path.push([0; 32]);
+            let wrong_log = InclusionClaim { log_id: [0; 32], ..claim };
+            for wrong in [wrong_leaf, wrong_place, longer, wrong_log] {
+                assert!(!chain.verify_inclusion(&contract, &wrong).await.unwrap(), "{wrong:?} in {size}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_may_not_anchor() {
+    let anvil = anvil(Mining::Automatic).await;
+    let owner = chain(anvil.url(), 1);
+    let contract = deploy(&owner).await;
+    // The second account of anvil's development mnemonic.
+    let key: SecretKey = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d".parse().unwrap();
+    let config = EvmConfig {
+        chain: "eip155:31337".parse().unwrap(),
+        endpoint: anvil.url().clone(),
+        confirmations: 1,
+        gas_max: 5_000_000,
+    };
+    let stranger = EvmChain::new(config, Arc::new(LocalSigner::new(&key).unwrap())).unwrap();
+    let fee = FeePolicy::default().choose(stranger.market_fee().await.unwrap(), None).unwrap();
+    let refused = stranger.sign(&Action::Anchor { contract, point: point(1, 1) }, 0, fee).await;
+    assert!(matches!(refused, Err(ChainError::Rejected { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_chain_is_refused() {
+    let anvil = anvil(Mining::Automatic).await;
+    let signer = Arc::new(LocalSigner::new(&Anvil::development_key()).unwrap());
+    let id = "eip155:1".parse().unwrap();
+    let config = EvmConfig { chain: id, endpoint: anvil.url().clone(), confirmations: 1, gas_max: 1 };
+    let error = EvmChain::new(config, signer).unwrap().genesis().await.unwrap_err();
+    assert!(matches!(error, ChainError::WrongChain { .. }), "{error}");
+    let url = anvil.url().clone();
+    anvil.stop().await.unwrap();
+    let error = chain(&url, 1).genesis().await.unwrap_err();
+    assert!(matches!(error, ChainError::Unavailable { .. }), "{error}");
+}
+
+/// An outbox that lives through kills: after each effect it may be read back from its stored parts.
+struct Sender<'a> {
+    chain: &'a EvmChain,
+    outbox: Outbox,
+    clock: ManualClock,
+}
+
+impl<'a> Sender<'a> {
+    fn new(chain: &'a EvmChain) -> Self {
+        Self { chain, outbox: Outbox::default(), clock: ManualClock::new(Timestamp::EPOCH) }
+    }
+
+    fn submit(&mut self, key: &str, action: Action) {
+        let event = Event::Submitted { key: key.to_owned(), action };
+        self.outbox.apply(event, self.clock.now(), &POLICY).unwrap();
+    }
+
+    fn effects(&self) -> Vec<Effect> {
+        self.outbox.next(self.clock.now(), &POLICY)
+    }
+
+    async fn carry(&mut self, effect: Effect) {
+        let carried = carry_out(self.chain, &FeePolicy::default(), effect).await;
+        if let Some(event) = carried.event {
+            self.outbox.apply(event, self.clock.now(), &POLICY).unwrap();
+        }
+    }
+
+    /// What is left of an effect that was carried out when the process is killed before it is recorded.
+    async fn carry_and_die(&mut self, effect: Effect) {
+        let _ = carry_out(self.chain, &FeePolicy::default(), effect).await;
+        self.die();
+    }
+
+    fn die(&mut self) {
+        let head = serde_json::to_string(self.outbox.head()).unwrap();
+        let intents = serde_json::to_string(self.outbox.intents()).unwrap();
+        let (head, intents) = (serde_json::from_str(&head).unwrap(), serde_json::from_str(&intents).unwrap());
+        self.outbox = Outbox::from_parts(head, intents);
+    }
+
+    async fn step(&mut self) {
+        for effect in self.effects() {
+            self.carry(effect).await;
+        }
+        self.clock.advance(Duration::from_millis(POLICY.poll_ms));
+    }
+
+    /// Goes on until everything is final. Blocks are made on the way, as on a living chain.
+    async fn settle(&mut self) {
+        for _ in 0..500 {
+            if self.outbox.is_settled() {
+                return;
+            }
+            self.step().await;
+            rpc(self.chain, "evm_mine", json!([])).await;
+        }
+        panic!("not settled: {:#?}", self.outbox);
+    }
+
+    fn newest_hash(&self) -> B256 {
+        let intent = self.outbox.intents().values().next_back().unwrap();
+        intent.attempts.last().unwrap().transaction.hash.parse().unwrap()
+    }
+
+    /// Steps until the newest intent is signed and sent.
+    async fn send(&mut self) {
+        loop {
+            let intent = self.outbox.intents().values().next_back().unwrap();
+            if intent.attempts.last().is_some_and(|attempt| attempt.sent) {
+                return;
+            }
+            self.step().await;
+        }
+    }
+}
+
+fn anchor(contract: &str, tree_size: u64) -> Action {
+    Action::Anchor { contract: contract.to_owned(), point: point(tree_size, tree_size as u8) }
+}
+
+/// How many events the contract emitted: one for each anchor that changed its head.
+async fn anchored(chain: &EvmChain, contract: &str) -> usize {
+    let filter = json!([{ "address": contract, "fromBlock": "0x0" }]);
+    let logs = rpc(chain, "eth_getLogs", filter).await;
+    // Deploying emits two of its own.
+    logs.as_array().unwrap().len() - 2
+}
+
+#[tokio::test]
+async fn an_outbox_killed_before_or_after_any_effect_anchors_once() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 1);
+    let contract = deploy(&chain).await;
+    let mut sender = Sender::new(&chain);
+    for round in 0..6_u64 {
+        let key = format!("anchor {round}");
+        sender.submit(&key, anchor(&contract, round + 1));
+        // In round n the process dies around its n-th effect: even rounds before it, odd ones after it.
+        let mut effects = 0;
+        while !sender.outbox.is_settled() {
+            for effect in sender.effects() {
+                if effects == round / 2 {
+                    if round % 2 == 0 {
+                        sender.die()
+                    } else {
+                        sender.carry_and_die(effect).await
+                    }
+                    effects += 1;
+                    break;
+                }
+                sender.carry(effect).await;
+                effects += 1;
+            }
+            sender.clock.advance(Duration::from_millis(POLICY.poll_ms));
+        }
+        assert!(effects > round / 2, "the kill happened");
+        sender.outbox.apply(Event::Acknowledged { key }, sender.clock.now(), &POLICY).unwrap();
+        assert_eq!(anchored(&chain, &contract).await as u64, round + 1);
+    }
+    // One for the contract and one for each anchor: no kill used up a sequence number.
+    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_pool_forgot_is_sent_again() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 2);
+    rpc(&chain, "evm_mine", json!([])).await;
+    let mut sender = Sender::new(&chain);
+    sender.submit("deploy", Action::DeployReceiptLog);
+    sender.settle().await;
+    let contract = sender.outbox.intent("deploy").unwrap().outcome.clone().unwrap().creates.unwrap();
+    rpc(&chain, "evm_setAutomine", json!([false])).await;
+    sender.submit("anchor", anchor(&contract, 1));
+    sender.send().await;
+    let hash = sender.newest_hash();
+    rpc(&chain, "anvil_dropTransaction", json!([hash])).await;
+    let sequence = chain.sequence(Consistency::Latest).await.unwrap();
+    assert_eq!(chain.status(&hash.to_string(), sequence).await.unwrap(), TransactionStatus::Unknown);
+    sender.settle().await;
+    assert_eq!(sender.newest_hash(), hash, "the same bytes");
+    assert_eq!(anchored(&chain, &contract).await, 1);
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_reorganised_out_is_sent_again() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 4);
+    let mut sender = Sender::new(&chain);
+    sender.submit("deploy", Action::DeployReceiptLog);
+    sender.settle().await;
+    let contract = sender.outbox.intent("deploy").unwrap().outcome.clone().unwrap().creates.unwrap();
+    for depth in 1..=3_u64 {
+        let key = format!("anchor {depth}");
+        sender.submit(&key, anchor(&contract, depth));
+        sender.send().await;
+        while sender.outbox.intent(&key).unwrap().landing.is_none() {
+            sender.step().await;
+        }
+        for _ in 1..depth {
+            rpc(&chain, "evm_mine", json!([])).await;
+        }
+        rpc(&chain, "anvil_reorg", json!([depth, []])).await;
+        let intent = sender.outbox.intent(&key).unwrap();
+        let (hash, sequence) = (intent.attempts[0].transaction.hash.clone(), intent.sequence().unwrap());
+        let status = chain.status(&hash, sequence).await.unwrap();
+        assert!(!matches!(status, TransactionStatus::Included(_)), "depth {depth}: {status:?}");
+        sender.settle().await;
+        let outcome = sender.outbox.intent(&key).unwrap().outcome.clone().unwrap();
+        assert!(outcome.succeeded && outcome.hash == hash);
+        assert_eq!(anchored(&chain, &contract).await as u64, depth);
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_transaction_is_outbid_and_only_one_lands() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 1);
+    let contract = deploy(&chain).await;
+    rpc(&chain, "evm_setAutomine", json!([false])).await;
+    let mut sender = Sender::new(&chain);
+    sender.submit("anchor", anchor(&contract, 1));
+    sender.send().await;
+    let first = sender.newest_hash();
+    sender.step().await;
+    sender.clock.advance(Duration::from_millis(POLICY.stuck_ms));
+    while sender.newest_hash() == first {
+        sender.step().await;
+    }
+    sender.settle().await;
+    let intent = sender.outbox.intent("anchor").unwrap();
+    let [old, new] = &intent.attempts[..] else { panic!("{intent:?}") };
+    assert_eq!(old.transaction.sequence, new.transaction.sequence);
+    let outcome = intent.outcome.clone().unwrap();
+    assert_eq!(outcome.hash, new.transaction.hash);
+    assert_eq!(anchored(&chain, &contract).await, 1);
+    assert_eq!(chain.broadcast(&old.transaction.bytes).await.unwrap(), Broadcast::SequenceUsed);
+}
+
+#[tokio::test]
+async fn a_strangers_use_of_the_key_costs_an_intent_its_number_but_not_its_end() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 1);
+    let contract = deploy(&chain).await;
+    let mut sender = Sender::new(&chain);
+    sender.submit("anchor", anchor(&contract, 2));
+    while !matches!(sender.effects().first(), Some(Effect::Broadcast { .. })) {
+        for effect in sender.effects() {
+            sender.carry(effect).await;
+        }
+    }
+    // Somebody else sends with the same key before our bytes arrive.
+    send(&chain, "theirs", anchor(&contract, 1)).await;
+    sender.settle().await;
+    let intent = sender.outbox.intent("anchor").unwrap();
+    assert_eq!(intent.displaced, 1);
+    assert!(intent.outcome.clone().unwrap().succeeded);
+    assert_eq!(anchored(&chain, &contract).await, 2);
+    assert_eq!(chain.read_anchor(&contract, &[7; 32]).await.unwrap(), Some(point(2, 2)));
+}
+
+#[tokio::test]
+async fn gas_for_an_anchor_is_what_the_documentation_says() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 1);
+    let contract = deploy(&chain).await;
+    let mut gas = Vec::new();
+    for tree_size in [1_024, 2_048] {
+        let outcome = send(&chain, "anchor", anchor(&contract, tree_size)).await;
+        let receipt = rpc(&chain, "eth_getTransactionReceipt", json!([outcome.hash])).await;
+        let used = receipt["gasUsed"].as_str().unwrap().trim_start_matches("0x");
+        gas.push(u64::from_str_radix(used, 16).unwrap());
+    }
+    let [first, next] = gas[..] else { unreachable!() };
+    assert!(first < 75_000 && next < 41_000, "the first anchor took {first} gas and the next {next}");
+    println!("the first anchor took {first} gas, the next {next}");
+}

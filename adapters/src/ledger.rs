@@ -1,0 +1,234 @@
+//! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. For tests and for a node
+//! without a chain; it keeps nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::chain::{
+    Action, AnchorPoint, Broadcast, Consistency, Head, InclusionClaim, SignedTransaction, TransactionStatus,
+};
+use crate::chain::{ChainError, Inclusion};
+use crate::fee::Fee;
+
+/// The state of the chain: plain data, so that tests can branch it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    confirmations: u64,
+    pool: BTreeMap<String, Transaction>,
+    /// The transactions of each block, the first block empty.
+    blocks: Vec<Vec<Transaction>>,
+    /// The newest block that ever counted as final; it never goes back.
+    final_block: u64,
+    /// Told apart after a reorganisation.
+    fork: u64,
+}
+
+/// A transaction of the account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Transaction {
+    /// Nothing for a stranger's use of the account's key.
+    action: Option<Action>,
+    sequence: u64,
+    fee: Fee,
+    #[serde(skip)]
+    hash: String,
+}
+
+impl Ledger {
+    /// An empty chain on which a block is final once `confirmations` blocks, itself among them, stand on it.
+    pub fn new(confirmations: u64) -> Self {
+        Self {
+            confirmations: confirmations.max(1),
+            pool: BTreeMap::new(),
+            blocks: vec![Vec::new()],
+            final_block: 0,
+            fork: 0,
+        }
+    }
+
+    /// The newest block.
+    pub fn head(&self) -> Head {
+        let block = self.blocks.len() as u64 - 1;
+        Head { block, hash: self.block_hash(block), final_block: self.final_block }
+    }
+
+    /// The account's next sequence number.
+    pub fn sequence(&self, at: Consistency) -> u64 {
+        let last = match at {
+            Consistency::Latest => self.blocks.len() - 1,
+            Consistency::Final => self.final_block as usize,
+        };
+        self.blocks[..=last].iter().map(|block| block.len() as u64).sum()
+    }
+
+    /// A transaction that does `action`; nothing is sent.
+    pub fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> SignedTransaction {
+        let transaction = Transaction { action: Some(action.clone()), sequence, fee, hash: String::new() };
+        let bytes = serde_json::to_vec(&transaction).expect("a transaction has only text keys");
+        let creates = matches!(action, Action::DeployReceiptLog).then(|| contract_at(sequence));
+        SignedTransaction { hash: hash_of(&bytes), bytes: Bytes::from(bytes), sequence, fee, creates }
+    }
+
+    /// Takes a transaction into the pool.
+    pub fn broadcast(&mut self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
+        let mut transaction: Transaction = serde_json::from_slice(bytes)
+            .map_err(|error| ChainError::Malformed { what: "the transaction", reason: error.to_string() })?;
+        transaction.hash = hash_of(bytes);
+        if transaction.sequence < self.sequence(Consistency::Latest) {
+            return Ok(Broadcast::SequenceUsed);
+        }
+        let rival = self.pool.values().find(|other| other.sequence == transaction.sequence && **other != transaction);
+        if rival.is_some_and(|rival| rival.fee.price.saturating_mul(11) > transaction.fee.price.saturating_mul(10)) {
+            return Ok(Broadcast::Underpriced);
+        }
+        self.pool.retain(|_, other| other.sequence != transaction.sequence);
+        self.pool.insert(transaction.hash.clone(), transaction);
+        Ok(Broadcast::Accepted)
+    }
+
+    /// What became of a transaction.
+    pub fn status(&self, hash: &str, sequence: u64) -> TransactionStatus {
+        for (block, transactions) in self.blocks.iter().enumerate() {
+            if let Some(landed) = transactions.iter().find(|landed| landed.hash == hash) {
+                let block = block as u64;
+                return TransactionStatus::Included(Inclusion {
+                    block,
+                    block_hash: self.block_hash(block),
+                    succeeded: self.succeeds(block, landed),
+                    is_final: block <= self.final_block,
+                });
+            }
+        }
+        if self.sequence(Consistency::Latest) > sequence {
+            return TransactionStatus::Replaced { is_final: self.sequence(Consistency::Final) > sequence };
+        }
+        if self.pool.contains_key(hash) { TransactionStatus::Pending } else { TransactionStatus::Unknown }
+    }
+
+    /// The newest anchor of a log.
+    pub fn anchor_of(&self, contract: &str, log_id: &[u8; 32]) -> Option<AnchorPoint> {
+        self.anchors_before(self.blocks.len(), contract, log_id)
+    }
+
+    /// Whether the leaf is in the log's anchored tree: RFC 9162, section 2.1.3.2.
+    pub fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> bool {
+        let Some(anchor) = self.anchor_of(contract, &claim.log_id) else { return false };
+        let Some(mut last) = anchor.tree_size.checked_sub(1).filter(|last| claim.index <= *last) else { return false };
+        let (mut node, mut hash) = (claim.index, claim.leaf_hash);
+        for sibling in &claim.path {
+            if last == 0 {
+                return false;
+            }
+            if node & 1 == 1 || node == last {
+                hash = hash_children(sibling, &hash);
+                while node & 1 == 0 && node != 0 {
+                    (node, last) = (node >> 1, last >> 1);
+                }
+            } else {
+                hash = hash_children(&hash, sibling);
+            }
+            (node, last) = (node >> 1, last >> 1);
+        }
+        last == 0 && hash == anchor.root
+    }
+
+    /// Makes a block of every transaction of the pool whose turn it is.
+    pub fn mine(&mut self) {
+        let mut block = Vec::new();
+        let mut sequence = self.sequence(Consistency::Latest);
+        while let Some(hash) =
+            self.pool.iter().find(|(_, next)| next.sequence == sequence).map(|(hash, _)| hash.clone())
+        {
+            block.extend(self.pool.remove(&hash));
+            sequence += 1;
+        }
+        self.pool.retain(|_, waiting| waiting.sequence >= sequence);
+        self.push(block);
+    }
+
+    /// Makes a block with a stranger's transaction that uses the account's next sequence number.
+    pub fn mine_stranger(&mut self) {
+        let sequence = self.sequence(Consistency::Latest);
+        self.pool.retain(|_, waiting| waiting.sequence != sequence);
+        self.push(vec![Transaction { action: None, sequence, fee: Fee::default(), hash: String::new() }]);
+    }
+
+    /// Undoes the newest block, unless it is final. Its transactions are lost or wait again.
+    pub fn reorganize(&mut self, lost: Lost) {
+        if self.final_block + 1 >= self.blocks.len() as u64 {
+            return;
+        }
+        let undone = self.blocks.pop().unwrap_or_default();
+        self.fork += 1;
+        if lost == Lost::No {
+            self.pool.extend(undone.into_iter().filter(|t| t.action.is_some()).map(|t| (t.hash.clone(), t)));
+        }
+    }
+
+    /// Forgets every waiting transaction.
+    pub fn forget_pool(&mut self) {
+        self.pool.clear();
+    }
+
+    /// How many transactions wait.
+    pub fn pool_len(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// What landed, oldest first.
+    pub fn landed(&self) -> impl Iterator<Item = &Action> {
+        self.blocks.iter().flatten().filter_map(|transaction| transaction.action.as_ref())
+    }
+
+    fn push(&mut self, block: Vec<Transaction>) {
+        self.blocks.push(block);
+        self.final_block = self.final_block.max((self.blocks.len() as u64).saturating_sub(self.confirmations));
+    }
+
+    fn block_hash(&self, block: u64) -> String {
+        let fork = if block == 0 { 0 } else { self.fork };
+        format!("block-{block}-{fork}")
+    }
+
+    /// Whether the contract takes it: it does not let a log shrink or have two roots of one size.
+    fn succeeds(&self, block: u64, transaction: &Transaction) -> bool {
+        let Some(Action::Anchor { contract, point }) = &transaction.action else { return true };
+        let before = self.anchors_before(block as usize, contract, &point.log_id);
+        before.is_none_or(|head| point.tree_size > head.tree_size || head == *point)
+    }
+
+    fn anchors_before(&self, block: usize, contract: &str, log_id: &[u8; 32]) -> Option<AnchorPoint> {
+        let anchors = self.blocks[..block].iter().flatten().filter_map(|transaction| match &transaction.action {
+            Some(Action::Anchor { contract: to, point }) if to == contract && point.log_id == *log_id => Some(*point),
+            _ => None,
+        });
+        anchors.fold(None, |head: Option<AnchorPoint>, point| match head {
+            Some(head) if point.tree_size <= head.tree_size => Some(head),
+            _ => Some(point),
+        })
+    }
+}
+
+/// Whether a reorganisation loses the transactions of the block that it undoes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// They wait in the pool again.
+    No,
+    /// They are forgotten.
+    Yes,
+}
+
+fn hash_of(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn contract_at(sequence: u64) -> String {
+    format!("contract-{sequence}")
+}
+
+fn hash_children(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}

@@ -1,0 +1,613 @@
+//! The outbox of one account on one chain: a pure state machine that turns intents into transactions that land once.
+//!
+//! An event goes in, the state is stored, and [`Outbox::next`] says what may be done to the world now. Whoever drives
+//! it stores the state after every event and before the next effect. What holds then, whenever it is killed:
+//!
+//! - An intent's transactions are recorded before they are sent, and all of them use one sequence number, so that the
+//!   chain itself lets at most one land.
+//! - An intent gets another sequence number only when a stranger's transaction took its own and that is final, so that
+//!   none of its recorded transactions can land any more.
+//! - After a start nothing is sent before the chain has been asked where it stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use steward_types::{Timestamp, limits};
+use thiserror::Error;
+
+use crate::chain::{Action, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
+use crate::fee::Fee;
+
+/// When the outbox asks again, replaces and gives up waiting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxPolicy {
+    /// How often a transaction in flight is asked after, in milliseconds.
+    pub poll_ms: u64,
+    /// How long to wait after a refusal, in milliseconds.
+    pub retry_ms: u64,
+    /// How long a transaction may wait to be included before it is replaced with a higher fee, in milliseconds.
+    pub stuck_ms: u64,
+    /// Intents that may be signed and not final at once.
+    pub in_flight_max: usize,
+}
+
+/// Everything that must survive: the head, and the intents one by one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outbox {
+    head: OutboxHead,
+    intents: BTreeMap<u64, Intent>,
+    /// Whether the chain was asked where it stands since this process began; never stored.
+    is_reconciled: bool,
+    /// When to ask the chain again where it stands; never stored.
+    reconcile_at: Timestamp,
+}
+
+/// The part of the outbox that is not about one intent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OutboxHead {
+    /// The number of the next intent.
+    pub next_intent: u64,
+    /// The account's next sequence number as of the newest block that was last asked for. Numbers from here on that
+    /// no intent has are free.
+    pub latest_sequence: u64,
+    /// The account's sequence number that was last seen final. It never goes back, or the chain was reset.
+    pub final_sequence: u64,
+    /// The hash of the chain's first block.
+    pub genesis: Option<String>,
+    /// Why nothing is sent, when the chain is not the one that this outbox knows.
+    pub stalled: Option<String>,
+}
+
+/// What is to be done on the chain, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The idempotency key: submitting it again is one intent.
+    pub key: String,
+    /// What is to be done.
+    pub action: Action,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// Its signed transactions, oldest first, all with one sequence number.
+    pub attempts: Vec<Attempt>,
+    /// Where it landed, as last seen.
+    pub landing: Option<Landing>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// How often a stranger's transaction took its sequence number.
+    pub displaced: u32,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When to act on it next; after a start at once.
+    #[serde(skip)]
+    act_at: Timestamp,
+    /// When a replacement may be tried again after one could not be signed.
+    #[serde(skip)]
+    replace_at: Timestamp,
+    /// Whether the chain was asked after the newest transaction since it was sent or since the start.
+    #[serde(skip)]
+    is_asked: bool,
+}
+
+/// A signed transaction of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What is sent, again and again the same.
+    pub transaction: SignedTransaction,
+    /// When it was signed.
+    pub signed: Timestamp,
+    /// Whether it was handed to the chain since it was last seen missing there.
+    pub sent: bool,
+}
+
+/// Where one of an intent's transactions landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landing {
+    /// The transaction's hash.
+    pub hash: String,
+    /// Its block.
+    pub inclusion: Inclusion,
+}
+
+/// The final end of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Whether the transaction did what it was to do; false when the contract refused it.
+    pub succeeded: bool,
+    /// The hash of the one transaction that landed.
+    pub hash: String,
+    /// The number of its block.
+    pub block: u64,
+    /// The address of the contract that it created.
+    pub creates: Option<String>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Something is to be done once. A key that is known changes nothing.
+    Submitted {
+        /// The idempotency key.
+        key: String,
+        /// What is to be done.
+        action: Action,
+    },
+    /// The chain said where it stands.
+    Reconciled(Standing),
+    /// A transaction was signed; it has not been sent.
+    Signed {
+        /// The intent's number.
+        intent: u64,
+        /// The transaction.
+        transaction: SignedTransaction,
+    },
+    /// No transaction was signed.
+    SignFailed {
+        /// The intent's number.
+        intent: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A transaction was handed to the chain, or may have been.
+    Broadcast {
+        /// The intent's number.
+        intent: u64,
+        /// The transaction's hash.
+        hash: String,
+        /// How the chain took it, or why that is not known.
+        result: Result<Broadcast, String>,
+    },
+    /// The chain said what became of an intent's transactions.
+    Observed {
+        /// The intent's number.
+        intent: u64,
+        /// What became of each, by hash.
+        statuses: Vec<(String, TransactionStatus)>,
+    },
+    /// The outcome was taken note of; the intent is forgotten.
+    Acknowledged {
+        /// The idempotency key.
+        key: String,
+    },
+    /// The intent is not wanted any more. Only one that was never signed is forgotten.
+    Withdrawn {
+        /// The idempotency key.
+        key: String,
+    },
+}
+
+/// Where the chain stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The account's next sequence number as of the newest block.
+    pub latest_sequence: u64,
+    /// The account's next sequence number as of the newest final block.
+    pub final_sequence: u64,
+    /// The hash of the chain's first block.
+    pub genesis: String,
+}
+
+/// What may be done to the world, once the state is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask where the chain stands: gives [`Event::Reconciled`].
+    Reconcile,
+    /// Sign, send nothing: gives [`Event::Signed`] or [`Event::SignFailed`].
+    Sign {
+        /// The intent's number.
+        intent: u64,
+        /// What the transaction does.
+        action: Action,
+        /// The sequence number that it uses.
+        sequence: u64,
+        /// The fee that it must outbid, when it replaces a transaction.
+        replaces: Option<Fee>,
+    },
+    /// Hand signed bytes to the chain: gives [`Event::Broadcast`].
+    Broadcast {
+        /// The intent's number.
+        intent: u64,
+        /// What is sent.
+        transaction: SignedTransaction,
+    },
+    /// Ask what became of an intent's transactions: gives [`Event::Observed`].
+    Query {
+        /// The intent's number.
+        intent: u64,
+        /// The transactions' hashes.
+        hashes: Vec<String>,
+        /// Their sequence number.
+        sequence: u64,
+    },
+}
+
+/// Why an event was refused. The state is unchanged.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum OutboxError {
+    /// Too many intents are unfinished.
+    #[error("the outbox holds {0} unfinished intents, its bound")]
+    Full(usize),
+    /// The event is about an intent that never was.
+    #[error("the outbox never had an intent {0}")]
+    NoIntent(u64),
+    /// The transaction does not use the sequence number that it must use.
+    #[error("intent {intent} was to be signed with the sequence number {expected} and not {found}")]
+    Sequence {
+        /// The intent's number.
+        intent: u64,
+        /// The sequence number that it must use.
+        expected: u64,
+        /// The sequence number of the transaction.
+        found: u64,
+    },
+}
+
+impl Default for OutboxPolicy {
+    fn default() -> Self {
+        Self { poll_ms: 1_000, retry_ms: 5_000, stuck_ms: 60_000, in_flight_max: limits::OUTBOX_IN_FLIGHT_MAX }
+    }
+}
+
+impl Outbox {
+    /// An outbox from its stored parts. It will ask the chain where it stands before it sends anything.
+    pub fn from_parts(head: OutboxHead, intents: BTreeMap<u64, Intent>) -> Self {
+        Self { head, intents, is_reconciled: false, reconcile_at: Timestamp::EPOCH }
+    }
+
+    /// The part that is not about one intent.
+    pub const fn head(&self) -> &OutboxHead {
+        &self.head
+    }
+
+    /// The intents by number, oldest first: the unfinished and those whose outcome was not acknowledged.
+    pub const fn intents(&self) -> &BTreeMap<u64, Intent> {
+        &self.intents
+    }
+
+    /// The intent of this key.
+    pub fn intent(&self, key: &str) -> Option<&Intent> {
+        self.intents.values().find(|intent| intent.key == key)
+    }
+
+    /// Whether anything is left to do.
+    pub fn is_settled(&self) -> bool {
+        self.intents.values().all(|intent| intent.outcome.is_some())
+    }
+
+    /// Takes in what happened at `now`.
+    ///
+    /// # Errors
+    /// [`OutboxError`]; the state is unchanged then.
+    pub fn apply(&mut self, event: Event, now: Timestamp, policy: &OutboxPolicy) -> Result<(), OutboxError> {
+        match event {
+            Event::Submitted { key, action } => self.submit(key, action, now),
+            Event::Reconciled(standing) => {
+                self.reconcile(standing, now, policy);
+                Ok(())
+            }
+            Event::Signed { intent, transaction } => self.signed(intent, transaction, now),
+            Event::SignFailed { intent, reason } => {
+                let Some(intent) = self.find(intent)? else { return Ok(()) };
+                intent.last_error = Some(reason);
+                intent.replace_at = after(now, policy.retry_ms);
+                // A transaction in flight is asked after all the same.
+                intent.act_at = if intent.attempts.is_empty() { intent.replace_at } else { now };
+                Ok(())
+            }
+            Event::Broadcast { intent, hash, result } => {
+                if let Some(intent) = self.find(intent)? {
+                    intent.broadcast(&hash, result, now, policy);
+                }
+                Ok(())
+            }
+            Event::Observed { intent, statuses } => self.observed(intent, &statuses, now, policy),
+            Event::Acknowledged { key } => {
+                self.intents.retain(|_, intent| intent.key != key || intent.outcome.is_none());
+                Ok(())
+            }
+            Event::Withdrawn { key } => {
+                self.intents.retain(|_, intent| intent.key != key || !intent.attempts.is_empty());
+                Ok(())
+            }
+        }
+    }
+
+    /// What may be done at `now`. Effects of different intents may be carried out in any order; of one intent there is
+    /// at most one.
+    pub fn next(&self, now: Timestamp, policy: &OutboxPolicy) -> Vec<Effect> {
+        if !self.is_reconciled {
+            return if now >= self.reconcile_at { vec![Effect::Reconcile] } else { Vec::new() };
+        }
+        if now >= self.reconcile_at && self.has_stuck(now, policy) {
+            return vec![Effect::Reconcile];
+        }
+        let mut effects: Vec<Effect> =
+            self.in_flight().filter_map(|(number, intent)| self.follow(number, intent, now, policy)).collect();
+        effects.extend(self.begin(now, policy));
+        effects
+    }
+
+    /// When [`Outbox::next`] may have something to do; `None` when there is nothing to wait for.
+    pub fn wake_at(&self, policy: &OutboxPolicy) -> Option<Timestamp> {
+        if self.is_settled() {
+            return None;
+        }
+        if !self.is_reconciled {
+            return Some(self.reconcile_at);
+        }
+        let in_flight = self.in_flight().map(|(_, intent)| intent.act_at);
+        let waiting = self.waiting().filter(|_| self.in_flight().count() < policy.in_flight_max || self.has_gap());
+        in_flight.chain(waiting.map(|(_, intent)| intent.act_at)).min()
+    }
+
+    fn submit(&mut self, key: String, action: Action, now: Timestamp) -> Result<(), OutboxError> {
+        if self.intent(&key).is_some() {
+            return Ok(());
+        }
+        if self.intents.len() >= limits::OUTBOX_INTENTS_MAX {
+            return Err(OutboxError::Full(limits::OUTBOX_INTENTS_MAX));
+        }
+        self.insert(key, action, now);
+        Ok(())
+    }
+
+    fn insert(&mut self, key: String, action: Action, now: Timestamp) {
+        let intent = Intent {
+            key,
+            action,
+            submitted: now,
+            attempts: Vec::new(),
+            landing: None,
+            outcome: None,
+            displaced: 0,
+            last_error: None,
+            act_at: now,
+            replace_at: now,
+            is_asked: false,
+        };
+        self.intents.insert(self.head.next_intent, intent);
+        self.head.next_intent += 1;
+    }
+
+    fn reconcile(&mut self, standing: Standing, now: Timestamp, policy: &OutboxPolicy) {
+        let known = self.head.genesis.get_or_insert_with(|| standing.genesis.clone());
+        self.head.stalled = if *known != standing.genesis {
+            Some(format!("the chain was reset: its first block was {known} and is {}", standing.genesis))
+        } else if standing.final_sequence < self.head.final_sequence {
+            let (seen, found) = (self.head.final_sequence, standing.final_sequence);
+            Some(format!("the account's final sequence number went back from {seen} to {found}"))
+        } else {
+            None
+        };
+        if self.head.stalled.is_some() {
+            self.reconcile_at = after(now, policy.retry_ms);
+            return;
+        }
+        self.head.latest_sequence = standing.latest_sequence.max(standing.final_sequence);
+        self.head.final_sequence = standing.final_sequence;
+        self.is_reconciled = true;
+        self.reconcile_at = after(now, policy.stuck_ms);
+        self.fill_gap(now);
+    }
+
+    /// When every intent is signed and the number that the chain waits for is nobody's, nothing could ever land: a
+    /// stranger's transaction had it and was reorganised out. Something that does nothing takes its place.
+    fn fill_gap(&mut self, now: Timestamp) {
+        if self.has_gap() && self.waiting().next().is_none() {
+            let free = self.next_sequence();
+            let number = self.head.next_intent;
+            self.insert(format!("fill {free} ({number})"), Action::Fill, now);
+        }
+    }
+
+    /// Whether a signed transaction waits for a sequence number that nobody has.
+    fn has_gap(&self) -> bool {
+        let free = self.next_sequence();
+        self.in_flight().any(|(_, intent)| intent.sequence() > Some(free))
+    }
+
+    /// The smallest sequence number that the chain still takes and no intent has.
+    fn next_sequence(&self) -> u64 {
+        let taken: BTreeSet<u64> = self.intents.values().filter_map(Intent::sequence).collect();
+        let mut sequence = self.head.latest_sequence;
+        while taken.contains(&sequence) {
+            sequence += 1;
+        }
+        sequence
+    }
+
+    fn signed(&mut self, number: u64, transaction: SignedTransaction, now: Timestamp) -> Result<(), OutboxError> {
+        let next_sequence = self.next_sequence();
+        let Some(intent) = self.find(number)? else { return Ok(()) };
+        let expected = intent.sequence().unwrap_or(next_sequence);
+        if transaction.sequence != expected {
+            return Err(OutboxError::Sequence { intent: number, expected, found: transaction.sequence });
+        }
+        intent.attempts.push(Attempt { transaction, signed: now, sent: false });
+        intent.act_at = now;
+        intent.is_asked = false;
+        Ok(())
+    }
+
+    fn observed(
+        &mut self,
+        number: u64,
+        statuses: &[(String, TransactionStatus)],
+        now: Timestamp,
+        policy: &OutboxPolicy,
+    ) -> Result<(), OutboxError> {
+        let Some(intent) = self.find(number)? else { return Ok(()) };
+        let Some(sequence) = intent.sequence() else { return Ok(()) };
+        intent.act_at = after(now, policy.poll_ms);
+        intent.is_asked = true;
+        if intent.outcome.is_some() {
+            return Ok(());
+        }
+        intent.landing = landing(statuses);
+        if let Some(landing) = intent.landing.clone() {
+            if landing.inclusion.is_final {
+                intent.outcome = Some(intent.outcome_at(landing));
+                self.used_up(sequence);
+            }
+        } else if intent.cannot_land(statuses) {
+            // A stranger used the sequence number for good. The recorded transactions are dead; begin again.
+            intent.attempts.clear();
+            intent.displaced += 1;
+            intent.last_error = Some(format!("another transaction used the sequence number {sequence}"));
+            self.used_up(sequence);
+        } else if is_unknown(intent.newest(), statuses)
+            && let Some(newest) = intent.attempts.last_mut()
+        {
+            newest.sent = false;
+        }
+        Ok(())
+    }
+
+    /// A sequence number is used up for good. What filled a gap has done its work then.
+    fn used_up(&mut self, sequence: u64) {
+        self.head.final_sequence = self.head.final_sequence.max(sequence + 1);
+        self.head.latest_sequence = self.head.latest_sequence.max(sequence + 1);
+        let final_sequence = self.head.final_sequence;
+        self.intents.retain(|_, intent| {
+            let is_needed = intent.outcome.is_none() && !intent.attempts.is_empty();
+            intent.action != Action::Fill || (is_needed && intent.sequence() >= Some(final_sequence))
+        });
+    }
+
+    /// What to do next about an intent that is signed and not final.
+    fn follow(&self, number: u64, intent: &Intent, now: Timestamp, policy: &OutboxPolicy) -> Option<Effect> {
+        let newest = intent.newest()?;
+        if now < intent.act_at {
+            return None;
+        }
+        if !newest.sent {
+            return Some(Effect::Broadcast { intent: number, transaction: newest.transaction.clone() });
+        }
+        let sequence = newest.transaction.sequence;
+        if self.is_stuck(intent, newest, now, policy) {
+            let replaces = Some(newest.transaction.fee);
+            return Some(Effect::Sign { intent: number, action: intent.action.clone(), sequence, replaces });
+        }
+        let hashes = intent.attempts.iter().map(|attempt| attempt.transaction.hash.clone()).collect();
+        Some(Effect::Query { intent: number, hashes, sequence })
+    }
+
+    /// Whether a transaction waits so long that the chain should be asked again where it stands.
+    fn has_stuck(&self, now: Timestamp, policy: &OutboxPolicy) -> bool {
+        let waits = |intent: &Intent| {
+            intent.landing.is_none()
+                && intent.newest().is_some_and(|newest| now >= after(newest.signed, policy.stuck_ms))
+        };
+        self.in_flight().any(|(_, intent)| waits(intent))
+    }
+
+    /// Whether to outbid the newest transaction: it waited too long, and for no other transaction of ours.
+    fn is_stuck(&self, intent: &Intent, newest: &Attempt, now: Timestamp, policy: &OutboxPolicy) -> bool {
+        intent.landing.is_none()
+            && intent.is_asked
+            && newest.transaction.sequence <= self.head.latest_sequence
+            && intent.attempts.len() < limits::OUTBOX_ATTEMPTS_MAX
+            && now >= intent.replace_at
+            && now >= after(newest.signed, policy.stuck_ms)
+    }
+
+    /// Signs the oldest waiting intent, one at a time, so that sequence numbers leave no gap.
+    fn begin(&self, now: Timestamp, policy: &OutboxPolicy) -> Option<Effect> {
+        // What closes a gap may pass the bound: nothing in flight would ever land without it.
+        if self.in_flight().count() >= policy.in_flight_max && !self.has_gap() {
+            return None;
+        }
+        let (number, intent) = self.waiting().find(|(_, intent)| now >= intent.act_at)?;
+        let (action, sequence) = (intent.action.clone(), self.next_sequence());
+        Some(Effect::Sign { intent: number, action, sequence, replaces: None })
+    }
+
+    fn in_flight(&self) -> impl Iterator<Item = (u64, &Intent)> {
+        self.unfinished().filter(|(_, intent)| !intent.attempts.is_empty())
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (u64, &Intent)> {
+        self.unfinished().filter(|(_, intent)| intent.attempts.is_empty())
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = (u64, &Intent)> {
+        self.intents.iter().map(|(number, intent)| (*number, intent)).filter(|(_, intent)| intent.outcome.is_none())
+    }
+
+    /// The intent that an event is about; nothing when it is gone since.
+    fn find(&mut self, number: u64) -> Result<Option<&mut Intent>, OutboxError> {
+        if number >= self.head.next_intent {
+            return Err(OutboxError::NoIntent(number));
+        }
+        Ok(self.intents.get_mut(&number))
+    }
+}
+
+impl Intent {
+    /// The sequence number that all its transactions use.
+    pub fn sequence(&self) -> Option<u64> {
+        self.attempts.first().map(|attempt| attempt.transaction.sequence)
+    }
+
+    fn newest(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// Whatever the chain answered, the transaction may be there now: the next thing is to ask.
+    fn broadcast(&mut self, hash: &str, result: Result<Broadcast, String>, now: Timestamp, policy: &OutboxPolicy) {
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.transaction.hash == hash) {
+            attempt.sent = true;
+        }
+        self.is_asked = false;
+        let wait_ms = match &result {
+            Ok(Broadcast::Accepted | Broadcast::SequenceUsed | Broadcast::Underpriced) => 0,
+            Ok(Broadcast::Refused { .. }) | Err(_) => policy.poll_ms,
+        };
+        self.act_at = after(now, wait_ms);
+        self.last_error = match result {
+            Ok(Broadcast::Accepted | Broadcast::SequenceUsed) => None,
+            Ok(Broadcast::Underpriced) => Some("another transaction with this sequence number offers more".to_owned()),
+            Ok(Broadcast::Refused { reason }) | Err(reason) => Some(reason),
+        };
+    }
+
+    /// Whether every recorded transaction is known, finally, never to land.
+    fn cannot_land(&self, statuses: &[(String, TransactionStatus)]) -> bool {
+        let is_dead = |attempt: &Attempt| {
+            statuses.iter().any(|(hash, status)| {
+                *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Replaced { is_final: true })
+            })
+        };
+        !self.attempts.is_empty() && self.attempts.iter().all(is_dead)
+    }
+
+    fn outcome_at(&self, landing: Landing) -> Outcome {
+        let landed = self.attempts.iter().find(|attempt| attempt.transaction.hash == landing.hash);
+        Outcome {
+            succeeded: landing.inclusion.succeeded,
+            block: landing.inclusion.block,
+            creates: landed.and_then(|attempt| attempt.transaction.creates.clone()),
+            hash: landing.hash,
+        }
+    }
+}
+
+fn landing(statuses: &[(String, TransactionStatus)]) -> Option<Landing> {
+    statuses.iter().find_map(|(hash, status)| match status {
+        TransactionStatus::Included(inclusion) => Some(Landing { hash: hash.clone(), inclusion: inclusion.clone() }),
+        _ => None,
+    })
+}
+
+fn is_unknown(attempt: Option<&Attempt>, statuses: &[(String, TransactionStatus)]) -> bool {
+    attempt.is_some_and(|attempt| {
+        statuses
+            .iter()
+            .any(|(hash, status)| *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Unknown))
+    })
+}
+
+fn after(time: Timestamp, millis: u64) -> Timestamp {
+    time.saturating_add(Duration::from_millis(millis))
+}

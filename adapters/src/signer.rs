@@ -1,0 +1,96 @@
+//! The `Signer` port and the secret bytes that signers are made from.
+//!
+//! A secret is never printed, logged or serialized, and is wiped when it is dropped.
+
+use std::fmt;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Signs for one account. Where the key lies is the signer's business: here, in a file, in a vault.
+#[async_trait]
+pub trait Signer: Send + Sync + fmt::Debug + 'static {
+    /// The address that its signatures stand for, as the chain writes it.
+    fn address(&self) -> &str;
+
+    /// Signs a 32-byte digest: r, s and the recovery bit, 65 bytes in all (secp256k1).
+    async fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 65], SignerError>;
+}
+
+/// Why there is no signature.
+#[derive(Debug, Error)]
+pub enum SignerError {
+    /// The key is not one. Says nothing of the key itself.
+    #[error("this is not a secret key: {reason}")]
+    Key {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The keystore file cannot be read, or its password is wrong.
+    #[error("the keystore {path} cannot be opened: {reason}")]
+    Keystore {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The signing service failed.
+    #[error("the signing service failed: {reason}")]
+    Service {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A 32-byte secret key.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// From its bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, for the code that signs.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for SecretKey {
+    type Err = SignerError;
+
+    /// Reads 64 hexadecimal digits, with or without `0x` before them.
+    fn from_str(text: &str) -> Result<Self, SignerError> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let mut key = Self([0; 32]);
+        match hex::decode_to_slice(digits, &mut key.0) {
+            Ok(()) => Ok(key),
+            Err(_) => Err(SignerError::Key { reason: "it is written as 64 hexadecimal digits" }),
+        }
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed_and_a_wrong_one_is_not_repeated() {
+        let digits = "ab".repeat(32);
+        let key: SecretKey = format!("0x{digits}").parse().unwrap();
+        assert_eq!(key.expose(), &[0xab; 32]);
+        assert!(!format!("{key:?}").contains("ab"));
+        let error = digits[1..].parse::<SecretKey>().unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("abab"));
+    }
+}

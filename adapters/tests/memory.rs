@@ -1,0 +1,13 @@
+//! The chain in memory passes the suite that every driver must pass.
+
+use steward_adapters::conformance;
+use steward_adapters::ledger::Ledger;
+use steward_adapters::memory::{MemoryChain, Mining};
+
+#[tokio::test]
+async fn the_chain_in_memory_conforms() {
+    for confirmations in [1, 3] {
+        let id = "test:memory".parse().expect("a CAIP-2 identifier");
+        conformance::check(&MemoryChain::new(id, Ledger::new(confirmations), Mining::Automatic)).await;
+    }
+}
