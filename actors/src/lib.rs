@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod budget;
+pub mod chain;
 pub mod host;
 pub mod lease;
 pub mod memory;

@@ -16,8 +16,8 @@ pub use entity::{LogHead, ReceiptLog, ReceiptLogEnvironment, ReceiptLogEvent, Re
 pub use identity::LogIdentity;
 pub use pending::{append_pending, direct_call_session};
 pub use read::{
-    AnchoredRoot, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptList, consistency, get, head, list,
-    newest_anchor, prove, record_anchor, root, settled,
+    AnchoredRoot, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptList, anchors, consistency, get, head, list,
+    newest_anchor, newest_anchor_on, prove, record_anchor, root, settled,
 };
 pub use records::{decode_leaf, leaves};
 pub use sequencer::{Batch, Edge, Head, sequence};

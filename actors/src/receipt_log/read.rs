@@ -265,6 +265,37 @@ pub async fn newest_anchor(store: &dyn Store, project: &ProjectId) -> Result<Opt
     Ok(page.rows.into_iter().next().map(|(_, anchored)| anchored))
 }
 
+/// The newest root that this chain has.
+///
+/// # Errors
+/// The store's.
+pub async fn newest_anchor_on(
+    store: &dyn Store,
+    project: &ProjectId,
+    chain: &str,
+) -> Result<Option<AnchoredRoot>, StoreError> {
+    let txn = store.begin();
+    let mut rest = Some(RangeRead::subspace(&records::anchors(project)).snapshot().reversed().limit(RECEIPT_PAGE_MAX));
+    while let Some(range) = rest {
+        let page = txn.scan::<AnchoredRoot>(range).await?;
+        if let Some((_, anchored)) = page.rows.into_iter().find(|(_, anchored)| anchored.anchor.chain == chain) {
+            return Ok(Some(anchored));
+        }
+        rest = page.rest;
+    }
+    Ok(None)
+}
+
+/// The roots that chains have, newest first, at most `limit`.
+///
+/// # Errors
+/// The store's.
+pub async fn anchors(store: &dyn Store, project: &ProjectId, limit: usize) -> Result<Vec<AnchoredRoot>, StoreError> {
+    let range = RangeRead::subspace(&records::anchors(project)).snapshot().reversed().limit(limit);
+    let page = store.begin().scan::<AnchoredRoot>(range).await?;
+    Ok(page.rows.into_iter().map(|(_, anchored)| anchored).collect())
+}
+
 /// Returns once every receipt that was pending when it was called is in the log. Dropping the future is safe.
 ///
 /// # Errors

@@ -1,0 +1,16 @@
+//! Chains: each anchors the roots of receipt logs through a durable outbox, once each, whatever is killed when.
+//!
+//! One entity a chain, named by the chain's CAIP-2 identifier, owns its account. It stores the outbox before each
+//! effect that the outbox allows. A chain that is down delays anchoring behind its breaker and nothing else.
+
+mod desk;
+mod entity;
+mod records;
+
+pub use entity::{
+    ChainActor, ChainEnvironment, ChainEvent, ChainRequest, ChainResponse, ChainSettings, Follow, PendingAnchor,
+};
+pub use records::AnchorWish;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! What a chain's entity decides: which roots become intents, and what their outcomes mean. Touches no chain and no
+//! store; time is given.
+
+use std::collections::BTreeMap;
+
+use steward_adapters::chain::{Action, AnchorPoint, ChainId};
+use steward_adapters::outbox::{Event, Intent, Outbox, OutboxError, OutboxPolicy, Outcome};
+use steward_receipts::Hash;
+use steward_receipts::proof::Anchor;
+use steward_types::{ProjectId, Timestamp};
+
+use super::entity::Follow;
+use super::records::{AnchorWish, ChainRecord, IntentRecord, Stored, WantedRecord};
+use crate::receipt_log::AnchoredRoot;
+
+const DEPLOY_KEY: &str = "deploy";
+
+/// The state of a chain's entity that is stored.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) outbox: Outbox,
+    pub(super) policy: OutboxPolicy,
+    /// The contract that is configured, or else the one that was deployed.
+    pub(super) contract: Option<String>,
+    deployed: Option<String>,
+    purposes: BTreeMap<String, AnchorWish>,
+    pub(super) wanted: BTreeMap<ProjectId, WantedRecord>,
+    pub(super) follows: BTreeMap<ProjectId, Follow>,
+}
+
+/// How an intent of a project ended.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    /// Its root is on the chain for good.
+    Anchored {
+        /// The log's project.
+        project: ProjectId,
+        /// What is recorded of it.
+        root: Box<AnchoredRoot>,
+    },
+    /// The contract refused it.
+    Refused {
+        /// The projects that waited for it; none named: all.
+        project: Option<ProjectId>,
+        /// What there is to say.
+        reason: String,
+    },
+}
+
+impl Desk {
+    pub(super) fn new(stored: Stored, policy: OutboxPolicy, contract: Option<String>) -> Self {
+        let Stored { head, intents, wanted, follows } = stored;
+        let mut purposes = BTreeMap::new();
+        let mut bare = BTreeMap::new();
+        for (number, IntentRecord { intent, anchor }) in intents {
+            purposes.extend(anchor.map(|wish| (intent.key.clone(), wish)));
+            bare.insert(number, intent);
+        }
+        let outbox = Outbox::from_parts(head.outbox, bare);
+        let contract = contract.or_else(|| head.contract.clone());
+        Self { outbox, policy, contract, deployed: head.contract, purposes, wanted, follows }
+    }
+
+    /// What is to be stored of it.
+    pub(super) fn stored(&self) -> Stored {
+        let record =
+            |intent: &Intent| IntentRecord { intent: intent.clone(), anchor: self.purposes.get(&intent.key).cloned() };
+        Stored {
+            head: ChainRecord { outbox: self.outbox.head().clone(), contract: self.deployed.clone() },
+            intents: self.outbox.intents().iter().map(|(number, intent)| (*number, record(intent))).collect(),
+            wanted: self.wanted.clone(),
+            follows: self.follows.clone(),
+        }
+    }
+
+    /// The roots that are on their way, with their intents.
+    pub(super) fn in_hand(&self) -> impl Iterator<Item = (&AnchorWish, &Intent)> {
+        self.purposes.iter().filter_map(|(key, wish)| Some((wish, self.outbox.intent(key)?)))
+    }
+
+    /// A project's log is to be anchored.
+    pub(super) fn want(&mut self, project: ProjectId, now: Timestamp) {
+        self.wanted.entry(project).or_insert(WantedRecord { since: now });
+    }
+
+    /// The projects whose logs can become intents now: wanted, and none of theirs in hand. Without a contract none can;
+    /// it is deployed first.
+    pub(super) fn ready(&mut self, now: Timestamp) -> Result<Vec<ProjectId>, OutboxError> {
+        if self.wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.contract.is_none() {
+            let event = Event::Submitted { key: DEPLOY_KEY.to_owned(), action: Action::DeployReceiptLog };
+            self.outbox.apply(event, now, &self.policy)?;
+            return Ok(Vec::new());
+        }
+        let in_hand = |project: &ProjectId| self.in_hand().any(|(wish, _)| wish.project == *project);
+        Ok(self.wanted.keys().filter(|project| !in_hand(project)).cloned().collect())
+    }
+
+    /// Makes an intent of a root. What is wanted of the project is in hand then.
+    pub(super) fn submit(&mut self, wish: AnchorWish, log_id: Hash, now: Timestamp) -> Result<(), OutboxError> {
+        let Some(contract) = self.contract.clone() else { return Ok(()) };
+        let point = AnchorPoint { log_id: *log_id.as_bytes(), tree_size: wish.size, root: *wish.root.as_bytes() };
+        let key = format!("anchor {} {}", wish.project, wish.size);
+        let event = Event::Submitted { key: key.clone(), action: Action::Anchor { contract, point } };
+        self.outbox.apply(event, now, &self.policy)?;
+        self.wanted.remove(&wish.project);
+        self.purposes.insert(key, wish);
+        Ok(())
+    }
+
+    /// Takes the outcomes out of the outbox and says what they mean.
+    pub(super) fn conclude(&mut self, chain: &ChainId, now: Timestamp) -> Result<Vec<End>, OutboxError> {
+        let done: Vec<(String, Outcome)> = self
+            .outbox
+            .intents()
+            .values()
+            .filter_map(|intent| Some((intent.key.clone(), intent.outcome.clone()?)))
+            .collect();
+        let mut ends = Vec::new();
+        for (key, outcome) in done {
+            let wish = self.purposes.remove(&key);
+            ends.extend(match wish {
+                Some(wish) => Some(self.anchored(wish, &outcome, chain, now)),
+                None => self.deployed(&outcome),
+            });
+            self.outbox.apply(Event::Acknowledged { key }, now, &self.policy)?;
+        }
+        Ok(ends)
+    }
+
+    fn anchored(&self, wish: AnchorWish, outcome: &Outcome, chain: &ChainId, now: Timestamp) -> End {
+        if !outcome.succeeded {
+            let reason = format!(
+                "the contract refused the root of {} leaves in transaction {}: it has a larger tree or another root",
+                wish.size, outcome.hash
+            );
+            return End::Refused { project: Some(wish.project), reason };
+        }
+        let anchor = Anchor {
+            chain: chain.to_string(),
+            contract: self.contract.clone().unwrap_or_default(),
+            transaction: outcome.hash.clone(),
+            block: outcome.block,
+        };
+        let AnchorWish { project, size, root, checkpoint, .. } = wish;
+        let root = Box::new(AnchoredRoot { size, root, checkpoint, anchor, anchored_at: now });
+        End::Anchored { project, root }
+    }
+
+    fn deployed(&mut self, outcome: &Outcome) -> Option<End> {
+        if outcome.succeeded && outcome.creates.is_some() {
+            self.deployed.clone_from(&outcome.creates);
+            self.contract.clone_from(&outcome.creates);
+            return None;
+        }
+        let reason = format!("the contract could not be deployed: transaction {} failed", outcome.hash);
+        Some(End::Refused { project: None, reason })
+    }
+}

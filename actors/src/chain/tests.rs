@@ -1,0 +1,225 @@
+//! The chain's entity over a chain in memory: each root once, whatever is lost or killed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use steward_adapters::breaker::{BreakerPolicy, Forced};
+use steward_adapters::chain::Action;
+use steward_adapters::ledger::Ledger;
+use steward_adapters::memory::{Fault as Outage, MemoryChain, Mining};
+use steward_adapters::outbox::OutboxPolicy;
+use steward_receipts::{Hash, Leaf};
+use steward_storage::{MemoryStore, Store};
+use steward_types::{Clock, ErrorCode, HoldId, Micros, ProjectId, SessionId, StepPath, SystemClock, Timestamp};
+
+use super::*;
+use crate::host::{Deadline, EntityId, Host, HostBuilder};
+use crate::lease::SoleLease;
+use crate::receipt_log::{
+    self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
+};
+
+const CHAIN: &str = "test:memory";
+
+struct Node {
+    host: Host,
+    store: Arc<dyn Store>,
+}
+
+impl Node {
+    /// A node on the store. One that ran on it before is fenced off from now on, as if it had been killed.
+    async fn start(store: &Arc<dyn Store>, chain: &Arc<MemoryChain>) -> Self {
+        let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
+        let settings = ChainSettings {
+            outbox: OutboxPolicy { poll_ms: 2, retry_ms: 2, ..OutboxPolicy::default() },
+            breaker: BreakerPolicy { failures_max: 2, open_ms_min: 5, open_ms_max: 20 },
+            ..ChainSettings::new(Arc::clone(chain) as _)
+        };
+        let chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), settings)]));
+        let environment = ChainEnvironment { store: Arc::clone(store), identity: Arc::clone(&identity), chains };
+        let lease = SoleLease::take(&**store).await.unwrap();
+        let builder = HostBuilder::new(Arc::new(SystemClock::new()), Arc::new(lease))
+            .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(store), identity })
+            .register::<ChainActor>(environment);
+        Self { host: builder.start().await.unwrap(), store: Arc::clone(store) }
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.host.deadline(Duration::from_secs(30))
+    }
+
+    async fn ask(&self, request: ChainRequest) -> ChainResponse {
+        self.host.ask::<ChainActor>(&EntityId::new(CHAIN).unwrap(), request, self.deadline()).await.unwrap()
+    }
+
+    /// Settles a step, and waits until its receipt is in the log.
+    async fn append(&self, project: &ProjectId, number: u32) {
+        let txn = self.store.begin();
+        append_pending(&txn, &leaf(project, number)).await.unwrap();
+        txn.commit().await.unwrap();
+        let log = EntityId::new(project.as_str()).unwrap();
+        self.host.ask::<ReceiptLog>(&log, ReceiptLogRequest::Flush, self.deadline()).await.unwrap();
+    }
+
+    /// Waits until the chain has the project's log at this size.
+    async fn until_anchored(&self, project: &ProjectId, size: u64) {
+        let clock = SystemClock::new();
+        let end = clock.now().saturating_add(Duration::from_secs(30));
+        loop {
+            let newest = receipt_log::newest_anchor_on(&*self.store, project, CHAIN).await.unwrap();
+            if newest.is_some_and(|anchored| anchored.size >= size) {
+                return;
+            }
+            assert!(clock.now() < end, "not anchored in time");
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn project(name: &str) -> ProjectId {
+    name.parse().unwrap()
+}
+
+fn leaf(project: &ProjectId, number: u32) -> Leaf {
+    Leaf {
+        project: project.clone(),
+        agent: "bot".parse().unwrap(),
+        session: SessionId::from_bytes([1; 16]),
+        turn: 1,
+        step: StepPath::top(number + 1),
+        hold: hold(number),
+        function: "chat".parse().unwrap(),
+        model: None,
+        prompt_hash: Hash::of(b"prompt"),
+        response_hash: Hash::of(&number.to_be_bytes()),
+        tokens_in: 1,
+        tokens_out: 2,
+        duration_ms: 3,
+        price: Micros::new(4),
+        time: Timestamp::from_millis(5),
+    }
+}
+
+fn hold(number: u32) -> HoldId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    HoldId::from_bytes(bytes)
+}
+
+fn parts(confirmations: u64) -> (Arc<dyn Store>, Arc<MemoryChain>) {
+    let ledger = Ledger::new(confirmations);
+    (Arc::new(MemoryStore::new()), Arc::new(MemoryChain::new(CHAIN.parse().unwrap(), ledger, Mining::Automatic)))
+}
+
+/// What landed, with each thing at most once.
+fn landed(chain: &MemoryChain) -> Vec<Action> {
+    let landed: Vec<Action> = chain.with_ledger(|ledger| ledger.landed().cloned().collect());
+    let different: HashSet<String> = landed.iter().map(|action| format!("{action:?}")).collect();
+    assert_eq!(different.len(), landed.len(), "something landed twice: {landed:?}");
+    landed
+}
+
+#[tokio::test]
+async fn a_log_is_anchored_once_and_its_receipts_prove_it() {
+    let (store, chain) = parts(3);
+    let node = Node::start(&store, &chain).await;
+    let acme = project("acme");
+    let empty = node.ask(ChainRequest::Anchor(acme.clone())).await;
+    assert!(matches!(empty, ChainResponse::Refused(ErrorCode::ReceiptPending, _)), "{empty:?}");
+    node.append(&acme, 0).await;
+    let ChainResponse::Anchored(first) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };
+    let ChainResponse::Anchored(again) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };
+    assert_eq!(first, again);
+    assert_eq!(landed(&chain).len(), 2, "the contract and one root");
+    let proof = receipt_log::prove(&*store, &acme, hold(0), ProveUnder::Anchored).await.unwrap();
+    assert_eq!(proof.anchors, [first.anchor.clone()]);
+    node.append(&acme, 1).await;
+    let ChainResponse::Anchored(second) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };
+    assert_eq!((second.size, landed(&chain).len()), (2, 3));
+    let observed = node.host.inspect("chain", &EntityId::new(CHAIN).unwrap(), node.deadline()).await.unwrap();
+    assert!(serde_json::to_string(&observed).unwrap().contains("contract-0"), "{observed:?}");
+}
+
+#[tokio::test]
+async fn projects_share_a_chain_and_a_contract() {
+    let (store, chain) = parts(1);
+    let node = Node::start(&store, &chain).await;
+    let projects: Vec<ProjectId> = ["acme", "beta", "gamma"].map(project).to_vec();
+    for project in &projects {
+        node.append(project, 7).await;
+    }
+    let asks = projects.iter().map(|project| node.ask(ChainRequest::Anchor(project.clone())));
+    for answer in futures::future::join_all(asks).await {
+        assert!(matches!(answer, ChainResponse::Anchored(_)), "{answer:?}");
+    }
+    assert_eq!(landed(&chain).len(), 4);
+}
+
+#[tokio::test]
+async fn a_chain_that_is_down_is_refused_at_once_and_catches_up_by_itself() {
+    let (store, chain) = parts(1);
+    let node = Node::start(&store, &chain).await;
+    let acme = project("acme");
+    node.append(&acme, 0).await;
+    chain.set_fault(Some(Outage::Down));
+    let answer = node.ask(ChainRequest::Anchor(acme.clone())).await;
+    assert!(matches!(answer, ChainResponse::Refused(ErrorCode::ChainUnavailable, _)), "{answer:?}");
+    node.append(&acme, 1).await;
+    chain.set_fault(None);
+    node.until_anchored(&acme, 2).await;
+    assert_eq!(landed(&chain).len(), 2);
+}
+
+#[tokio::test]
+async fn an_operator_can_hold_a_chain_back() {
+    let (store, chain) = parts(1);
+    let node = Node::start(&store, &chain).await;
+    let acme = project("acme");
+    node.append(&acme, 0).await;
+    node.ask(ChainRequest::Force(Some(Forced::Open))).await;
+    let answer = node.ask(ChainRequest::Anchor(acme.clone())).await;
+    assert!(matches!(answer, ChainResponse::Refused(ErrorCode::ChainUnavailable, _)), "{answer:?}");
+    assert!(landed(&chain).is_empty());
+    node.ask(ChainRequest::Force(None)).await;
+    node.until_anchored(&acme, 1).await;
+}
+
+#[tokio::test]
+async fn a_followed_log_is_anchored_by_itself() {
+    let (store, chain) = parts(1);
+    let node = Node::start(&store, &chain).await;
+    let acme = project("acme");
+    node.append(&acme, 0).await;
+    node.ask(ChainRequest::Follow(acme.clone(), Some(Follow { interval_ms: 1 }))).await;
+    node.until_anchored(&acme, 1).await;
+    node.append(&acme, 1).await;
+    node.until_anchored(&acme, 2).await;
+    assert_eq!(landed(&chain).len(), 3);
+}
+
+#[tokio::test]
+async fn nodes_killed_at_any_moment_anchor_each_root_once() {
+    let (store, chain) = parts(2);
+    let acme = project("acme");
+    for round in 0..30_u32 {
+        // Answers are lost half of the time, so that what was sent is not known.
+        chain.set_fault((round % 2 == 1).then_some(Outage::RepliesLost));
+        let node = Node::start(&store, &chain).await;
+        node.append(&acme, round).await;
+        let id = EntityId::new(CHAIN).unwrap();
+        node.host.tell::<ChainActor>(&id, ChainRequest::Anchor(acme.clone())).unwrap();
+        for _ in 0..round * 3 {
+            tokio::task::yield_now().await;
+        }
+        // The next node takes the lease while this one is still at work: its commits fail from then on.
+        drop(node);
+    }
+    chain.set_fault(None);
+    let node = Node::start(&store, &chain).await;
+    let ChainResponse::Anchored(last) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };
+    assert_eq!(last.size, 30);
+    let roots = landed(&chain);
+    let anchors = receipt_log::anchors(&*store, &acme, 100).await.unwrap();
+    assert_eq!(roots.len(), anchors.len() + 1, "every root that landed is recorded, beside the contract");
+}
