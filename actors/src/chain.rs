@@ -3,10 +3,12 @@
 //! One entity a chain, named by the chain's CAIP-2 identifier, owns its account. It stores the outbox before each
 //! effect that the outbox allows. A chain that is down delays anchoring behind its breaker and nothing else.
 
+mod anchoring;
 mod desk;
 mod entity;
 mod records;
 
+pub use anchoring::ChainAnchoring;
 pub use entity::{
     ChainActor, ChainEnvironment, ChainEvent, ChainRequest, ChainResponse, ChainSettings, Follow, PendingAnchor,
 };

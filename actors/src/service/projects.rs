@@ -33,6 +33,7 @@ impl Steward {
         let create = CreateProject { limit, period, prices, chains };
         let view = self.change_project(&id, ProjectRequest::Create(create)).await?;
         self.wake_project(&id)?;
+        self.follow_project(&view)?;
         Ok(view)
     }
 
@@ -77,7 +78,9 @@ impl Steward {
         interval: Duration,
     ) -> Result<ProjectView, Failure> {
         let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        self.change_project(project, ProjectRequest::SetAnchoring { chains, interval_ms }).await
+        let view = self.change_project(project, ProjectRequest::SetAnchoring { chains, interval_ms }).await?;
+        self.follow_project(&view)?;
+        Ok(view)
     }
 
     /// Sets the limit of a project, or of one of its agents.

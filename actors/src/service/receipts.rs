@@ -11,6 +11,7 @@ use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
 use crate::host::{Deadline, EntityId};
+use crate::project::ProjectView;
 use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
 
 /// Puts roots of receipt logs on chains.
@@ -31,6 +32,12 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// The store's.
     async fn anchors(&self, project: &ProjectId, limit: usize) -> Result<Vec<AnchorState>, Failure>;
+
+    /// Anchors the project's log by itself on these chains from now on, and on no other.
+    ///
+    /// # Errors
+    /// When a chain cannot take the message now.
+    fn follow(&self, project: &ProjectId, chains: &[String], interval_ms: u64) -> Result<(), Failure>;
 }
 
 /// A node without chains: receipts are kept and signed, and not anchored.
@@ -49,6 +56,10 @@ impl Anchoring for NoAnchoring {
 
     async fn anchors(&self, _project: &ProjectId, _limit: usize) -> Result<Vec<AnchorState>, Failure> {
         Ok(Vec::new())
+    }
+
+    fn follow(&self, _project: &ProjectId, _chains: &[String], _interval_ms: u64) -> Result<(), Failure> {
+        Ok(())
     }
 }
 
@@ -121,6 +132,7 @@ impl Steward {
             let page = crate::project::read::project_names(self.store(), after.as_ref(), RECEIPT_PAGE_MAX).await?;
             for project in &page {
                 self.wake_project(project)?;
+                self.follow_project(&self.project(project).await?)?;
             }
             match page.last() {
                 Some(last) if page.len() >= RECEIPT_PAGE_MAX => after = Some(last.clone()),
@@ -133,6 +145,11 @@ impl Steward {
         let id = EntityId::from(project);
         self.host().tell::<Budget>(&id, BudgetRequest::Wake)?;
         Ok(self.host().tell::<ReceiptLog>(&id, ReceiptLogRequest::Wake)?)
+    }
+
+    /// Tells the chains how often to anchor a project's log.
+    pub(super) fn follow_project(&self, project: &ProjectView) -> Result<(), Failure> {
+        self.parts().anchoring.follow(&project.id, &project.chains, project.anchor_interval_ms)
     }
 
     /// A page of a project's receipts from a place in the log on; and where to go on. Those on their way into the log
