@@ -108,6 +108,10 @@ pub const SHORT_WAIT_MAX: Duration = Duration::from_millis(100);
 pub const SCRIPT_ARGUMENTS_BYTES_MAX: usize = 90_000;
 /// Largest recorded result of one step.
 pub const STEP_RESULT_BYTES_MAX: usize = 90_000;
+/// A script that computes longer than this between two host calls goes on in the slow lane.
+pub const SCRIPT_FAST_TIME_MAX: Duration = Duration::from_millis(25);
+/// Scripts in the slow lane that compute at the same time; the others wait.
+pub const SCRIPT_SLOW_LANES: usize = 1;
 /// Script threads on one node.
 pub const SCRIPT_THREADS_MAX: usize = 64;
 

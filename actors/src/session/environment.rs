@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use steward_adapters::HttpTool;
 use steward_scripting::{Bundle, Manifest, Program};
 use steward_storage::Store;
-use steward_types::limits::SCRIPT_THREADS_MAX;
+use steward_types::limits::{SCRIPT_SLOW_LANES, SCRIPT_THREADS_MAX};
 use steward_types::{AgentId, Clock, Entropy, ErrorCode, ProjectId, SessionId};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -99,19 +99,28 @@ impl fmt::Debug for SessionEnvironment {
     }
 }
 
-/// Bounds how many scripts run at once; each holds a thread while it runs or waits a short while.
+/// Bounds how many scripts run at once; each holds a thread while it runs or waits a short while. Those that compute
+/// long do so one after the other, so that they leave the processors to the rest.
 #[derive(Debug, Clone)]
-pub struct ScriptThreads(Arc<Semaphore>);
+pub struct ScriptThreads {
+    threads: Arc<Semaphore>,
+    slow_lane: Arc<Semaphore>,
+}
 
 impl ScriptThreads {
     /// At most `count` scripts at once.
     pub fn new(count: usize) -> Self {
-        Self(Arc::new(Semaphore::new(count)))
+        Self { threads: Arc::new(Semaphore::new(count)), slow_lane: Arc::new(Semaphore::new(SCRIPT_SLOW_LANES)) }
     }
 
     /// A place for one script. Dropping the future gives the turn in the queue up.
     pub async fn acquire(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed")
+        Arc::clone(&self.threads).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Leave to compute for long. Dropping the future gives the turn in the queue up.
+    pub async fn slow_lane(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.slow_lane).acquire_owned().await.expect("the semaphore is never closed")
     }
 }
 

@@ -10,6 +10,7 @@ use steward_storage::Record;
 use steward_types::{HoldId, Micros, MoneyError, SessionId, StepPath, Timestamp};
 
 use super::record::StepOutcome;
+use super::turn::json_bytes;
 
 /// One step of a turn, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,12 +117,17 @@ pub enum Recorded {
 pub struct Journal {
     steps: BTreeMap<StepPath, JournalStep>,
     asked: BTreeSet<StepPath>,
+    bytes: usize,
 }
 
 impl Journal {
     /// A journal of what is stored.
     pub fn new(steps: impl IntoIterator<Item = (StepPath, JournalStep)>) -> Self {
-        Self { steps: steps.into_iter().collect(), asked: BTreeSet::new() }
+        let mut journal = Self::default();
+        for (path, step) in steps {
+            journal.put(path, step);
+        }
+        journal
     }
 
     /// Forgets what this run of the script has asked, before the next run.
@@ -145,7 +151,15 @@ impl Journal {
 
     /// Notes a step as it now stands.
     pub fn put(&mut self, path: StepPath, step: JournalStep) {
+        if let StepState::Finished(StepOutcome::Value(value)) = &step.state {
+            self.bytes += json_bytes(value);
+        }
         self.steps.insert(path, step);
+    }
+
+    /// About how many bytes the finished steps answer together.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A step as it stands.

@@ -198,7 +198,7 @@ impl Worker {
         let (runtime, clock) = (Handle::current(), Arc::clone(&self.environment.clock));
         let cancel = self.cancel.clone().drop_guard();
         let thread = tokio::task::spawn_blocking(move || {
-            let mut bridge = Bridge { turn, runtime };
+            let mut bridge = Bridge::new(turn, runtime);
             let limits = agent.manifest.turn_limits();
             let end = agent.program.run_turn(HANDLER, &input, &mut bridge, &limits, &*clock);
             drop(permit);

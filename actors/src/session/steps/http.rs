@@ -31,12 +31,14 @@ pub(super) async fn http(
         Ok(Err(error)) | Err(error) => return Ok(turn.refuse(call, ErrorCode::PriceMissing, error.to_string())),
     };
     let spent = |price| Some(Spent { price, usage: Usage::default(), model: None });
+    let may_repeat = may_repeat(turn, &method, &options);
+    let durability = if may_repeat { Durability::Next } else { Durability::Now };
     if begun == Begun::New {
         let state = StepState::Started { emitted_bytes: 0 };
         if let Err(StepOutcome::Error { code, message, .. }) = turn.begin(call, Some(price), state, Vec::new()).await? {
             return Ok(turn.refuse(call, code, message));
         }
-    } else if !may_repeat(turn, &method, &options) {
+    } else if !may_repeat {
         let message = "the request was begun before a crash; whether it had its effect is not known";
         let unknown = StepOutcome::error(ErrorCode::EffectUnknown, message);
         return turn.finish(call, unknown, spent(price), Durability::Now, Vec::new()).await;
@@ -53,7 +55,7 @@ pub(super) async fn http(
             (StepOutcome::Error { code: failure.code, message: failure.message, data }, price)
         }
     };
-    turn.finish(call, outcome, spent(price), Durability::Now, Vec::new()).await
+    turn.finish(call, outcome, spent(price), durability, Vec::new()).await
 }
 
 /// Whether the request may be sent again when its outcome is not known.
