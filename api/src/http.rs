@@ -1,75 +1,90 @@
-//! HTTP beside gRPC, on the same port: OpenAI's chat completions, embeddings and models; health and metrics.
-//!
-//! It translates and checks; money, models and receipts are the façade's. Nothing but health, and metrics on loopback,
-//! is answered without a key.
+//! HTTP beside gRPC: OpenAI-compatible routes, health and metrics.
 
 mod chat;
 mod embeddings;
-mod failure;
-mod health;
+mod error;
 mod models;
-mod telemetry;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::HeaderMap;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use http::{StatusCode, header};
+use serde_json::json;
 use steward_actors::service::{Caller, DirectCall, Failure, Steward};
+use steward_types::ErrorCode;
 use steward_types::limits::REQUEST_BYTES_MAX;
-use steward_types::{ErrorCode, ModelId, ProjectId};
 
-use self::failure::HttpFailure;
+pub(crate) use self::error::openai_error;
+use crate::auth::{self, Gate};
+use crate::config::ApiConfig;
+use crate::metric;
+use crate::server::Peer;
 
-/// The header by which an operator's key, which belongs to no project, names one. OpenAI's clients can set it.
-const PROJECT_HEADER: &str = "openai-project";
-
-/// The HTTP routes of a node.
-pub fn router(steward: Steward) -> Router {
-    telemetry::install();
-    Router::new()
+/// Everything that is not gRPC.
+pub(crate) fn router(steward: &Steward, gate: &Gate, config: &ApiConfig) -> Router {
+    let openai = Router::new()
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/embeddings", post(embeddings::embed))
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{model}", get(models::get))
-        .route("/metrics", get(telemetry::scrape))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .route("/v1/models/{id}", get(models::get))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(steward)
+        .layer(from_fn_with_state(gate.clone(), auth::http))
+        .layer(crate::grpc::cors(config));
+    let open = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics));
+    openai.merge(open).fallback(unknown).with_state(steward.clone())
 }
 
-/// Who calls, by the bearer key.
-async fn caller(steward: &Steward, headers: &HeaderMap) -> Result<Caller, HttpFailure> {
-    let header = headers.get(axum::http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = header.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-    let missing = || Failure::new(ErrorCode::Unauthenticated, "send the API key as `Authorization: Bearer stw_…`");
-    Ok(steward.authenticate(key.ok_or_else(missing)?).await?)
-}
-
-/// The project whose money is spent: the key's own, or the one that an operator names.
-fn project(caller: &Caller, headers: &HeaderMap) -> Result<ProjectId, HttpFailure> {
-    let named = headers.get(PROJECT_HEADER).and_then(|value| value.to_str().ok()).map(str::parse::<ProjectId>);
-    let named = named.transpose().map_err(Failure::from)?;
-    match (&caller.project, named) {
-        (Some(own), None) => Ok(own.clone()),
-        (Some(own), Some(named)) if *own == named => Ok(named),
-        (Some(_), Some(named)) => {
-            Err(Failure::new(ErrorCode::PermissionDenied, format!("the key is not of the project {named}")).into())
-        }
-        (None, Some(named)) => Ok(named),
-        (None, None) => {
-            let message = format!("an operator's key names a project in the header {PROJECT_HEADER}");
-            Err(Failure::field(PROJECT_HEADER, message).into())
-        }
+/// Ready: the store answers, and the node takes new work.
+async fn ready(State(steward): State<Steward>) -> Response {
+    let store = steward.projects(None, 1).await;
+    match store {
+        Ok(_) if steward.host().is_accepting() => "ready\n".into_response(),
+        Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "the node is draining\n").into_response(),
+        Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, format!("{failure}\n")).into_response(),
     }
 }
 
-/// The direct call that a request makes.
-async fn call(steward: &Steward, headers: &HeaderMap, model: &str) -> Result<DirectCall, HttpFailure> {
-    let caller = caller(steward, headers).await?;
-    let project = project(&caller, headers)?;
-    let model: ModelId = model.parse().map_err(|_| {
-        Failure::new(ErrorCode::ModelNotFound, format!("there is no model {model:?}")).with("model", model)
+/// Metrics: for whoever asks from this machine, and for operators from anywhere.
+async fn metrics(State(steward): State<Steward>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        let key = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let key = key.and_then(|value| value.split_once(' ')).map_or("", |(_, key)| key.trim());
+        let caller = steward.authenticate(key).await;
+        if !caller.is_ok_and(|caller| caller.project.is_none()) {
+            let message = "metrics are for this machine, or for an operator's key\n";
+            return (StatusCode::UNAUTHORIZED, message).into_response();
+        }
+    }
+    metrics::gauge!("steward_live_entities")
+        .set(f64::from(u32::try_from(steward.host().live_entities()).unwrap_or(u32::MAX)));
+    match metric::render() {
+        Some(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        None => (StatusCode::NOT_FOUND, "another recorder has the metrics of this process\n").into_response(),
+    }
+}
+
+/// A path that is nobody's: an unimplemented method to a gRPC client, not found to everyone else.
+async fn unknown(request: Request) -> Response {
+    let content = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content.is_some_and(|content| content.starts_with("application/grpc")) {
+        let status = tonic::Status::unimplemented(format!("there is no method {}", request.uri().path()));
+        return status.into_http::<axum::body::Body>();
+    }
+    let message = format!("there is nothing at {}", request.uri().path());
+    let body = json!({ "error": { "message": message, "type": "invalid_request_error", "param": null, "code": null } });
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
+
+/// Who pays for a direct call to which model.
+fn direct_call(caller: &Caller, model: &str) -> Result<DirectCall, Failure> {
+    let project = caller.project.clone();
+    let project = project.ok_or_else(|| {
+        Failure::new(ErrorCode::PermissionDenied, "an operator's key has no budget: use a project's key")
     })?;
-    Ok(DirectCall { project, key: caller.key, model })
+    Ok(DirectCall { project, key: caller.key.clone(), model: crate::call::parse("model", model)? })
 }

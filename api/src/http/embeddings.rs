@@ -1,81 +1,94 @@
-//! `/v1/embeddings`, with vectors as numbers or as base64 of little-endian floats, which the official client asks for.
+//! `/v1/embeddings`.
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
-use axum::http::HeaderMap;
-use base64::Engine as _;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use steward_actors::service::{Failure, Steward};
+use steward_actors::service::{Caller, Failure, Steward};
 use steward_types::limits::EMBED_TEXTS_MAX;
 
-use super::failure::HttpFailure;
+use super::{direct_call, openai_error};
 
-/// What is asked. Fields that OpenAI has and we don't know are ignored.
+/// What is read of a request; what else it has is ignored.
 #[derive(Debug, Deserialize)]
-pub(super) struct EmbeddingRequest {
+struct Request {
     model: String,
-    input: Input,
-    #[serde(default)]
-    encoding_format: Encoding,
+    input: Value,
+    encoding_format: Option<String>,
     dimensions: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "input is a text or an array of texts")]
-enum Input {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Encoding {
-    #[default]
-    Float,
-    Base64,
-}
-
-/// Embeds texts.
+/// Embeds one text or many.
 pub(super) async fn embed(
     State(steward): State<Steward>,
-    headers: HeaderMap,
-    request: Result<Json<EmbeddingRequest>, JsonRejection>,
-) -> Result<Json<Value>, HttpFailure> {
-    let Json(request) = request?;
-    let call = super::call(&steward, &headers, &request.model).await?;
-    let texts = match request.input {
-        Input::One(text) => vec![text],
-        Input::Many(texts) => texts,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
+    match answer(&steward, &caller, &body).await {
+        Ok(value) => Json(value).into_response(),
+        Err(failure) => openai_error(&failure).into_response(),
+    }
+}
+
+async fn answer(steward: &Steward, caller: &Caller, body: &[u8]) -> Result<Value, Failure> {
+    let request: Request = super::chat::read(body)?;
+    let in_base64 = match request.encoding_format.as_deref() {
+        None | Some("float") => false,
+        Some("base64") => true,
+        Some(_) => return Err(Failure::field("encoding_format", "use float or base64")),
     };
-    if texts.is_empty() || texts.len() > EMBED_TEXTS_MAX {
-        return Err(Failure::field("input", format!("1 to {EMBED_TEXTS_MAX} texts, not {}", texts.len())).into());
+    let texts = texts(request.input)?;
+    let call = direct_call(caller, &request.model)?;
+    let model = steward.model(&call.model).await?;
+    if let (Some(wanted), steward_actors::service::ModelState::Ready(card)) = (request.dimensions, &model.state)
+        && wanted != card.embedding_dimensions
+    {
+        let message = format!("{} embeds into {} dimensions only", model.id, card.embedding_dimensions);
+        return Err(Failure::field("dimensions", message));
     }
     let embedded = steward.embed(call, texts).await?;
-    let has = embedded.vectors.first().map_or(0, Vec::len);
-    if request.dimensions.is_some_and(|wanted| wanted as usize != has) {
-        return Err(Failure::field("dimensions", format!("this model's vectors have {has} dimensions")).into());
-    }
     let data = embedded.vectors.iter().enumerate().map(|(index, vector)| {
-        json!({ "object": "embedding", "index": index, "embedding": encoded(vector, request.encoding_format) })
+        let embedding = if in_base64 { base64(vector) } else { json!(vector) };
+        json!({ "object": "embedding", "index": index, "embedding": embedding })
     });
-    let tokens = embedded.usage.prompt_tokens;
-    Ok(Json(json!({
+    let usage = embedded.usage;
+    Ok(json!({
         "object": "list",
         "model": request.model,
         "data": data.collect::<Vec<_>>(),
-        "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
-        "steward": { "receipt": embedded.usage.receipt, "price_micros": embedded.usage.price },
-    })))
+        "usage": { "prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens },
+        "steward": { "receipt": usage.receipt, "price_micros": usage.price.get() },
+    }))
 }
 
-fn encoded(vector: &[f32], encoding: Encoding) -> Value {
-    match encoding {
-        Encoding::Float => json!(vector),
-        Encoding::Base64 => {
-            let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
-        }
+fn texts(input: Value) -> Result<Vec<String>, Failure> {
+    let wrong = || Failure::field("input", "a text or a list of texts; lists of token numbers are not supported");
+    let texts = match input {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(text),
+                _ => Err(wrong()),
+            })
+            .collect::<Result<_, _>>()?,
+        _ => return Err(wrong()),
+    };
+    if texts.is_empty() || texts.len() > EMBED_TEXTS_MAX {
+        return Err(Failure::field("input", format!("1 to {EMBED_TEXTS_MAX} texts")));
     }
+    if texts.iter().any(String::is_empty) {
+        return Err(Failure::field("input", "a text must not be empty"));
+    }
+    Ok(texts)
+}
+
+/// 32-bit floats, little-endian: what OpenAI's own clients ask for and decode.
+fn base64(vector: &[f32]) -> Value {
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    Value::String(STANDARD.encode(bytes))
 }

@@ -1,39 +1,32 @@
-//! `/v1/models`: what can be called, in OpenAI's shape.
+//! `/v1/models`.
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use steward_actors::service::{Failure, ModelState, ModelView, Steward};
-use steward_types::ErrorCode;
+use steward_actors::service::{ModelState, ModelView, Steward};
 
-use super::failure::HttpFailure;
+use super::openai_error;
 
-/// Every model that is ready.
-pub(super) async fn list(State(steward): State<Steward>, headers: HeaderMap) -> Result<Json<Value>, HttpFailure> {
-    super::caller(&steward, &headers).await?;
-    let views = steward.models().await;
-    let ready: Vec<Value> = views.iter().filter(|view| is_ready(view)).map(shown).collect();
-    Ok(Json(json!({ "object": "list", "data": ready })))
+/// The models that can be used.
+pub(super) async fn list(State(steward): State<Steward>) -> Json<Value> {
+    let models = steward.models().await;
+    let ready = models.iter().filter(|model| matches!(model.state, ModelState::Ready(_)));
+    Json(json!({ "object": "list", "data": ready.map(object).collect::<Vec<_>>() }))
 }
 
 /// One model.
-pub(super) async fn get(
-    State(steward): State<Steward>,
-    Path(model): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, HttpFailure> {
-    super::caller(&steward, &headers).await?;
-    let views = steward.models().await;
-    let found = views.iter().find(|view| view.id.as_str() == model && is_ready(view));
-    let missing = || Failure::new(ErrorCode::ModelNotFound, format!("there is no model {model:?}"));
-    Ok(Json(shown(found.ok_or_else(missing)?)))
+pub(super) async fn get(State(steward): State<Steward>, Path(id): Path<String>) -> Response {
+    let found = match crate::call::parse("model", &id) {
+        Ok(id) => steward.model(&id).await,
+        Err(failure) => Err(failure),
+    };
+    match found {
+        Ok(model) => Json(object(&model)).into_response(),
+        Err(failure) => openai_error(&failure).into_response(),
+    }
 }
 
-fn is_ready(view: &ModelView) -> bool {
-    matches!(view.state, ModelState::Ready(_))
-}
-
-fn shown(view: &ModelView) -> Value {
-    json!({ "id": view.id, "object": "model", "created": 0, "owned_by": "steward" })
+fn object(model: &ModelView) -> Value {
+    json!({ "id": model.id, "object": "model", "created": 0, "owned_by": "steward" })
 }

@@ -19,19 +19,19 @@ pub struct ActorSummary {
     /// Its id within the kind.
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
-    /// How it is doing: "active", "activating", "restarting", "quarantined", "stopping".
+    /// How it is doing: "resting" (not in memory), "activating", "active", "restarting", "stopping", "quarantined".
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     /// Messages that wait for it.
     #[prost(uint32, tag = "4")]
     pub mailbox: u32,
-    /// Messages that it has handled since it was activated.
-    #[prost(uint64, tag = "5")]
-    pub handled: u64,
+    /// When it was last used; absent: it is not in memory.
+    #[prost(message, optional, tag = "5")]
+    pub last_activity: ::core::option::Option<::prost_types::Timestamp>,
     /// How often it was restarted after a crash.
     #[prost(uint32, tag = "6")]
     pub restarts: u32,
-    /// Why it is quarantined or was last restarted; empty: neither.
+    /// Why it is quarantined or was last restarted; empty: neither, or a list is asked for.
     #[prost(string, tag = "7")]
     pub cause: ::prost::alloc::string::String,
 }
@@ -74,9 +74,12 @@ pub struct InspectActorResponse {
     /// How it is doing.
     #[prost(message, optional, tag = "1")]
     pub summary: ::core::option::Option<ActorSummary>,
-    /// What it shows of its state.
+    /// What it shows of its state; absent: it is not in memory, or too busy to say it in time.
     #[prost(message, optional, tag = "2")]
     pub state: ::core::option::Option<Payload>,
+    /// The shard that it belongs to.
+    #[prost(uint32, tag = "3")]
+    pub shard: u32,
 }
 /// A message for an actor.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -166,9 +169,9 @@ pub struct DeadLetter {
     /// Why.
     #[prost(string, tag = "4")]
     pub cause: ::prost::alloc::string::String,
-    /// The message, where it can be shown.
-    #[prost(message, optional, tag = "5")]
-    pub message: ::core::option::Option<Payload>,
+    /// Which message it was: the name of the request.
+    #[prost(string, tag = "5")]
+    pub message: ::prost::alloc::string::String,
 }
 /// Dead letters.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -308,7 +311,7 @@ pub mod actors_client {
             req.extensions_mut().insert(GrpcMethod::new("steward.v1.Actors", "List"));
             self.inner.unary(req, path, codec).await
         }
-        /// A snapshot of one actor; a passive one is activated for it.
+        /// A snapshot of one actor. It is not activated for it.
         pub async fn inspect(
             &mut self,
             request: impl tonic::IntoRequest<super::InspectActorRequest>,
@@ -492,7 +495,7 @@ pub mod actors_server {
             tonic::Response<super::ListActorsResponse>,
             tonic::Status,
         >;
-        /// A snapshot of one actor; a passive one is activated for it.
+        /// A snapshot of one actor. It is not activated for it.
         async fn inspect(
             &self,
             request: tonic::Request<super::InspectActorRequest>,
@@ -1025,7 +1028,7 @@ pub mod actors_server {
 /// What an agent is made of.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Bundle {
-    /// The scripts by path, such as "agent.rhai"; UTF-8.
+    /// The scripts by path, such as "agent.rhai" (the main script) or "pricing.rhai" (a module); UTF-8.
     #[prost(btree_map = "string, string", tag = "1")]
     pub files: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -4796,14 +4799,14 @@ pub struct ListReceiptsRequest {
     /// At most so many, up to 1000; zero: 100.
     #[prost(uint32, tag = "3")]
     pub page_size: u32,
-    /// From the answer before; empty: from the newest.
+    /// From the answer before; empty: from the start of the log.
     #[prost(string, tag = "4")]
     pub page_token: ::prost::alloc::string::String,
 }
 /// A page of receipts.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListReceiptsResponse {
-    /// The receipts, newest first.
+    /// The receipts in the order of the log.
     #[prost(message, repeated, tag = "1")]
     pub receipts: ::prost::alloc::vec::Vec<Receipt>,
     /// For the next request; empty: this is the last page.
@@ -4826,7 +4829,8 @@ pub struct ProveReceiptRequest {
     /// The receipt's id.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// The tree size to prove against, such as an anchored one; zero: the newest checkpoint's.
+    /// The size of the tree to prove under, which must be the newest checkpoint's or the earliest anchored one's that covers
+    /// the receipt; zero: the anchored one's, or the newest where none covers it yet.
     #[prost(uint64, tag = "2")]
     pub tree_size: u64,
     /// The project; empty: the key's own.
@@ -4854,7 +4858,7 @@ pub struct ProveReceiptResponse {
     /// The hashes from leaf to root, 32 bytes each (RFC 9162, 2.1.3).
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub path: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// A signed checkpoint of that tree size (C2SP signed note); empty where only its root was anchored.
+    /// The signed checkpoint of that tree size (C2SP signed note).
     #[prost(string, tag = "7")]
     pub checkpoint: ::prost::alloc::string::String,
     /// The whole proof as the JSON file that the offline verifier reads.
@@ -4964,9 +4968,12 @@ pub struct VerifyReceiptRequest {
     /// The proof as Prove gave it in `proof_json`.
     #[prost(string, tag = "1")]
     pub proof_json: ::prost::alloc::string::String,
-    /// The key that must have signed the checkpoint, as a C2SP verifier key; empty: this node's own.
+    /// The key that must have signed the checkpoint, as a C2SP verifier key; empty: the project's own log's.
     #[prost(string, tag = "2")]
     pub verifier_key: ::prost::alloc::string::String,
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "3")]
+    pub project: ::prost::alloc::string::String,
 }
 /// What came of it. A proof that does not verify is an answer here, no error.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5073,7 +5080,7 @@ pub mod receipts_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// A page of the project's receipts, newest first.
+        /// A page of the project's receipts in the order of the log; those on their way into it stand last.
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListReceiptsRequest>,
@@ -5251,7 +5258,7 @@ pub mod receipts_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ReceiptsServer.
     #[async_trait]
     pub trait Receipts: std::marker::Send + std::marker::Sync + 'static {
-        /// A page of the project's receipts, newest first.
+        /// A page of the project's receipts in the order of the log; those on their way into it stand last.
         async fn list(
             &self,
             request: tonic::Request<super::ListReceiptsRequest>,
@@ -6418,7 +6425,8 @@ pub mod sessions_client {
             req.extensions_mut().insert(GrpcMethod::new("steward.v1.Sessions", "Run"));
             self.inner.unary(req, path, codec).await
         }
-        /// Sends messages and receives events on one call. The first message names the session.
+        /// Sends messages and receives events on one call. The first part names the session. A client that has nothing more to
+        /// send closes its half and goes on receiving, until it leaves or the session ends.
         pub async fn converse(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ConverseRequest>,
@@ -6634,7 +6642,8 @@ pub mod sessions_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends messages and receives events on one call. The first message names the session.
+        /// Sends messages and receives events on one call. The first part names the session. A client that has nothing more to
+        /// send closes its half and goes on receiving, until it leaves or the session ends.
         async fn converse(
             &self,
             request: tonic::Request<tonic::Streaming<super::ConverseRequest>>,

@@ -1,0 +1,48 @@
+//! The Models service.
+
+use steward_actors::project::Role;
+use steward_inference::ModelSource;
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::call::{caller, parse, parse_optional, require};
+use crate::convert::models as convert;
+use crate::proto::v1;
+use crate::proto::v1::models_server::Models;
+use crate::status::OrStatus;
+
+#[tonic::async_trait]
+impl Models for Services {
+    async fn add(&self, request: Request<v1::AddModelRequest>) -> Result<Response<v1::Model>, Status> {
+        require(&caller(&request)?, Role::Root).or_status()?;
+        let request = request.into_inner();
+        let id = parse("name", &request.name).or_status()?;
+        let hash = parse_optional("expected_hash", &request.expected_hash).or_status()?;
+        let source = ModelSource { hash, ..ModelSource::new(id, request.path) };
+        let view = self.steward.add_model(source, request.source).await.or_status()?;
+        Ok(Response::new(convert::model(view)))
+    }
+
+    async fn list(&self, request: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        caller(&request)?;
+        let models = self.steward.models().await.into_iter().map(convert::model).collect();
+        Ok(Response::new(v1::ListModelsResponse { models }))
+    }
+
+    async fn get(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::Model>, Status> {
+        caller(&request)?;
+        let id = parse("name", &request.get_ref().name).or_status()?;
+        let view = self.steward.model(&id).await.or_status()?;
+        Ok(Response::new(convert::model(view)))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<v1::RemoveModelRequest>,
+    ) -> Result<Response<v1::RemoveModelResponse>, Status> {
+        require(&caller(&request)?, Role::Root).or_status()?;
+        let id = parse("name", &request.get_ref().name).or_status()?;
+        self.steward.remove_model(&id).await.or_status()?;
+        Ok(Response::new(v1::RemoveModelResponse {}))
+    }
+}

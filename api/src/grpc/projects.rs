@@ -1,0 +1,113 @@
+//! The Projects service.
+
+use steward_actors::project::Role;
+use steward_actors::service::NewProject;
+use steward_types::limits::ANCHOR_TIME_DEFAULT;
+use steward_types::{Micros, ProjectId};
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::call::{caller, page_size, parse, parse_optional, project, require};
+use crate::convert::projects as convert;
+use crate::convert::span_from;
+use crate::proto::v1;
+use crate::proto::v1::projects_server::Projects;
+use crate::status::OrStatus;
+
+#[tonic::async_trait]
+impl Projects for Services {
+    async fn create(&self, request: Request<v1::CreateProjectRequest>) -> Result<Response<v1::Project>, Status> {
+        require(&caller(&request)?, Role::Root).or_status()?;
+        let request = request.into_inner();
+        let new = NewProject {
+            id: parse("name", &request.name).or_status()?,
+            limit: request.limit_micros.map(Micros::new),
+            period: convert::period_from(request.period).or_status()?,
+            prices: request.prices.map(convert::price_list_from),
+            chains: request.chains,
+        };
+        let view = self.steward.create_project(new).await.or_status()?;
+        Ok(Response::new(convert::project(view)))
+    }
+
+    async fn get(&self, request: Request<v1::GetProjectRequest>) -> Result<Response<v1::Project>, Status> {
+        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let view = self.steward.project(&project).await.or_status()?;
+        Ok(Response::new(convert::project(view)))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListProjectsRequest>,
+    ) -> Result<Response<v1::ListProjectsResponse>, Status> {
+        let caller = caller(&request)?;
+        if let Some(own) = caller.project {
+            let view = self.steward.project(&own).await.or_status()?;
+            let (projects, next_page_token) = (vec![convert::project(view)], String::new());
+            return Ok(Response::new(v1::ListProjectsResponse { projects, next_page_token }));
+        }
+        let request = request.into_inner();
+        let after: Option<ProjectId> = parse_optional("page_token", &request.page_token).or_status()?;
+        let size = page_size(request.page_size);
+        let views = self.steward.projects(after.as_ref(), size).await.or_status()?;
+        let last = views.last().filter(|_| views.len() == size);
+        let next_page_token = last.map(|view| view.id.to_string()).unwrap_or_default();
+        let projects = views.into_iter().map(convert::project).collect();
+        Ok(Response::new(v1::ListProjectsResponse { projects, next_page_token }))
+    }
+
+    async fn set_prices(&self, request: Request<v1::SetPricesRequest>) -> Result<Response<v1::Project>, Status> {
+        let caller = caller(&request)?;
+        require(&caller, Role::Admin).or_status()?;
+        let request = request.into_inner();
+        let project = project(&caller, &request.project).or_status()?;
+        let prices = convert::price_list_from(request.prices.unwrap_or_default());
+        let view = self.steward.set_prices(&project, prices).await.or_status()?;
+        Ok(Response::new(convert::project(view)))
+    }
+
+    async fn set_anchoring(&self, request: Request<v1::SetAnchoringRequest>) -> Result<Response<v1::Project>, Status> {
+        let caller = caller(&request)?;
+        require(&caller, Role::Admin).or_status()?;
+        let request = request.into_inner();
+        let project = project(&caller, &request.project).or_status()?;
+        let interval = match request.anchor_interval {
+            Some(interval) => span_from("anchor_interval", interval).or_status()?,
+            None => ANCHOR_TIME_DEFAULT,
+        };
+        let view = self.steward.set_anchoring(&project, request.chains, interval).await.or_status()?;
+        Ok(Response::new(convert::project(view)))
+    }
+
+    async fn create_key(
+        &self,
+        request: Request<v1::CreateKeyRequest>,
+    ) -> Result<Response<v1::CreateKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        require(&caller, Role::Admin).or_status()?;
+        let request = request.into_inner();
+        let project = project(&caller, &request.project).or_status()?;
+        let role = convert::role_from(request.role).or_status()?;
+        let made = self.steward.create_key(&project, &request.label, role, &request.idempotency_key).await;
+        let made = made.or_status()?;
+        let secret = made.text.map(|text| text.reveal()).unwrap_or_default();
+        Ok(Response::new(v1::CreateKeyResponse { key: Some(convert::key(made.key)), secret }))
+    }
+
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let caller = caller(&request)?;
+        require(&caller, Role::Admin).or_status()?;
+        let project = project(&caller, &request.get_ref().project).or_status()?;
+        let keys = self.steward.keys(&project).await.or_status()?;
+        Ok(Response::new(v1::ListKeysResponse { keys: keys.into_iter().map(convert::key).collect() }))
+    }
+
+    async fn revoke_key(&self, request: Request<v1::RevokeKeyRequest>) -> Result<Response<v1::ApiKey>, Status> {
+        let caller = caller(&request)?;
+        require(&caller, Role::Admin).or_status()?;
+        let request = request.into_inner();
+        let project = project(&caller, &request.project).or_status()?;
+        let key = self.steward.revoke_key(&project, &request.key_id).await.or_status()?;
+        Ok(Response::new(convert::key(key)))
+    }
+}
