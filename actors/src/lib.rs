@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod budget;
 pub mod chain;
+pub mod device;
 pub mod host;
 pub mod lease;
 pub mod memory;

@@ -1,4 +1,6 @@
-//! Where the kinds get their models from.
+//! Where the kinds get their models from, and the entity that shows one model to operators.
+
+mod entity;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +8,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use steward_inference::{Model, ModelError};
+use serde::{Deserialize, Serialize};
+use steward_inference::{DeviceSnapshot, Model, ModelCard, ModelError, ReplicaLoad};
 use steward_types::ModelId;
+
+pub use entity::{ModelReplica, ModelRequest, ModelResponse};
 
 /// The models that this node can ask.
 #[async_trait]
@@ -17,6 +22,39 @@ pub trait Models: Send + Sync + fmt::Debug + 'static {
 
     /// The names of all models, in order.
     async fn list(&self) -> Vec<ModelId>;
+
+    /// How a model is doing; none when there is none of this name.
+    fn status(&self, id: &ModelId) -> Option<ModelStatus>;
+
+    /// The devices that the models run on, and what their memory is used for.
+    fn devices(&self) -> Vec<DeviceSnapshot>;
+}
+
+/// How a model is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum ModelStatus {
+    /// It is being loaded.
+    Loading,
+    /// It can be asked.
+    Ready {
+        /// What is known of it.
+        card: Box<ModelCard>,
+        /// How busy it is.
+        load: ReplicaLoad,
+    },
+    /// It could not be loaded.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+impl ModelStatus {
+    /// The status of a loaded model.
+    pub fn ready(model: &dyn Model) -> Self {
+        Self::Ready { card: Box::new(model.card().clone()), load: model.load() }
+    }
 }
 
 /// Models that are loaded already, by name.
@@ -53,5 +91,13 @@ impl Models for LoadedModels {
 
     async fn list(&self) -> Vec<ModelId> {
         self.0.read().keys().cloned().collect()
+    }
+
+    fn status(&self, id: &ModelId) -> Option<ModelStatus> {
+        self.0.read().get(id).map(|model| ModelStatus::ready(model.as_ref()))
+    }
+
+    fn devices(&self) -> Vec<DeviceSnapshot> {
+        Vec::new()
     }
 }

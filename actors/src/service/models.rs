@@ -9,13 +9,15 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use steward_inference::{
-    DeviceBudget, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
+    DeviceBudget, DeviceSnapshot, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
 };
 use steward_storage::{RangeRead, Record, Store, StoreError, StoreExt, key::pack};
 use steward_types::{ErrorCode, ModelId};
 
 use super::{Failure, Steward};
-use crate::model::Models;
+use crate::device::{Device, DeviceRequest};
+use crate::host::{Entity, EntityId};
+use crate::model::{ModelReplica, ModelRequest, ModelStatus, Models};
 
 /// A node's models, and the adding and removing of them.
 #[async_trait]
@@ -229,6 +231,18 @@ impl Models for StoredModels {
     async fn list(&self) -> Vec<ModelId> {
         self.slots.read().keys().cloned().collect()
     }
+
+    fn status(&self, id: &ModelId) -> Option<ModelStatus> {
+        self.slots.read().get(id).map(|slot| match &slot.state {
+            SlotState::Loading => ModelStatus::Loading,
+            SlotState::Ready(model) => ModelStatus::ready(model.as_ref()),
+            SlotState::Failed(why) => ModelStatus::Failed { why: why.clone() },
+        })
+    }
+
+    fn devices(&self) -> Vec<DeviceSnapshot> {
+        vec![self.device.snapshot()]
+    }
 }
 
 #[async_trait]
@@ -258,6 +272,19 @@ impl fmt::Debug for StoredModels {
 }
 
 impl Steward {
+    /// Brings the entities of devices and models into memory, so that an operator sees them.
+    pub(super) async fn wake_models(&self) -> Result<(), Failure> {
+        let models = &self.parts().models;
+        for device in models.devices() {
+            let name = EntityId::new(&device.name).map_err(|error| Failure::field("device", error.to_string()))?;
+            self.host().tell::<Device>(&name, DeviceRequest::Memory)?;
+        }
+        for id in models.list().await {
+            self.host().tell::<ModelReplica>(&EntityId::from(&id), ModelRequest::Status)?;
+        }
+        Ok(())
+    }
+
     /// Every model, by name.
     pub async fn models(&self) -> Vec<ModelView> {
         self.parts().models.views().await
@@ -277,7 +304,9 @@ impl Steward {
     /// # Errors
     /// As [`ModelCatalog::add`].
     pub async fn add_model(&self, source: ModelSource, from: String) -> Result<ModelView, Failure> {
-        self.parts().models.add(source, from).await
+        let added = self.parts().models.add(source, from).await?;
+        self.host().tell::<ModelReplica>(&EntityId::from(&added.id), ModelRequest::Status)?;
+        Ok(added)
     }
 
     /// Stops offering a model.
@@ -285,6 +314,8 @@ impl Steward {
     /// # Errors
     /// [`ErrorCode::ModelNotFound`].
     pub async fn remove_model(&self, id: &ModelId) -> Result<(), Failure> {
-        self.parts().models.remove(id).await
+        self.parts().models.remove(id).await?;
+        self.host().stop(ModelReplica::KIND, &EntityId::from(id), self.deadline()).await?;
+        Ok(())
     }
 }

@@ -11,8 +11,10 @@ use thiserror::Error;
 use super::{Anchoring, Failure, ModelCatalog, NoAnchoring, Parts, Steward};
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
+use crate::device::Device;
 use crate::host::{Host, HostBuilder, HostLimits};
 use crate::lease::SoleLease;
+use crate::model::ModelReplica;
 use crate::project::{Project, ProjectEnvironment};
 use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
 use crate::session::{Programs, ScriptThreads, Services, Session, SessionEnvironment};
@@ -107,12 +109,15 @@ impl NodeParts {
             .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
             .register::<Session>(sessions)
             .register::<Timers>(Arc::clone(&store))
+            .register::<Device>(Arc::clone(&models) as _)
+            .register::<ModelReplica>(Arc::clone(&models) as _)
             .register::<Budget>(BudgetEnvironment { store: Arc::clone(&store) })
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(&store), identity: Arc::clone(&log) });
         let host = register(builder).start().await.map_err(|error| StartError::Host(error.to_string()))?;
         let anchoring = anchoring(&host);
         let steward = Steward::new(Parts { host, store, clock, entropy, models, programs, log, anchoring });
         steward.wake_projects().await?;
+        steward.wake_models().await?;
         Timers::start(steward.host()).map_err(Failure::from)?;
         Ok(steward)
     }
