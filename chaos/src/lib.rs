@@ -1,1 +1,15 @@
-//! Nemesis, workloads, checkers and report: what proves the promise by killing.
+//! What proves the promise by killing: a plan, a world outside, a workload, a nemesis, checks and a report.
+//!
+//! It knows a node only as its clients do, and as an operator who can kill it.
+
+pub mod check;
+pub mod nemesis;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod workload;
+pub mod world;
+
+pub use plan::Plan;
+pub use report::Report;
+pub use run::run;

@@ -1,1 +1,14 @@
-//! The steward binary: a node, the commands, and the demo.
+//! The steward binary as a library: a node's assembly, the commands, and the demo. Tests start nodes with it.
+//!
+//! The one place where drivers are chosen and parts are put together.
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod config;
+pub mod credentials;
+pub mod demo;
+pub mod node;
+pub mod output;
+pub mod process;
+pub mod sources;

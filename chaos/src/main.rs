@@ -1,0 +1,89 @@
+//! `steward-chaos run PLAN`: kills a real node at random points under load and says whether the promise held.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use steward::output::{Output, Tone};
+use steward_chaos::run::Programs;
+use steward_chaos::{Plan, run};
+
+#[derive(Debug, Parser)]
+#[command(name = "steward-chaos", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a plan
+    Run {
+        /// The plan (TOML)
+        plan: PathBuf,
+        /// Kill so many times, whatever the plan says
+        #[arg(long)]
+        kills: Option<u32>,
+        /// Make the random choices from this, whatever the plan says
+        #[arg(long)]
+        seed: Option<u64>,
+        /// The steward binary [default: beside this one]
+        #[arg(long)]
+        steward: Option<PathBuf>,
+        /// The anvil binary
+        #[arg(long, env = "STEWARD_ANVIL")]
+        anvil: PathBuf,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let Command::Run { plan, kills, seed, steward, anvil, json } = Arguments::parse().command;
+    let output = Output::new(json);
+    match chaos(plan, kills, seed, steward, anvil, output).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => steward::commands::report(&error, output),
+    }
+}
+
+async fn chaos(
+    plan: PathBuf,
+    kills: Option<u32>,
+    seed: Option<u64>,
+    steward: Option<PathBuf>,
+    anvil: PathBuf,
+    output: Output,
+) -> anyhow::Result<bool> {
+    let mut plan = Plan::read(&plan)?;
+    plan.kills = kills.unwrap_or(plan.kills);
+    plan.seed = seed.unwrap_or(plan.seed);
+    let beside = std::env::current_exe()?.with_file_name("steward");
+    let programs = Programs { steward: steward.unwrap_or(beside), anvil };
+    let folder = tempfile::tempdir()?;
+    let bar = output.progress("kills", u64::from(plan.kills));
+    let report = run(&plan, &programs, folder.path(), |kills| bar.set_position(u64::from(kills.done))).await;
+    bar.finish_and_clear();
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            let kept = folder.keep();
+            return Err(error).with_context(|| format!("the run broke off; its folder is {}", kept.display()));
+        }
+    };
+    if output.is_json() {
+        output.line(serde_json::to_string(&report)?);
+    } else {
+        let tone = if report.is_good() { Tone::Good } else { Tone::Bad };
+        output.line(output.paint(tone, report.to_string()));
+    }
+    if !report.is_good() {
+        output.line(format!("the run's folder is {}", folder.keep().display()));
+    }
+    Ok(report.is_good())
+}

@@ -1,0 +1,184 @@
+//! The load: sessions that send one message after the other, follow each turn through every death of the node, and
+//! note what they saw.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use futures::StreamExt as _;
+use serde_json::Value;
+use steward::client::Client;
+use steward_api::proto::v1;
+use steward_api::proto::v1::SessionEventKind as Kind;
+use steward_types::{Clock as _, SystemClock};
+
+/// Longest wait for any one turn, all deaths of the node in it included. A turn that takes longer is stuck.
+const TURN_TIME_MAX: Duration = Duration::from_secs(120);
+/// The pause before a call that found no node is made again.
+const RETRY_TIME: Duration = Duration::from_millis(20);
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Load {
+    /// The agent's name.
+    pub agent: String,
+    /// The outside service.
+    pub service: String,
+    /// Messages sent so far; the next one's number.
+    pub numbers: AtomicU64,
+    /// Turns that have started and not ended, as seen by their watchers.
+    pub in_flight: AtomicUsize,
+    /// Events seen.
+    pub events: AtomicU64,
+}
+
+/// What one turn showed.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// The message's number.
+    pub number: u64,
+    /// The replies, as the script gave them.
+    pub replies: Vec<Value>,
+    /// What the turn cost, in micro-units.
+    pub micros: u64,
+}
+
+/// One session's history.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// The session.
+    pub session: String,
+    /// Its turns.
+    pub turns: Vec<Turn>,
+}
+
+/// Opens a session and sends it messages, at least `messages` and until `enough`; ends it.
+///
+/// # Errors
+/// What did not go as promised: a turn that failed or is stuck, an event that is missing or came twice.
+pub async fn session(
+    client: Client,
+    load: Arc<Load>,
+    key: String,
+    messages: u32,
+    enough: Arc<std::sync::atomic::AtomicBool>,
+) -> anyhow::Result<History> {
+    let open = v1::OpenSessionRequest { agent: load.agent.clone(), idempotency_key: key.clone(), ..Default::default() };
+    let opened = retry(|| async { client.sessions().open(open.clone()).await }).await?;
+    let mut history = History { session: opened.id, turns: Vec::new() };
+    let mut next = 1;
+    while history.turns.len() < messages as usize || !enough.load(Ordering::SeqCst) {
+        let number = load.numbers.fetch_add(1, Ordering::SeqCst);
+        let data = serde_json::json!({ "service": load.service, "number": number });
+        let request = v1::SendRequest {
+            session: history.session.clone(),
+            message: Some(v1::Message { text: String::new(), data_json: data.to_string() }),
+            idempotency_key: format!("{key}-{number}"),
+        };
+        let sent = retry(|| async { client.sessions().send(request.clone()).await }).await?;
+        let turn = follow(&client, &load, &history.session, sent.turn, number, &mut next);
+        let turn = tokio::time::timeout(TURN_TIME_MAX, turn).await;
+        let stuck = || format!("{} is stuck in turn {} (message {number})", history.session, sent.turn);
+        history.turns.push(turn.with_context(stuck)??);
+    }
+    let end = v1::EndSessionRequest { session: history.session.clone(), reason: "done".to_owned() };
+    retry(|| async { client.sessions().end(end.clone()).await }).await?;
+    Ok(history)
+}
+
+/// Follows the events from `next` on until the turn has ended; answers its questions.
+async fn follow(
+    client: &Client,
+    load: &Load,
+    session: &str,
+    turn: u64,
+    number: u64,
+    next: &mut u64,
+) -> anyhow::Result<Turn> {
+    let flight = InFlight::new(&load.in_flight);
+    let mut seen = Turn { number, replies: Vec::new(), micros: 0 };
+    loop {
+        let request = v1::WatchSessionRequest {
+            session: session.to_owned(),
+            from_sequence: *next,
+            without_deltas: false,
+            stop_at_end: false,
+        };
+        let mut events = retry(|| async { client.sessions().watch(request.clone()).await }).await?;
+        while let Some(Ok(event)) = events.next().await {
+            ensure!(event.sequence == *next, "{session}: event {} came where {next} was due", event.sequence);
+            *next += 1;
+            load.events.fetch_add(1, Ordering::Relaxed);
+            match event.kind() {
+                Kind::ApprovalRequested => approve(client, event.name).await?,
+                Kind::Reply => seen.replies.push(reply_of(&event.data_json, &event.text)),
+                Kind::TurnFinished if event.turn == turn => {
+                    drop(flight);
+                    seen.micros = event.micros;
+                    return Ok(seen);
+                }
+                Kind::TurnFailed | Kind::TurnCancelled => {
+                    let failure = event.failure.unwrap_or_default();
+                    bail!("{session}: turn {turn} failed: {} {}", failure.reason, failure.message);
+                }
+                Kind::Ended => bail!("{session} ended in turn {turn}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn reply_of(data_json: &str, text: &str) -> Value {
+    serde_json::from_str(if data_json.is_empty() { text } else { data_json }).unwrap_or_else(|_| text.into())
+}
+
+async fn approve(client: &Client, id: String) -> anyhow::Result<()> {
+    let decide = v1::DecideApprovalRequest {
+        id,
+        approved: true,
+        comment: "the workload".to_owned(),
+        answer_json: String::new(),
+    };
+    retry(|| async { client.approvals().decide(decide.clone()).await }).await.map(|_| ())
+}
+
+/// Calls again until there is a node that answers; another error than that is final.
+///
+/// # Errors
+/// The final error, or that no node answered in time.
+pub async fn retry<T, F>(call: impl Fn() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+{
+    let clock = SystemClock::new();
+    loop {
+        match call().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) if is_node_gone(&status) && clock.monotonic() < TURN_TIME_MAX => clock.sleep(RETRY_TIME).await,
+            Err(status) => bail!(steward::client::explain(&status)),
+        }
+    }
+}
+
+/// Whether a call failed since the node died under it, is starting, or is busy: it may be made again.
+fn is_node_gone(status: &tonic::Status) -> bool {
+    let broken = status.details().is_empty()
+        && matches!(status.code(), tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal);
+    broken || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+}
+
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,100 @@
+//! `steward models`: fetch, load, list, unload.
+
+use anyhow::Context as _;
+use steward_api::proto::v1;
+
+use super::Session;
+use crate::args::Models;
+use crate::output::Tone;
+use crate::sources;
+
+/// Runs one of `models`.
+///
+/// # Errors
+/// What could not be fetched, or what the node refused.
+pub async fn run(command: Models, session: &Session) -> anyhow::Result<()> {
+    let (output, mut models) = (session.output, session.client.models());
+    match command {
+        Models::Add { name, source, sha256, cache } => {
+            let cache = cache.map_or_else(sources::cache_folder, Ok)?;
+            show(session, &add(session, &name, &source, sha256, &cache).await?)
+        }
+        Models::List => {
+            let listed = models.list(v1::ListModelsRequest {}).await?.into_inner();
+            if output.is_json() {
+                return listed.models.iter().try_for_each(|model| output.message("Model", model));
+            }
+            let rows = listed.models.iter().map(|model| {
+                vec![
+                    model.name.clone(),
+                    model.architecture.clone(),
+                    model.context_tokens.to_string(),
+                    format!("{} MB", model.memory_bytes >> 20),
+                    model.state.clone(),
+                ]
+            });
+            output.table(
+                &["model", "kind", "context", "memory", "state"],
+                rows.collect(),
+                "no model yet: steward models add",
+            );
+            Ok(())
+        }
+        Models::Show { name } => show(session, &models.get(v1::GetModelRequest { name }).await?.into_inner()),
+        Models::Remove { name } => {
+            models.remove(v1::RemoveModelRequest { name: name.clone() }).await?;
+            if !output.is_json() {
+                output.line(format!("{name} is unloaded"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Fetches a model, unless it is kept, and loads it into the node.
+///
+/// # Errors
+/// What could not be fetched, or what the node refused.
+pub async fn add(
+    session: &Session,
+    name: &str,
+    source: &str,
+    sha256: Option<String>,
+    cache: &std::path::Path,
+) -> anyhow::Result<v1::Model> {
+    let known = sources::known(if source.is_empty() { name } else { source });
+    let text = known.map_or(source, |known| known.source);
+    if text.is_empty() {
+        let names: Vec<&str> = sources::KNOWN.iter().map(|known| known.name).collect();
+        anyhow::bail!("{name:?} is not one of {}: name a source too", names.join(", "));
+    }
+    let expected_hash = sha256.or_else(|| known.map(|known| known.sha256.to_owned())).unwrap_or_default();
+    let path = sources::fetch(&text.parse()?, cache, session.output).await?;
+    let path = std::path::absolute(path)?.into_os_string().into_string();
+    let path = path.map_err(|path| anyhow::anyhow!("{} is not UTF-8", path.display()))?;
+    let spinner = session.output.spinner(&format!("loading {name}"));
+    let request = v1::AddModelRequest { name: name.into(), path, source: text.into(), expected_hash };
+    let added = session.client.models().add(request).await.with_context(|| format!("{name} was not loaded"))?;
+    spinner.finish_and_clear();
+    Ok(added.into_inner())
+}
+
+fn show(session: &Session, model: &v1::Model) -> anyhow::Result<()> {
+    let output = session.output;
+    if output.is_json() {
+        return output.message("Model", model);
+    }
+    output.facts(&[
+        ("model", model.name.clone()),
+        ("kind", model.architecture.clone()),
+        ("source", model.source.clone()),
+        ("sha256", model.hash.clone()),
+        ("context", format!("{} tokens", model.context_tokens)),
+        ("memory", format!("{} MB", model.memory_bytes >> 20)),
+        ("state", model.state.clone()),
+    ]);
+    if !model.failure.is_empty() {
+        output.line(output.paint(Tone::Bad, &model.failure));
+    }
+    Ok(())
+}

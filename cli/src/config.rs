@@ -1,0 +1,134 @@
+//! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use steward_types::limits;
+
+/// What a node needs to know.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// Where the node keeps its state.
+    pub data: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Memory that models may take on the CPU, in MiB.
+    pub device_memory_mib: u64,
+    /// The receipt log's name in its checkpoints, such as a domain of the operator.
+    pub log_name: String,
+    /// How long a stop may take before what is left is cut off.
+    #[serde(with = "humantime_serde")]
+    pub drain_time: Duration,
+    /// Serve TLS with this certificate.
+    pub tls: Option<TlsConfig>,
+    /// The chains that receipts can be anchored on.
+    pub chains: Vec<ChainConfig>,
+    /// Load the deterministic model `scripted` too, for tests and trials without a model file.
+    pub scripted_model: bool,
+}
+
+/// Certificate and key, as PEM files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The chain of certificates, the node's own first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// One chain.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// The CAIP-2 identifier, such as `eip155:31337`.
+    pub id: String,
+    /// The endpoint that speaks the chain's JSON-RPC.
+    pub endpoint: String,
+    /// The environment variable that holds the signing key in hexadecimal: for development.
+    #[serde(default)]
+    pub key_env: Option<String>,
+    /// An encrypted keystore file; its password is in the environment variable `keystore_password_env`.
+    #[serde(default)]
+    pub keystore: Option<PathBuf>,
+    /// The environment variable with the keystore's password.
+    #[serde(default)]
+    pub keystore_password_env: Option<String>,
+    /// The receipt log contract's address; without it the node deploys one.
+    #[serde(default)]
+    pub contract: Option<String>,
+    /// Blocks on top of a transaction's own before it counts as final.
+    #[serde(default = "confirmations_default")]
+    pub confirmations: u64,
+}
+
+const fn confirmations_default() -> u64 {
+    12
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("steward-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            device_memory_mib: 4096,
+            log_name: "steward.local".to_owned(),
+            drain_time: limits::DRAIN_TIME_MAX,
+            tls: None,
+            chains: Vec::new(),
+            scripted_model: false,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Names the file, and line and field of what is wrong.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is no configuration", file.display()))
+    }
+
+    /// Reads a configuration from TOML.
+    ///
+    /// # Errors
+    /// Names line and field of what is wrong.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        for chain in &config.chains {
+            let keys = usize::from(chain.key_env.is_some()) + usize::from(chain.keystore.is_some());
+            ensure!(keys == 1, "chain {}: give either key_env or keystore", chain.id);
+            let has_password = chain.keystore_password_env.is_some();
+            ensure!(
+                chain.keystore.is_some() == has_password,
+                "chain {}: keystore and keystore_password_env go together",
+                chain.id
+            );
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read_or_refused_with_its_place() {
+        let good = "data = 'd'\ndrain_time = '5s'\n[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'\nkey_env = 'K'";
+        assert_eq!(NodeConfig::parse(good).unwrap().chains[0].confirmations, 12);
+        let check = |text: &str, expected: &str| {
+            let error = format!("{:#}", NodeConfig::parse(text).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        };
+        check("datta = 'd'", "datta");
+        check("listen = 'here'", "listen");
+        check("[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'", "give either key_env or keystore");
+    }
+}

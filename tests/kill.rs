@@ -1,0 +1,24 @@
+//! The promise, short: a real node is killed at random points under load. `just chaos` does it at length.
+
+use std::path::Path;
+use std::time::Duration;
+
+use steward_chaos::run::Programs;
+use steward_chaos::{Plan, run};
+
+use crate::parts;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_killed_at_random_points_keeps_every_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = Plan::read(Path::new("../chaos/runs/kill.toml")).unwrap();
+    plan.kills = parts::kills();
+    plan.life_max = Duration::from_millis(900);
+    let programs = Programs { steward: parts::steward(), anvil: parts::anvil() };
+    let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
+    println!("{report}");
+    assert!(report.is_good(), "{report}");
+    assert_eq!(report.kills, plan.kills);
+    assert!(report.kills_in_flight * 10 >= report.kills * 9, "the kills missed the turns: {report}");
+    assert!(report.effects_asked >= report.effects_done as u64);
+}

@@ -1,0 +1,30 @@
+//! Where the tests find the programs and files that `tests/setup.sh` has fetched.
+
+use std::path::{Path, PathBuf};
+
+/// The `steward` binary: built beside this one.
+pub fn steward() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let binary = tests.ancestors().nth(2).unwrap().join("steward");
+    assert!(binary.exists(), "{} is missing: cargo build -p steward", binary.display());
+    binary
+}
+
+/// What `tests/setup.sh` keeps, by its path there.
+pub fn cached(path: &str) -> PathBuf {
+    let cache = std::env::var_os("STEWARD_TEST_CACHE").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"));
+    let found = cache.join(path);
+    assert!(found.exists(), "{} is missing: run tests/setup.sh", found.display());
+    found
+}
+
+/// A real EVM chain.
+pub fn anvil() -> PathBuf {
+    cached("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
+}
+
+/// How often the kill test kills: short by default, as long as `STEWARD_KILLS` says.
+pub fn kills() -> u32 {
+    std::env::var("STEWARD_KILLS").map_or(40, |kills| kills.parse().unwrap())
+}
