@@ -188,7 +188,7 @@ impl Printer {
         let faint = |word: &str| output.paint(Tone::Faint, word);
         let cost = || Micros::new(event.micros).to_string();
         Some(match event.kind() {
-            Kind::TurnStarted => format!("{} {}", output.paint(Tone::Heading, "▶ you   "), event.text),
+            Kind::Message => format!("{} {}", output.paint(Tone::Heading, "▶ you   "), event.text),
             Kind::StepStarted => {
                 format!("{} {} {}", faint("  step  "), event.name, faint(&shorten(&event.data_json, 90)))
             }
@@ -225,7 +225,7 @@ impl Printer {
             }
             Kind::TurnCancelled => output.paint(Tone::Warning, "  cancelled"),
             Kind::Ended => faint("  the session has ended"),
-            Kind::Opened | Kind::Message | Kind::Delta | Kind::Unspecified => return None,
+            Kind::Opened | Kind::TurnStarted | Kind::Delta | Kind::Unspecified => return None,
         })
     }
 }

@@ -221,6 +221,8 @@ pub async fn anchor_and_prove(
     endpoint: &str,
     output: Output,
 ) -> anyhow::Result<()> {
+    let receipts_listed = list_receipts(session, id).await?;
+    let leaves = receipts_listed.len() as u64;
     let request = v1::AnchorRequest { project: PROJECT.into(), chain: String::new() };
     session.client.receipts().anchor(request).await?;
     let spinner = output.spinner("waiting until the chain has it for good");
@@ -236,14 +238,14 @@ pub async fn anchor_and_prove(
             Ok(listed) => listed.into_inner().anchors,
             Err(status) => return Some(Err(anyhow::Error::from(status))),
         };
-        anchors.retain(|anchor| anchor.state == "confirmed");
+        anchors.retain(|anchor| anchor.state == "confirmed" && anchor.tree_size >= leaves);
         anchors.pop().map(Ok)
     })
     .await??;
     spinner.finish_and_clear();
     output.line("");
     receipts::anchors(output, std::slice::from_ref(&anchor));
-    let receipt = list_receipts(session, id).await?.into_iter().next().context("the session has no receipt")?;
+    let receipt = receipts_listed.into_iter().next().context("the session has no receipt")?;
     let proof = receipts::prove(session, &receipt.id).await?;
     std::fs::write(file, &proof.proof_json)?;
     let key = session
