@@ -244,7 +244,7 @@ pub enum Agents {
         /// Go on with this session rather than open a new one
         #[arg(long)]
         session: Option<String>,
-        /// More than text, as a JSON object: `msg.data` in the script
+        /// More than text, as a JSON object whose fields join `msg.text` in the script
         #[arg(long)]
         data: Option<String>,
         /// Answer the agent's questions with yes

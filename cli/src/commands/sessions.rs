@@ -188,7 +188,7 @@ impl Printer {
         let faint = |word: &str| output.paint(Tone::Faint, word);
         let cost = || Micros::new(event.micros).to_string();
         Some(match event.kind() {
-            Kind::Message => format!("{} {}", output.paint(Tone::Heading, "▶ you   "), event.text),
+            Kind::Message => format!("{} {}", output.paint(Tone::Heading, "▶ you   "), said(&event.data_json)),
             Kind::StepStarted => {
                 format!("{} {} {}", faint("  step  "), event.name, faint(&shorten(&event.data_json, 90)))
             }
@@ -228,6 +228,12 @@ impl Printer {
             Kind::Opened | Kind::TurnStarted | Kind::Delta | Kind::Unspecified => return None,
         })
     }
+}
+
+/// A message's text; the whole message where it has none.
+fn said(message_json: &str) -> String {
+    let message: serde_json::Value = serde_json::from_str(message_json).unwrap_or_default();
+    message["text"].as_str().filter(|text| !text.is_empty()).map_or_else(|| shorten(message_json, 120), str::to_owned)
 }
 
 /// The text's first line, cut after `most` characters.
