@@ -25,7 +25,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
 use tower::{Service, ServiceExt};
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::admission::Admission;
 use crate::auth::{self, Gate};
@@ -101,8 +101,9 @@ pub(crate) fn cors(config: &ApiConfig) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers(Any)
+        // Not `*`, which by the Fetch standard leaves `authorization` out.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(std::time::Duration::from_secs(3600))
-        .vary([header::ORIGIN])
+        .vary([header::ORIGIN, header::ACCESS_CONTROL_REQUEST_HEADERS])
 }

@@ -2,7 +2,9 @@
 
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, unfold};
+use futures::{Stream, StreamExt};
 use steward_actors::host::Deadline;
 use steward_actors::service::Failure;
 use steward_types::ErrorCode;
@@ -37,20 +39,33 @@ impl Services {
                 }
             }
         };
-        let end = futures::stream::once(async move { Err(Some(end.await)) });
-        let whole = stream.map(|item| item.map_err(Some)).chain(futures::stream::once(async { Err(None) }));
-        // Whichever comes first, the stream's own end or the other, is the last thing that is sent.
-        let until = futures::stream::select(whole, end).scan(false, |over, item| {
-            let before = std::mem::replace(over, item.is_err());
-            std::future::ready(if before { None } else { Some(item) })
-        });
-        let said = until.filter_map(|item| {
-            std::future::ready(match item {
-                Ok(item) => Some(Ok(item)),
-                Err(Some(failure)) => Some(Err(failure)),
-                Err(None) => None,
-            })
-        });
-        Box::pin(said.map_err(|failure| status(&failure)))
+        let parts = Parts { stream: Box::pin(stream), end: Box::pin(end), over: false };
+        Box::pin(unfold(parts, |mut parts| async move {
+            let item = parts.next().await?;
+            Some((item, parts))
+        }))
+    }
+}
+
+/// A stream and what ends it from outside.
+struct Parts<T> {
+    stream: BoxStream<'static, Result<T, Failure>>,
+    end: BoxFuture<'static, Failure>,
+    over: bool,
+}
+
+impl<T> Parts<T> {
+    /// The next answer; the first failure, wherever it is from, is the last thing that is said.
+    async fn next(&mut self) -> Option<Result<T, Status>> {
+        if self.over {
+            return None;
+        }
+        let item = tokio::select! {
+            biased;
+            item = self.stream.next() => item?,
+            failure = &mut self.end => Err(failure),
+        };
+        self.over = item.is_err();
+        Some(item.map_err(|failure| status(&failure)))
     }
 }

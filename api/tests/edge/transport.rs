@@ -1,0 +1,128 @@
+//! What carries the calls: reflection, health, gRPC-web, TLS.
+
+use prost::Message;
+use steward_api::proto::v1;
+use steward_api::{ApiConfig, TlsFiles};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+use crate::node::{Client, Node};
+
+#[tokio::test]
+async fn reflection_lists_every_service_and_describes_it_to_a_key_only() {
+    let node = Node::start().await;
+    let channel = node.client("").await.channel;
+    let ask = |question: MessageRequest, key: &str| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let mut request = tonic::Request::new(tokio_stream::once(request));
+        if !key.is_empty() {
+            request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        let mut client = ServerReflectionClient::new(channel.clone());
+        async move {
+            let mut answers = client.server_reflection_info(request).await?.into_inner();
+            Ok::<_, tonic::Status>(answers.message().await?.unwrap().message_response.unwrap())
+        }
+    };
+    let MessageResponse::ListServicesResponse(listed) =
+        ask(MessageRequest::ListServices(String::new()), &node.root).await.unwrap()
+    else {
+        panic!()
+    };
+    let names: Vec<String> = listed.service.into_iter().map(|service| service.name).collect();
+    for service in ["Projects", "Models", "Agents", "Sessions", "Approvals", "Budgets", "Receipts", "Actors"] {
+        assert!(names.contains(&format!("steward.v1.{service}")), "{names:?}");
+    }
+    let symbol = MessageRequest::FileContainingSymbol("steward.v1.Sessions.Watch".to_owned());
+    assert!(matches!(ask(symbol, &node.root).await, Ok(MessageResponse::FileDescriptorResponse(_))));
+    let refused = ask(MessageRequest::ListServices(String::new()), "").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn health_needs_no_key() {
+    let node = Node::start().await;
+    let mut health = HealthClient::new(node.client("").await.channel);
+    let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(answer.status, i32::from(tonic_health::pb::health_check_response::ServingStatus::Serving));
+}
+
+/// Frames of a gRPC-web answer: whether each is the trailers, and its bytes.
+fn frames(mut body: &[u8]) -> Vec<(bool, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let Some((header, rest)) = body.split_at_checked(5) {
+        let length = u32::from_be_bytes(header[1..].try_into().unwrap()) as usize;
+        frames.push((header[0] & 0x80 != 0, rest[..length].to_vec()));
+        body = &rest[length..];
+    }
+    frames
+}
+
+async fn web(node: &Node, key: &str, method: &str, request: &impl Message) -> reqwest::Response {
+    let message = request.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let client = reqwest::Client::builder().http1_only().build().unwrap();
+    let request = client.post(node.url(method)).bearer_auth(key).header("origin", "https://console.example");
+    let request = request.header("content-type", "application/grpc-web+proto").header("x-grpc-web", "1");
+    request.body(body).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_browser_calls_by_grpc_web_over_http_1() {
+    let node = Node::start().await;
+    let (_, key) = node.project("acme").await;
+    let response = web(&node, &key, "/steward.v1.Projects/Get", &v1::GetProjectRequest::default()).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["access-control-allow-origin"]),
+        (200, &"*".parse().unwrap())
+    );
+    let frames = frames(&response.bytes().await.unwrap());
+    assert_eq!(v1::Project::decode(frames[0].1.as_slice()).unwrap().name, "acme");
+    let trailers = String::from_utf8(frames[1].1.clone()).unwrap();
+    assert!(frames[1].0 && trailers.contains("grpc-status:0"), "{trailers}");
+
+    let refused = web(&node, "stw_bad", "/steward.v1.Projects/Get", &v1::GetProjectRequest::default()).await;
+    assert_eq!(refused.headers()["grpc-status"], "16");
+    let preflight = reqwest::Client::new()
+        .request(reqwest::Method::OPTIONS, node.url("/steward.v1.Projects/Get"))
+        .header("origin", "https://console.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,content-type,x-grpc-web")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(preflight.status().as_u16(), 200);
+    let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap().to_lowercase();
+    assert!(allowed.contains("authorization"), "{allowed}");
+}
+
+#[tokio::test]
+async fn tls_serves_both_protocols_and_refuses_plain_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = Some(TlsFiles { certificate, key });
+    let node = Node::start_with(ApiConfig { tls, ..ApiConfig::default() }).await;
+    let port = node.address.rsplit_once(':').unwrap().1;
+    let url = format!("https://localhost:{port}");
+    let trusted =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(made.cert.pem())).domain_name("localhost");
+    let channel = Endpoint::from_shared(url.clone()).unwrap().tls_config(trusted).unwrap().connect().await.unwrap();
+    let root = Client::new(channel, &node.root);
+    root.projects().list(v1::ListProjectsRequest::default()).await.unwrap();
+    let trusted = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_merge([trusted]).build().unwrap();
+    assert_eq!(client.get(format!("{url}/healthz")).send().await.unwrap().text().await.unwrap(), "ok\n");
+    assert!(reqwest::get(node.url("/healthz")).await.is_err());
+    let untrusting = reqwest::get(format!("{url}/healthz")).await;
+    assert!(untrusting.is_err());
+}
