@@ -240,7 +240,8 @@ impl Entity for ChainActor {
     }
 
     fn is_idle(&self) -> bool {
-        false
+        // It is resident, so this only lets a drain go on between two effects.
+        !self.is_busy
     }
 }
 

@@ -72,6 +72,45 @@ impl EvmChain {
         Ok(Self { config, number, account, signer, provider: RootProvider::new(client) })
     }
 
+    /// Whether `transaction` anchored `point` in `contract`, and the contract says that the claimed leaf is in that tree.
+    /// Unlike [`verify_inclusion`](Chain::verify_inclusion) it is not about the newest tree only: what was anchored
+    /// once is proved for good.
+    ///
+    /// # Errors
+    /// [`ChainError::Unavailable`]; [`ChainError::Malformed`] when an argument is no address or hash;
+    /// [`ChainError::Rejected`] when the transaction is not on the chain or anchored something else.
+    pub async fn verify_anchored(
+        &self,
+        contract: &str,
+        transaction: &str,
+        point: &AnchorPoint,
+        claim: &InclusionClaim,
+    ) -> Result<bool, ChainError> {
+        self.check_chain().await?;
+        let hash: B256 = transaction.parse().map_err(|_| malformed("the transaction's hash", transaction))?;
+        let receipt = self.provider.get_transaction_receipt(hash).await.map_err(|error| self.failed(error))?;
+        let rejected = |reason: String| ChainError::Rejected { reason };
+        let receipt = receipt.ok_or_else(|| rejected(format!("the transaction {hash} is not on the chain")))?;
+        let emitter = address("the contract's address", contract)?;
+        let anchored = receipt.logs().iter().filter(|log| log.address() == emitter).any(|log| {
+            log.log_decode::<ReceiptLog::Anchored>().is_ok_and(|event| {
+                let event = event.inner.data;
+                event.logId.0 == point.log_id && event.treeSize == point.tree_size && event.root.0 == point.root
+            })
+        });
+        if !anchored {
+            return Err(rejected(format!("the transaction {hash} did not anchor this tree in {contract}")));
+        }
+        let call = ReceiptLog::verifyAtCall {
+            root: point.root.into(),
+            treeSize: point.tree_size,
+            leafHash: claim.leaf_hash.into(),
+            index: claim.index,
+            path: claim.path.iter().map(B256::from).collect(),
+        };
+        self.call(contract, &call).await
+    }
+
     /// The endpoint's JSON-RPC, for what the port does not have.
     pub const fn provider(&self) -> &RootProvider {
         &self.provider

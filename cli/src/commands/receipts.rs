@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use steward_adapters::chain::{AnchorPoint, Chain as _, InclusionClaim};
+use steward_adapters::chain::{AnchorPoint, InclusionClaim};
 use steward_adapters::signer::SecretKey;
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
 use steward_api::proto::v1;
@@ -152,7 +152,7 @@ pub async fn verify(file: &Path, trust: Option<&str>, rpc: Option<&str>, output:
     Ok(())
 }
 
-/// Asks the anchor's chain for the log's head there, and its contract whether the receipt is in the tree.
+/// Asks the anchor's chain whether its transaction anchored this tree, and its contract whether the receipt is in it.
 async fn verify_on_chain(rpc: &str, proof: &Proof, verified: &Verified, anchor: &Anchor) -> anyhow::Result<()> {
     let config = EvmConfig {
         chain: anchor.chain.parse()?,
@@ -165,24 +165,15 @@ async fn verify_on_chain(rpc: &str, proof: &Proof, verified: &Verified, anchor: 
     SystemEntropy.fill(&mut bytes);
     let chain = EvmChain::new(config, Arc::new(LocalSigner::new(&SecretKey::from_bytes(bytes))?))?;
     let log_id = *verified.checkpoint.log_id().as_bytes();
-    let head: Option<AnchorPoint> = chain.read_anchor(&anchor.contract, &log_id).await?;
-    let head = head.with_context(|| format!("the contract {} does not know this log", anchor.contract))?;
-    ensure!(
-        head.tree_size == proof.tree_size,
-        "the chain's newest tree has {} leaves, the proof is for {}: ask for a newer proof",
-        head.tree_size,
-        proof.tree_size
-    );
-    ensure!(head.root == *verified.checkpoint.root.as_bytes(), "the chain has another root: the log was rewritten");
+    let root = *verified.checkpoint.root.as_bytes();
+    let point = AnchorPoint { log_id, tree_size: proof.tree_size, root };
     let claim = InclusionClaim {
         log_id,
         leaf_hash: *verified.leaf_hash.as_bytes(),
         index: proof.index,
         path: proof.path.iter().map(|hash| *hash.as_bytes()).collect(),
     };
-    ensure!(
-        chain.verify_inclusion(&anchor.contract, &claim).await?,
-        "the contract says that the receipt is not in the log"
-    );
+    let included = chain.verify_anchored(&anchor.contract, &anchor.transaction, &point, &claim).await?;
+    ensure!(included, "the contract says that the receipt is not in the log");
     Ok(())
 }
