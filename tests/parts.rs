@@ -26,5 +26,5 @@ pub fn anvil() -> PathBuf {
 
 /// How often the kill test kills: short by default, as long as `STEWARD_KILLS` says.
 pub fn kills() -> u32 {
-    std::env::var("STEWARD_KILLS").map_or(40, |kills| kills.parse().unwrap())
+    std::env::var("STEWARD_KILLS").map_or(12, |kills| kills.parse().unwrap())
 }
