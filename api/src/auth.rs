@@ -1,7 +1,7 @@
 //! The gate that every request passes: key, bound for the key, deadline.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
@@ -33,17 +33,16 @@ impl Gate {
 
 /// The gate of gRPC: refusals are statuses in the response's headers, as gRPC wants them.
 pub(crate) async fn grpc(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let method = request.uri().path().to_owned();
+    let method = metric::grpc_method(request.uri().path()).to_owned();
     let response = gate.pass(request, next).await.unwrap_or_else(|failure| status(&failure).into_http::<Body>());
     metric::request(&method, &response);
     response
 }
 
 /// The gate of the OpenAI-compatible routes: refusals are in OpenAI's shape.
-pub(crate) async fn http(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let method = request.uri().path().to_owned();
+pub(crate) async fn http(State(gate): State<Gate>, path: MatchedPath, request: Request, next: Next) -> Response {
     let response = gate.pass(request, next).await.unwrap_or_else(|failure| openai_error(&failure).into_response());
-    metric::request(&method, &response);
+    metric::request(path.as_str(), &response);
     response
 }
 
