@@ -60,7 +60,7 @@ pub async fn run(demo: Demo, output: Output) -> anyhow::Result<()> {
 
     heading(output, 3, "A project with a budget, an agent, a session");
     let session = story::set_up(&node, &models, output).await?;
-    let (id, sent) = story::open(&session, &treasury.url()).await?;
+    let (id, sent) = story::open(&session, treasury.url()).await?;
 
     heading(output, 4, "The turn, killed twice on its way");
     story::turn_with_kills(&session, &id, &sent, &mut node, &treasury, &demo).await?;
