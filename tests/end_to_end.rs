@@ -1,6 +1,13 @@
 //! All end-to-end tests, as one binary, so that they link once.
-#![expect(missing_docs, reason = "a test binary has no API")]
 
+mod browser;
+mod cli;
+mod demo;
+mod docs;
+mod grpcurl;
+mod hostile;
 mod kill;
+mod openai;
 mod parts;
+mod tenant;
 mod tidy;

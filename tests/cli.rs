@@ -1,0 +1,252 @@
+//! The command line as a person uses it: the real binary, a home of its own, plain arguments.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use steward::client::Client;
+use steward::process::NodeProcess;
+use steward_api::proto::v1;
+
+use crate::parts;
+use crate::tenant::{self, PROJECT, Tenant};
+
+const COUNTER: &str = "fn on_message(msg) {
+    let count = (state(\"count\") ?? 0) + 1;
+    set_state(\"count\", count);
+    reply(`${chat(msg.text).text} ${count}`);
+}
+";
+
+/// Somebody's home: what `login` remembers stays in it.
+struct Home(PathBuf);
+
+impl Home {
+    fn new(folder: &Path) -> Self {
+        let home = folder.join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        Self(home)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut steward = Command::new(parts::steward());
+        steward.args(arguments).current_dir(&self.0).env("HOME", &self.0).env("XDG_CONFIG_HOME", self.0.join("config"));
+        for inherited in ["STEWARD_SERVER", "STEWARD_KEY", "STEWARD_PROJECT", "STEWARD_CA"] {
+            steward.env_remove(inherited);
+        }
+        steward.output().unwrap()
+    }
+
+    /// Standard output of a command that works.
+    fn told(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).unwrap()
+    }
+
+    /// Standard output and error of a command that fails with exit code 1.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {said}");
+        said
+    }
+
+    fn agent(&self, name: &str, script: &str) {
+        let folder = self.0.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let models = format!("[models]\nchat = {:?}\n", tenant::MODEL);
+        std::fs::write(folder.join("manifest.toml"), format!("name = {name:?}\n{models}")).unwrap();
+        std::fs::write(folder.join("agent.rhai"), script).unwrap();
+    }
+}
+
+#[test]
+fn a_check_names_line_column_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    home.agent("good", COUNTER);
+    insta::assert_snapshot!(home.told(&["agents", "check", "good"]), @"good: good (1 script)");
+    home.agent(
+        "bad",
+        "fn on_message(msg) {\n    let facts = recal(msg.text, 3);\n    facts.psh(1);\n    reply(now(1));\n}\n",
+    );
+    insta::assert_snapshot!(home.refused(&["agents", "check", "bad"]), @r#"
+    agent.rhai:2:17 there is no function "recal"
+      help: did you mean "recall"?
+    agent.rhai:3:11 there is no function "psh"
+      help: did you mean "push"?
+    agent.rhai:4:11 now takes 0 arguments, but 1 are given
+    error: 3 problems found in bad
+    "#);
+    let lines = String::from_utf8(home.run(&["--json", "agents", "check", "bad"]).stdout).unwrap();
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["file"], &first["line"], &first["column"]), (&"agent.rhai".into(), &2.into(), &17.into()));
+    let missing = home.refused(&["agents", "check", "nowhere"]);
+    assert!(missing.contains("nowhere/manifest.toml cannot be read"), "{missing}");
+}
+
+#[test]
+fn help_names_every_command_and_completions_know_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let commands = [
+        "demo",
+        "up",
+        "login",
+        "projects",
+        "models",
+        "agents",
+        "sessions",
+        "approvals",
+        "budgets",
+        "receipts",
+        "logs",
+        "actors",
+        "store",
+        "completions",
+    ];
+    let help = home.told(&["--help"]);
+    let completions = home.told(&["completions", "bash"]);
+    for command in commands {
+        let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{command} ")));
+        let line = line.unwrap_or_else(|| panic!("{command} in {help}"));
+        assert!(line.trim().len() > command.len() + 5, "{command} says what it does: {line}");
+        assert!(completions.contains(&format!("steward__{command}")) || completions.contains(command), "{command}");
+        assert!(home.told(&[command, "--help"]).contains("Usage: steward"), "{command}");
+    }
+    let syntax = Command::new("bash").args(["-n", "-c", &completions]).status().unwrap();
+    assert!(syntax.success(), "bash reads the completions");
+    assert!(home.told(&["--version"]).starts_with("steward "));
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let check = |arguments: &[&str], expected: &str| {
+        let said = home.refused(arguments);
+        assert!(said.contains(expected), "{arguments:?}: {expected:?} in {said}");
+    };
+    check(&["projects", "list"], "run `steward login --server URL --key KEY`");
+    check(&["login"], "give the key: steward login --server URL --key");
+    check(
+        &["--key", "stw_a_b", "--server", "http://127.0.0.1:1", "models", "list"],
+        "is it running, and at this --server?",
+    );
+    check(&["--key", "stw_a_b", "--server", "not an address", "models", "list"], "write it as http://");
+    check(&["up", "--config", "absent.toml"], "absent.toml cannot be read");
+    std::fs::write(home.0.join("wrong.toml"), "listenn = \"127.0.0.1:0\"\n").unwrap();
+    check(&["up", "--config", "wrong.toml"], "listenn");
+    check(&["--json", "projects", "list"], "\"error\"");
+    let typo = home.run(&["agent", "list"]);
+    assert_eq!(typo.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&typo.stderr).contains("agents"), "a typing error is answered with a near command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_login_everything_is_a_short_line_and_json_for_programs() {
+    let tenant = Tenant::start().await;
+    let home = Home::new(tenant.folder.path());
+    let stranger = home.refused(&["login", "--server", tenant.node.server(), "--key", "stw_nobody_nothing"]);
+    assert!(stranger.contains("UNAUTHENTICATED"), "{stranger}");
+    let hello = home.told(&["login", "--server", tenant.node.server(), "--key", &tenant.key]);
+    assert!(hello.contains("logged in") && hello.contains(PROJECT), "{hello}");
+    let file = home.0.join("config/steward/credentials.toml");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!hello.contains(&tenant.key), "the key is not shown");
+
+    home.agent("counter", COUNTER);
+    assert!(home.told(&["agents", "deploy", "counter"]).contains("counter version 1"));
+    assert!(home.told(&["agents", "deploy", "counter"]).contains("unchanged"));
+    let ran = home.told(&["agents", "run", "counter", "hello"]);
+    assert!(ran.contains("hello 1"), "{ran}");
+    let failed = home.refused(&["agents", "run", "absent", "hello"]);
+    assert!(failed.contains("AGENT_NOT_FOUND") && failed.contains("docs/errors/agent-not-found.md"), "{failed}");
+
+    let sessions = home.told(&["--json", "sessions", "list"]);
+    let session: Value = serde_json::from_str(sessions.lines().next().unwrap()).unwrap();
+    let id = session["id"].as_str().unwrap();
+    tenant.books_at_rest(1).await;
+    let commands: &[&[&str]] = &[
+        &["projects", "list"],
+        &["projects", "show", PROJECT],
+        &["projects", "keys", PROJECT],
+        &["models", "list"],
+        &["models", "show", tenant::MODEL],
+        &["agents", "list"],
+        &["sessions", "show", id],
+        &["sessions", "replay", id],
+        &["sessions", "follow", id, "--no-wait"],
+        &["logs", id],
+        &["approvals", "list"],
+        &["budgets", "show"],
+        &["budgets", "statement"],
+        &["budgets", "audit"],
+        &["receipts", "list"],
+        &["receipts", "checkpoint"],
+    ];
+    for command in commands {
+        let plain = home.told(command);
+        assert!(!plain.trim().is_empty() && !plain.contains('\u{1b}'), "{command:?}: {plain:?}");
+        let json = home.told(&[&["--json"][..], command].concat());
+        for line in json.lines() {
+            let value: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{command:?}: {error}: {line}"));
+            assert!(value.is_object(), "{command:?}: {line}");
+        }
+    }
+    proves_offline(&home);
+}
+
+/// A proof is made, verifies without a node, and does not once a byte of it has changed.
+fn proves_offline(home: &Home) {
+    let receipts = home.told(&["--json", "receipts", "list"]);
+    let receipt: Value = serde_json::from_str(receipts.lines().next().unwrap()).unwrap();
+    home.told(&["receipts", "prove", receipt["id"].as_str().unwrap(), "--out", "proof.json"]);
+    let stranger = Home::new(&home.0.join("elsewhere"));
+    let file = home.0.join("proof.json");
+    stranger.told(&["receipts", "verify", file.to_str().unwrap()]);
+    let proof = std::fs::read_to_string(&file).unwrap();
+    let forged =
+        proof.replacen("\"tree_size\": 1", "\"tree_size\": 2", 1).replacen("\"tree_size\":1", "\"tree_size\":2", 1);
+    assert_ne!(forged, proof, "the proof names its tree's size: {proof}");
+    std::fs::write(&file, forged).unwrap();
+    let refused = stranger.refused(&["receipts", "verify", file.to_str().unwrap()]);
+    assert!(!refused.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_serves_the_same_session() {
+    let tenant = Tenant::start().await;
+    let home = Home::new(tenant.folder.path());
+    tenant.deploy("counter", COUNTER, "").await;
+    let session = tenant.open("counter").await;
+    assert_eq!(tenant.run(&session, "first").await.reply, "first 1");
+    tenant.books_at_rest(1).await;
+    let Tenant { node, key, folder, .. } = tenant;
+    let data = folder.path().join("node/data");
+    let data_text = data.to_str().unwrap();
+    let busy = home.refused(&["store", "backup", data_text, "early.steward"]);
+    assert!(!busy.is_empty() && !home.0.join("early.steward").exists(), "{busy}");
+    node.stop().await.unwrap();
+
+    let summary: Value =
+        serde_json::from_str(&home.told(&["--json", "store", "backup", data_text, "b.steward"])).unwrap();
+    assert!(summary["rows"].as_u64().unwrap() > 0, "{summary}");
+    let restored = folder.path().join("restored");
+    let restored_data = restored.join("data");
+    home.told(&["store", "restore", "b.steward", restored_data.to_str().unwrap()]);
+    let again = home.refused(&["store", "restore", "b.steward", restored_data.to_str().unwrap()]);
+    assert!(again.contains("name another folder"), "{again}");
+    // As docs/operations.md says, the log's signing key is kept beside the backup.
+    std::fs::copy(data.join("log.key"), restored_data.join("log.key")).unwrap();
+
+    let node = NodeProcess::start(tenant::setup(&restored)).await.unwrap();
+    let client = Client::new(node.server(), Some(&key)).unwrap();
+    assert_eq!(tenant::run(&client, &session, "second").await.reply, "second 2");
+    let audit = client.budgets().audit(v1::AuditRequest::default()).await.unwrap().into_inner();
+    assert!(audit.exact && audit.steps_settled == 2, "{audit:?}");
+    node.stop().await.unwrap();
+}

@@ -1,0 +1,143 @@
+//! A node in a process of its own with one project on it: what most end-to-end tests start from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use steward::client::Client;
+use steward::process::{NodeProcess, NodeSetup, until};
+use steward_api::proto::v1;
+use steward_types::Micros;
+use tempfile::TempDir;
+
+use crate::parts;
+
+/// The project's name.
+pub const PROJECT: &str = "acme";
+/// The model that needs no file.
+pub const MODEL: &str = "scripted";
+const LIMIT: Micros = Micros::new(1_000_000_000);
+
+/// A node, its project, and an admin's key for it. Dropping it kills the node and removes what it wrote.
+pub struct Tenant {
+    /// The node.
+    pub node: NodeProcess,
+    /// A client with the project's key.
+    pub client: Client,
+    /// The project's key.
+    pub key: String,
+    /// Holds the node's folder, and whatever else the test writes.
+    pub folder: TempDir,
+}
+
+impl Tenant {
+    /// Starts a node and creates the project.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let node = NodeProcess::start(setup(&folder.path().join("node"))).await.unwrap();
+        let (client, key) = create_project(&node, PROJECT, LIMIT).await;
+        Self { node, client, key, folder }
+    }
+
+    /// Another project on the same node: a client and the key.
+    pub async fn second_project(&self, name: &str, limit: Micros) -> (Client, String) {
+        create_project(&self.node, name, limit).await
+    }
+
+    /// Deploys an agent of one script; `manifest` is added to the manifest.
+    pub async fn deploy(&self, name: &str, script: &str, manifest: &str) {
+        let models = format!("[models]\nchat = {MODEL:?}\nembed = {MODEL:?}\n");
+        let bundle = v1::Bundle {
+            files: BTreeMap::from([("agent.rhai".to_owned(), script.to_owned())]),
+            manifest_toml: format!("name = {name:?}\n{models}{manifest}"),
+        };
+        let request = v1::DeployAgentRequest { project: String::new(), bundle: Some(bundle) };
+        self.client.agents().deploy(request).await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
+    }
+
+    /// Opens a session.
+    pub async fn open(&self, agent: &str) -> String {
+        let request = v1::OpenSessionRequest { agent: agent.to_owned(), ..Default::default() };
+        self.client.sessions().open(request).await.unwrap().into_inner().id
+    }
+
+    /// Sends a message and waits until its turn has ended.
+    pub async fn run(&self, session: &str, text: &str) -> v1::RunResponse {
+        run(&self.client, session, text).await
+    }
+
+    /// Every receipt of the project.
+    async fn receipts(&self) -> Vec<v1::Receipt> {
+        let (mut receipts, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = v1::ListReceiptsRequest { page_size: 1000, page_token, ..Default::default() };
+            let page = self.client.receipts().list(request).await.unwrap().into_inner();
+            receipts.extend(page.receipts);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return receipts;
+            }
+        }
+    }
+
+    /// Waits until nothing is held and every receipt is in the log, and asserts that the books are exact and have
+    /// `steps` steps, each with a receipt.
+    pub async fn books_at_rest(&self, steps: u64) -> (v1::AuditResponse, Vec<v1::Receipt>) {
+        let receipts = until("every receipt in the log", async || {
+            let listed = self.receipts().await;
+            let is_settled = listed.len() as u64 >= steps && listed.iter().all(|receipt| receipt.logged);
+            is_settled.then_some(listed)
+        });
+        let receipts = receipts.await.unwrap();
+        let audit = self.client.budgets().audit(v1::AuditRequest::default()).await.unwrap().into_inner();
+        assert!(audit.exact, "{audit:?}");
+        assert_eq!((audit.steps_settled, audit.steps_open, audit.held_micros), (steps, 0, 0), "{audit:?}");
+        assert_eq!((audit.receipts, audit.receipts_micros), (steps, audit.settled_micros), "{audit:?}");
+        assert_eq!(receipts.len() as u64, steps);
+        (audit, receipts)
+    }
+}
+
+/// How a node with the scripted model is started in a folder.
+pub fn setup(folder: &Path) -> NodeSetup {
+    std::fs::create_dir_all(folder).unwrap();
+    NodeSetup {
+        binary: parts::steward(),
+        folder: folder.to_owned(),
+        config: "scripted_model = true\nlog_name = \"tests.steward\"\n".to_owned(),
+        environment: Vec::new(),
+    }
+}
+
+/// Sends a message and waits until its turn has ended.
+pub async fn run(client: &Client, session: &str, text: &str) -> v1::RunResponse {
+    let message = Some(v1::Message { text: text.to_owned(), data_json: String::new() });
+    let request = v1::RunRequest { session: session.to_owned(), message, idempotency_key: String::new() };
+    client.sessions().run(request).await.unwrap().into_inner()
+}
+
+async fn create_project(node: &NodeProcess, name: &str, limit: Micros) -> (Client, String) {
+    let root = node.root_client().unwrap();
+    let price = |per_token: u64, per_call_micros| v1::Price {
+        per_million_input_tokens_micros: per_token * 1_000_000,
+        per_million_output_tokens_micros: 2 * per_token * 1_000_000,
+        per_second_micros: 0,
+        per_call_micros,
+    };
+    let prices =
+        v1::PriceList { model_default: Some(price(3, 1)), function_default: Some(price(0, 7)), ..Default::default() };
+    let create = v1::CreateProjectRequest {
+        name: name.to_owned(),
+        limit_micros: Some(limit.get()),
+        prices: Some(prices),
+        ..Default::default()
+    };
+    root.projects().create(create).await.unwrap();
+    let key = v1::CreateKeyRequest {
+        project: name.to_owned(),
+        label: "test".to_owned(),
+        role: v1::KeyRole::Admin.into(),
+        idempotency_key: String::new(),
+    };
+    let key = root.projects().create_key(key).await.unwrap().into_inner().secret;
+    (Client::new(node.server(), Some(&key)).unwrap(), key)
+}
