@@ -116,7 +116,9 @@ fn help_names_every_command_and_completions_know_them() {
         assert!(completions.contains(&format!("steward__{command}")) || completions.contains(command), "{command}");
         assert!(home.told(&[command, "--help"]).contains("Usage: steward"), "{command}");
     }
-    let syntax = Command::new("bash").args(["-n", "-c", &completions]).status().unwrap();
+    let script = home.0.join("steward.bash");
+    std::fs::write(&script, &completions).unwrap();
+    let syntax = Command::new("bash").arg("-n").arg(script).status().unwrap();
     assert!(syntax.success(), "bash reads the completions");
     assert!(home.told(&["--version"]).starts_with("steward "));
 }
