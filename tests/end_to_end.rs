@@ -1,4 +1,5 @@
 //! All end-to-end tests, as one binary, so that they link once.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod browser;
 mod cli;
