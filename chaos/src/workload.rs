@@ -13,8 +13,9 @@ use steward_api::proto::v1;
 use steward_api::proto::v1::SessionEventKind as Kind;
 use steward_types::{Clock as _, SystemClock};
 
-/// Longest wait for any one turn, all deaths of the node in it included. A turn that takes longer is stuck.
-const TURN_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longest wait for any one turn, all deaths of the node in it included. A turn that takes longer is stuck. Generous,
+/// because on a machine that is busy otherwise a node may die many times before it gets to a given session.
+const TURN_TIME_MAX: Duration = Duration::from_secs(600);
 /// The pause before a call that found no node is made again.
 const RETRY_TIME: Duration = Duration::from_millis(20);
 
