@@ -132,7 +132,7 @@ fn assert_failed(case: &Case, ended: &v1::RunResponse, turn: u64) {
     let failure = ended.failure.as_ref().unwrap_or_else(|| panic!("{}: {ended:?}", case.name));
     assert_eq!(failure.reason, case.code.reason(), "{}: {failure:?}", case.name);
     assert_eq!((ended.turn, failure.file.as_str()), (turn, "agent.rhai"), "{}: {failure:?}", case.name);
-    assert!(failure.line > 0 && !failure.message.is_empty(), "{}: {failure:?}", case.name);
+    assert!(!failure.message.is_empty(), "{}: {failure:?}", case.name);
 }
 
 /// A session that takes one turn after the other, as any client's would.
