@@ -209,14 +209,18 @@ fn proves_offline(home: &Home) {
     home.told(&["receipts", "prove", receipt["id"].as_str().unwrap(), "--out", "proof.json"]);
     let stranger = Home::new(&home.0.join("elsewhere"));
     let file = home.0.join("proof.json");
-    stranger.told(&["receipts", "verify", file.to_str().unwrap()]);
+    let place = file.to_str().unwrap();
+    assert!(stranger.refused(&["receipts", "verify", place]).contains("--trust KEY"));
+    let checkpoint: Value = serde_json::from_str(&home.told(&["--json", "receipts", "checkpoint"])).unwrap();
+    let verify = ["receipts", "verify", place, "--trust", checkpoint["verifier_key"].as_str().unwrap()];
+    stranger.told(&verify);
     let proof = std::fs::read_to_string(&file).unwrap();
     let forged =
         proof.replacen("\"tree_size\": 1", "\"tree_size\": 2", 1).replacen("\"tree_size\":1", "\"tree_size\":2", 1);
     assert_ne!(forged, proof, "the proof names its tree's size: {proof}");
     std::fs::write(&file, forged).unwrap();
-    let refused = stranger.refused(&["receipts", "verify", file.to_str().unwrap()]);
-    assert!(!refused.is_empty());
+    let refused = stranger.refused(&verify);
+    assert!(refused.contains("error:"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,9 +22,11 @@ async fn the_demo_keeps_every_promise_and_leaves_a_proof() {
     let last = told.trim().lines().last().unwrap();
     assert!(last.starts_with("all of it held in"), "{last}");
 
-    // The proof that it left is good for anyone, offline, with nothing but the file.
+    // The proof that it left is good for anyone, offline, with nothing but the file and the log's key.
     let mut verify = Command::new(parts::steward());
-    verify.args(["receipts", "verify"]).arg(folder.path().join("demo/proof.json"));
+    let trusted =
+        told.split("--trust '").nth(1).and_then(|rest| rest.split('\'').next()).expect("it tells the log's key");
+    verify.args(["receipts", "verify"]).arg(folder.path().join("demo/proof.json")).args(["--trust", trusted]);
     let verified = verify.output().await.unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }

@@ -30,6 +30,7 @@ fn sources(extension: &str) -> Vec<(String, String)> {
         let name = file.path().strip_prefix(&root).unwrap().display().to_string();
         (name, fs::read_to_string(file.path()).unwrap())
     })
+    .filter(|(_, text): &(String, String)| !text.starts_with("// This file is @generated"))
     .collect()
 }
 

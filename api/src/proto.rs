@@ -2,13 +2,12 @@
 //! Never edited by hand; a test checks that they are fresh.
 
 /// Steward's own package, `steward.v1`.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[expect(clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod v1 {
     include!("proto/steward.v1.rs");
 }
 
 /// The error details of `google.rpc`, as standard clients decode them.
-#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod google_rpc {
     include!("proto/google.rpc.rs");
 }
