@@ -19,7 +19,7 @@ mod start;
 use std::fmt;
 use std::sync::Arc;
 
-use steward_storage::{Isolation, Store, key};
+use steward_storage::Store;
 use steward_types::{Clock, Entropy, ProjectId};
 
 use crate::host::{Deadline, Host};
@@ -115,13 +115,6 @@ impl Steward {
     /// Where keys and ids come from.
     pub fn entropy(&self) -> &dyn Entropy {
         self.0.parts.entropy.as_ref()
-    }
-
-    /// Whether the node takes work and its store answers.
-    pub async fn is_ready(&self) -> bool {
-        let probe = self.store().begin();
-        let answers = probe.get(&key::pack(&("ready",)), Isolation::Snapshot).await;
-        answers.is_ok() && self.host().is_accepting()
     }
 
     /// Waits until every direct call that has begun is settled. Call it before the store is closed.
