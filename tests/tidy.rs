@@ -43,7 +43,14 @@ fn dependencies_point_down_only() {
     let layers: &[&[&str]] = &[
         &["steward-types"],
         &["steward-storage", "steward-scripting", "steward-inference", "steward-adapters", "steward-receipts"],
-        &["steward-storage-embedded", "steward-inference-candle", "steward-adapters-evm", "steward-adapters-tools"],
+        &[
+            "steward-storage-embedded",
+            "steward-storage-link",
+            "steward-storage-fdb",
+            "steward-inference-candle",
+            "steward-adapters-evm",
+            "steward-adapters-tools",
+        ],
         &["steward-actors"],
         &["steward-cluster"],
         &["steward-api"],
@@ -53,7 +60,7 @@ fn dependencies_point_down_only() {
     ];
     let layer = |name: &str| layers.iter().position(|names| names.contains(&name));
     let driver_of = |name: &str| match name {
-        "steward-storage-embedded" => Some("steward-storage"),
+        "steward-storage-embedded" | "steward-storage-link" | "steward-storage-fdb" => Some("steward-storage"),
         "steward-inference-candle" => Some("steward-inference"),
         "steward-adapters-evm" | "steward-adapters-tools" => Some("steward-adapters"),
         _ => None,

@@ -1,0 +1,6 @@
+//! Many nodes: who is a member, which node owns which shard under which lease, and the links between them.
+
+pub mod link;
+pub mod member;
+pub mod placement;
+pub mod shard;

@@ -1,0 +1,1 @@
+//! Node-to-node traffic: mutually authenticated links over ractor_cluster, with deadlines, credit and resumption.

@@ -1,0 +1,1 @@
+//! Membership: the nodes of a cluster, kept alive in the store.
