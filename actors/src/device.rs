@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_inference::DeviceSnapshot;
 
-use crate::host::{Context, Entity, EntityId, Fault, Reply};
+use crate::host::{Context, Entity, EntityId, Fault, Placement, Reply};
 use crate::model::Models;
 
 /// One device of this node.
@@ -41,6 +41,7 @@ impl Device {
 impl Entity for Device {
     const KIND: &'static str = "device";
     const RESIDENT: bool = true;
+    const PLACEMENT: Placement = Placement::Node;
     type Environment = Arc<dyn Models>;
     type Request = DeviceRequest;
     type Response = DeviceResponse;

@@ -35,7 +35,7 @@ pub use lifecycle::{Lifecycle, LifecycleChange, LifecycleWatch};
 pub use limits::HostLimits;
 pub use node::{Host, HostBuilder};
 pub use reply::Reply;
-pub use router::Router;
+pub use router::{Placement, RemoteRequest, Routed, Router};
 pub use snapshot::{EntityPage, EntityState, EntitySummary, Snapshot};
 
 #[cfg(test)]

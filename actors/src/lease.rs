@@ -20,6 +20,11 @@ pub trait Lease: Send + Sync + fmt::Debug + 'static {
         shard_of(kind, id)
     }
 
+    /// Whether this node believes that it holds the lease of a shard and takes work for it.
+    fn holds(&self, _shard: u32) -> bool {
+        true
+    }
+
     /// Reads the epoch of the shard's lease inside `txn`, which then commits only if no other node has taken the
     /// lease. Every transaction that writes for an entity calls it.
     ///

@@ -3,6 +3,7 @@
 //! It decides nothing: a timer has fired once the session has committed so in its journal, so firing twice, late, or
 //! from two nodes does no harm.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +12,30 @@ use futures::future::{Either, select};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use steward_storage::{RangeRead, Store, StoreError, StoreExt, Watch};
-use steward_types::limits::{RECOVERY_SESSIONS_MAX, RECOVERY_TIME, RESTART_BACKOFF_MIN, TIMER_PAGE, TIMER_SLEEP_MAX};
+use steward_types::limits::{
+    RECOVERY_SESSIONS_MAX, RECOVERY_TIME, RESTART_BACKOFF_MIN, TIMER_OTHERS_TIME, TIMER_PAGE, TIMER_SLEEP_MAX,
+};
 use steward_types::{Clock, SessionId, Timestamp};
+use tokio::sync::Notify;
 
-use crate::host::{Context, Entity, EntityId, Fault, Host, Reply};
+use crate::host::{Context, Entity, EntityId, Fault, Host, Placement, Reply};
 use crate::session::record::{Runnable, TimerRow};
 use crate::session::{Session, SessionRequest, SessionResponse, key};
 
 /// The service as an entity: one a node, started by [`Timers::start`], restarted like any other.
 #[derive(Debug)]
-pub struct Timers;
+pub struct Timers {
+    /// Ends the wait before the next recovery.
+    recover: Arc<Notify>,
+}
 
 /// What can be asked of the timer service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum TimersRequest {
     /// Be in memory, and so at work.
     Start,
+    /// Look at once for what is in flight: shards have come to this node.
+    Recover,
 }
 
 impl Timers {
@@ -39,9 +48,20 @@ impl Timers {
     }
 }
 
+impl Timers {
+    /// Makes the service look for sessions of shards that have just come to this node.
+    ///
+    /// # Errors
+    /// When the host can't take the message.
+    pub fn recover(host: &Host) -> Result<(), crate::host::AskError> {
+        host.tell::<Self>(&EntityId::singleton(), TimersRequest::Recover)
+    }
+}
+
 impl Entity for Timers {
     const KIND: &'static str = "timers";
     const RESIDENT: bool = true;
+    const PLACEMENT: Placement = Placement::Node;
     type Environment = Arc<dyn Store>;
     type Request = TimersRequest;
     type Response = ();
@@ -50,14 +70,15 @@ impl Entity for Timers {
     async fn activate(_id: EntityId, context: Context<Self>) -> Result<Self, Fault> {
         let (store, host, clock) =
             (Arc::clone(context.environment()), context.host().clone(), Arc::clone(context.clock()));
-        let recovering = (Arc::clone(&store), host.clone(), Arc::clone(&clock));
+        let wake = Arc::new(Notify::new());
+        let recovering = (Arc::clone(&store), host.clone(), Arc::clone(&clock), Arc::clone(&wake));
         context.work(async move {
-            let (store, host, clock) = recovering;
+            let (store, host, clock, wake) = recovering;
             loop {
                 if let Err(error) = recover(&host, &store).await {
                     return error;
                 }
-                clock.sleep(RECOVERY_TIME).await;
+                select(clock.sleep(RECOVERY_TIME), pin!(wake.notified())).await;
             }
         });
         context.work(async move {
@@ -67,15 +88,18 @@ impl Entity for Timers {
                 }
             }
         });
-        Ok(Self)
+        Ok(Self { recover: wake })
     }
 
     async fn handle(
         &mut self,
-        _request: TimersRequest,
+        request: TimersRequest,
         reply: Reply<()>,
         _context: &Context<Self>,
     ) -> Result<(), Fault> {
+        if matches!(request, TimersRequest::Recover) {
+            self.recover.notify_one();
+        }
         reply.send(());
         Ok(())
     }
@@ -94,7 +118,7 @@ impl Entity for Timers {
     }
 }
 
-/// Pokes every session that has something to do, at most [`RECOVERY_SESSIONS_MAX`] at once. Returns how many there
+/// Pokes every session of this node that has something to do, at most [`RECOVERY_SESSIONS_MAX`] at once. Returns how many there
 /// were. One that can't be poked now is logged, and met again at the next recovery.
 ///
 /// # Errors
@@ -104,8 +128,9 @@ pub async fn recover(host: &Host, store: &Arc<dyn Store>) -> Result<usize, Store
     while let Some(range) = rest.take() {
         let range = &range;
         let page = store.run(|txn| async move { txn.scan::<Runnable>(range.clone()).await }).await?;
-        count += page.rows.len();
-        let pokes = page.rows.into_iter().map(|(_, row)| poke(host, row.session));
+        let here = page.rows.into_iter().filter(|(_, row)| host.serves::<Session>(&EntityId::from(&row.session)));
+        let pokes: Vec<_> = here.map(|(_, row)| poke(host, row.session)).collect();
+        count += pokes.len();
         futures::stream::iter(pokes).buffer_unordered(RECOVERY_SESSIONS_MAX).collect::<()>().await;
         rest = page.rest;
     }
@@ -123,7 +148,7 @@ async fn poke(host: &Host, session: SessionId) {
 /// Fires what is due, then waits until something may be due again.
 async fn fire_due(host: &Host, store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<(), StoreError> {
     let now = clock.now();
-    let Due { timers, next, changed } = due(store, now).await?;
+    let Due { timers, others, next, changed } = due(host, store, now).await?;
     if !timers.is_empty() {
         let fires = timers.into_iter().map(|(row, timer)| fire(host, store, row, timer));
         let fired: Vec<bool> = futures::stream::iter(fires).buffer_unordered(RECOVERY_SESSIONS_MAX).collect().await;
@@ -132,7 +157,9 @@ async fn fire_due(host: &Host, store: &Arc<dyn Store>, clock: &dyn Clock) -> Res
         }
         return Ok(());
     }
-    let wait = next.map_or(TIMER_SLEEP_MAX, |next| next.saturating_since(now)).min(TIMER_SLEEP_MAX);
+    // Others' timers are due: theirs to fire, but their shards may come here.
+    let longest = if others { TIMER_OTHERS_TIME } else { TIMER_SLEEP_MAX };
+    let wait = next.map_or(longest, |next| next.saturating_since(now)).min(longest);
     // A wait shorter than the clock's step would spin.
     let slept = clock.sleep(wait.max(Duration::from_millis(1)));
     match select(slept, changed).await {
@@ -143,24 +170,39 @@ async fn fire_due(host: &Host, store: &Arc<dyn Store>, clock: &dyn Clock) -> Res
 
 /// What there is for the timer service.
 struct Due {
+    /// The first that are due of this node's sessions.
     timers: Vec<(Vec<u8>, TimerRow)>,
+    /// Whether timers of other nodes' sessions are due before them.
+    others: bool,
     /// When the first of the others is due.
     next: Option<Timestamp>,
     changed: Watch,
 }
 
-async fn due(store: &Arc<dyn Store>, now: Timestamp) -> Result<Due, StoreError> {
+async fn due(host: &Host, store: &Arc<dyn Store>, now: Timestamp) -> Result<Due, StoreError> {
     store
         .run(|txn| async move {
             let changed = txn.watch(&key::timers_set())?;
             let (begin, end) = key::timers_until(now);
-            let page = txn.scan::<TimerRow>(RangeRead::new(begin, end).limit(TIMER_PAGE).snapshot()).await?;
-            let timers: Vec<_> = page.rows.into_iter().map(|(row, timer)| (row.to_vec(), timer)).collect();
+            let (mut timers, mut others) = (Vec::new(), false);
+            let mut rest = Some(RangeRead::new(begin, end).limit(TIMER_PAGE).snapshot());
+            while timers.is_empty()
+                && let Some(range) = rest.take()
+            {
+                let page = txn.scan::<TimerRow>(range).await?;
+                let (here, elsewhere): (Vec<_>, Vec<_>) = page
+                    .rows
+                    .into_iter()
+                    .partition(|(_, timer)| host.serves::<Session>(&EntityId::from(&timer.session)));
+                timers.extend(here.into_iter().map(|(row, timer)| (row.to_vec(), timer)));
+                others |= !elsewhere.is_empty();
+                rest = page.rest;
+            }
             let (_, last) = steward_storage::key::prefix_range(&key::timers());
             let (_, after) = key::timers_until(now);
             let later = txn.range(RangeRead::new(after, last).limit(1).snapshot()).await?;
             let next = later.rows.first().map(|(row, _)| key::timer_due(row)).transpose()?;
-            Ok(Due { timers, next, changed })
+            Ok(Due { timers, others, next, changed })
         })
         .await
 }

@@ -123,6 +123,8 @@ error_codes! {
     NodeDraining = "NODE_DRAINING", Unavailable;
     /// This node does not own the entity's shard any more.
     LeaseLost = "LEASE_LOST", Unavailable;
+    /// The node that serves the entity did not answer.
+    NodeUnreachable = "NODE_UNREACHABLE", Unavailable;
 
     // Scripts.
     /// The script did not pass its check.

@@ -141,6 +141,8 @@ pub const DELTA_TIME_MAX: Duration = Duration::from_millis(50);
 pub const APPROVAL_TIME_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest key of a script's `state`.
 pub const STATE_KEY_BYTES_MAX: usize = 1 << 10;
+/// How soon the timer service looks again when timers of other nodes' sessions are due.
+pub const TIMER_OTHERS_TIME: Duration = Duration::from_secs(1);
 /// Longest sleep of the timer service before it looks again.
 pub const TIMER_SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How often a node looks for sessions that have something to do and that nobody has woken.

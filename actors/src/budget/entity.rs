@@ -89,6 +89,7 @@ pub struct Budget {
 impl Entity for Budget {
     const KIND: &'static str = "budget";
     const RESIDENT: bool = true;
+    const IDEMPOTENT: bool = true;
     type Environment = BudgetEnvironment;
     type Request = BudgetRequest;
     type Response = BudgetResponse;

@@ -157,6 +157,7 @@ struct Waiter {
 impl Entity for ChainActor {
     const KIND: &'static str = "chain";
     const RESIDENT: bool = true;
+    const IDEMPOTENT: bool = true;
     type Environment = ChainEnvironment;
     type Request = ChainRequest;
     type Response = ChainResponse;

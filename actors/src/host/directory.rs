@@ -22,6 +22,7 @@ use super::lifecycle::LifecycleChange;
 use super::mailbox::{Envelope, Mailbox, Phase, Returned};
 use super::node::Host;
 use super::reply::{Answer, Reply, Unanswered};
+use super::router::Placement;
 
 const DIRECTORY_SHARDS: usize = 64;
 
@@ -122,8 +123,12 @@ impl<E: Entity> Kind<E> {
             Some(Slot::Quarantined(_, last)) => Some(Arc::clone(last)),
             None => None,
         };
+        if !host.serves::<E>(id) {
+            let shard = host.lease().shard_of(E::KIND, id);
+            return Err(Undelivered::Refused(AskError::Elsewhere { shard }));
+        }
         host.admit_activation()?;
-        let mailbox = Arc::new(Mailbox::new(id.clone(), host.clock().monotonic()));
+        let mailbox = Arc::new(Mailbox::new(id.clone(), host.lease().shard_of(E::KIND, id), host.clock().monotonic()));
         let state = CellState::new(host.clone(), Arc::clone(self), Arc::clone(&mailbox), previous);
         let supervisor = self.supervisor.get().expect("the host has started").clone();
         // Senders may be threads outside of the runtime.
@@ -156,6 +161,17 @@ impl<E: Entity> Kind<E> {
                     look(mailbox);
                 }
             }
+        }
+    }
+
+    /// Looks at every live mailbox of the shards that `wanted` names; none of a kind that is not spread over shards.
+    pub(crate) fn each_live_of_shards(&self, wanted: impl Fn(u32) -> bool, mut look: impl FnMut(&Arc<Mailbox<E>>)) {
+        if E::PLACEMENT == Placement::Shard {
+            self.each_live(|mailbox| {
+                if wanted(mailbox.shard) {
+                    look(mailbox);
+                }
+            });
         }
     }
 

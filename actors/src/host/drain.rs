@@ -1,5 +1,7 @@
 //! How entities leave memory for good: one that an operator stops, and all of them when the node drains.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::deadline::Deadline;
@@ -56,6 +58,29 @@ impl Host {
             tracing::warn!(left = left.len(), "entities did not finish before the end of the drain");
         }
         DrainReport { finished: live.saturating_sub(left.len()), left }
+    }
+
+    /// Makes every entity of a shard leave memory once it has finished what it has in hand; ends those that have not
+    /// at the deadline: their transactions either committed or they did not. The caller sees to it that the shard
+    /// takes no new work: [`Lease::holds`](crate::lease::Lease::holds) is false for it. Returns how many were cut off.
+    pub async fn release_shard(&self, shard: u32, deadline: Deadline) -> usize {
+        let inner = self.inner();
+        loop {
+            let changed = inner.live_changed().notified();
+            // Again each time: one may have come in just before the shard was closed.
+            let live: usize = inner.kinds().map(|kind| kind.leave_shard(shard)).sum();
+            if live == 0 {
+                return 0;
+            }
+            if self.until(deadline, changed).await.is_err() {
+                return self.stop_shards(&HashSet::from([shard]));
+            }
+        }
+    }
+
+    /// Ends every entity of the shards at once, because their leases are lost. Returns how many there were.
+    pub fn stop_shards(&self, shards: &HashSet<u32>) -> usize {
+        self.inner().kinds().map(|kind| kind.kill_shards(shards)).sum()
     }
 
     async fn nothing_live(&self) {

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::context::Context;
 use super::id::EntityId;
 use super::reply::Reply;
+use super::router::Placement;
 
 /// A virtual actor: always there by its kind and id, in memory only while it is used.
 ///
@@ -21,6 +22,12 @@ pub trait Entity: Send + Sized + 'static {
 
     /// Whether it stays in memory until it is stopped or the node drains, idle or not.
     const RESIDENT: bool = false;
+
+    /// Where its entities live in a cluster.
+    const PLACEMENT: Placement = Placement::Shard;
+
+    /// Whether every request may be sent again after a lost answer, because it takes effect once.
+    const IDEMPOTENT: bool = false;
 
     /// What the node gives to all entities of the kind: the store, models and the like.
     type Environment: Clone + Send + Sync + 'static;

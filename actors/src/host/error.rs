@@ -52,6 +52,22 @@ pub enum AskError {
     /// This node does not own the entity's shard any more.
     #[error("the node has lost the lease of the entity's shard")]
     Fenced,
+    /// Another node serves the entity's shard, or none does at the moment. Nothing was done.
+    #[error("the entity's shard {shard} is not served by this node")]
+    Elsewhere {
+        /// The shard.
+        shard: u32,
+    },
+    /// The node that serves the entity could not be reached, or its answer was lost.
+    #[error("{node} did not answer: {cause}; {}", if *.sent { "whether it did what was asked is not known" } else { "nothing was done" })]
+    Unreachable {
+        /// The node.
+        node: String,
+        /// What happened.
+        cause: String,
+        /// Whether the request may have reached it.
+        sent: bool,
+    },
     /// No such kind is registered on this node.
     #[error("there is no kind of entity named {kind:?}")]
     UnknownKind {
@@ -71,7 +87,8 @@ impl AskError {
             Self::Restarting { .. } => ErrorCode::EntityRestarting,
             Self::Poison { .. } => ErrorCode::Internal,
             Self::Draining => ErrorCode::NodeDraining,
-            Self::Fenced => ErrorCode::LeaseLost,
+            Self::Fenced | Self::Elsewhere { .. } => ErrorCode::LeaseLost,
+            Self::Unreachable { .. } => ErrorCode::NodeUnreachable,
             Self::UnknownKind { .. } => ErrorCode::EntityNotFound,
         }
     }

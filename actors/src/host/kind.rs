@@ -1,5 +1,6 @@
 //! A kind behind its name: what the host and the generic Actors service do with entities of any kind.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::error::AskJsonError;
 use super::id::EntityId;
 use super::letter::Quarantine;
 use super::mailbox::{CellMessage, Leave, Leaver, Mailbox, Phase};
-use super::node::Host;
+use super::node::{Host, Origin};
 use super::snapshot::{EntityPage, EntityState, EntitySummary, Snapshot};
 
 /// A kind of entity without its type.
@@ -27,6 +28,15 @@ pub(crate) trait KindPort: Send + Sync {
     fn name(&self) -> &'static str;
     fn supervise(&self, supervisor: ActorCell);
     async fn ask(&self, host: &Host, id: &EntityId, request: Value, deadline: Deadline) -> Result<Value, AskJsonError>;
+    /// Handles a request that another node sent here.
+    async fn receive(
+        &self,
+        host: &Host,
+        id: &EntityId,
+        request: Value,
+        from_inside: bool,
+        deadline: Deadline,
+    ) -> Result<Value, AskJsonError>;
     fn tell(&self, host: &Host, id: &EntityId, request: Value) -> Result<(), AskJsonError>;
     fn list(&self, host: &Host, after: Option<&EntityId>, limit: usize) -> EntityPage;
     async fn inspect(&self, host: &Host, id: &EntityId, deadline: Deadline) -> Snapshot;
@@ -35,6 +45,10 @@ pub(crate) trait KindPort: Send + Sync {
     fn quarantined(&self, into: &mut Vec<Quarantine>);
     /// Tells every live entity to leave memory as soon as it is idle.
     fn leave_all(&self);
+    /// Tells every live entity of a shard to leave memory as soon as it is idle, and says how many there are.
+    fn leave_shard(&self, shard: u32) -> usize;
+    /// Ends every live entity of the shards at once, and says how many there were.
+    fn kill_shards(&self, shards: &HashSet<u32>) -> usize;
     /// Ends every live entity at once, and says which they were.
     fn kill_all(&self, host: &Host) -> Vec<EntitySummary>;
     /// Those that may be asked to leave memory, with the sweeper's order of each.
@@ -53,6 +67,19 @@ impl<E: Entity> KindPort for Kind<E> {
 
     async fn ask(&self, host: &Host, id: &EntityId, request: Value, deadline: Deadline) -> Result<Value, AskJsonError> {
         let response = host.ask::<E>(id, read::<E>(request)?, deadline).await?;
+        serde_json::to_value(response).map_err(|source| AskJsonError::Unwritable { kind: E::KIND, source })
+    }
+
+    async fn receive(
+        &self,
+        host: &Host,
+        id: &EntityId,
+        request: Value,
+        from_inside: bool,
+        deadline: Deadline,
+    ) -> Result<Value, AskJsonError> {
+        let origin = if from_inside { Origin::Inside } else { Origin::Outside };
+        let response = host.ask_here::<E>(origin, id, read::<E>(request)?, deadline).await?;
         serde_json::to_value(response).map_err(|source| AskJsonError::Unwritable { kind: E::KIND, source })
     }
 
@@ -136,6 +163,30 @@ impl<E: Entity> KindPort for Kind<E> {
 
     fn leave_all(&self) {
         self.each_live(|mailbox| mailbox.leave(Leave::Stop));
+    }
+
+    fn leave_shard(&self, shard: u32) -> usize {
+        let mut count = 0;
+        self.each_live_of_shards(
+            |of| of == shard,
+            |mailbox| {
+                count += 1;
+                mailbox.leave(Leave::Stop);
+            },
+        );
+        count
+    }
+
+    fn kill_shards(&self, shards: &HashSet<u32>) -> usize {
+        let mut count = 0;
+        self.each_live_of_shards(
+            |of| shards.contains(&of),
+            |mailbox| {
+                count += 1;
+                mailbox.kill();
+            },
+        );
+        count
     }
 
     fn kill_all(&self, host: &Host) -> Vec<EntitySummary> {

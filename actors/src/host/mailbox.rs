@@ -72,6 +72,8 @@ impl Phase {
 /// A cell's mailbox.
 pub(crate) struct Mailbox<E: Entity> {
     pub(crate) id: EntityId,
+    /// The entity's shard.
+    pub(crate) shard: u32,
     pub(crate) admission: Admission,
     actor: OnceLock<ActorRef<CellMessage<E>>>,
     phase: AtomicU8,
@@ -92,9 +94,10 @@ pub(crate) enum Returned<E: Entity> {
 }
 
 impl<E: Entity> Mailbox<E> {
-    pub(crate) fn new(id: EntityId, now: Duration) -> Self {
+    pub(crate) fn new(id: EntityId, shard: u32, now: Duration) -> Self {
         let mailbox = Self {
             id,
+            shard,
             admission: Admission::default(),
             actor: OnceLock::new(),
             phase: AtomicU8::new(Phase::Activating as u8),

@@ -20,6 +20,7 @@ use super::kind::KindPort;
 use super::letter::{DeadLetter, DeadLetters};
 use super::lifecycle::{Lifecycle, LifecycleChange};
 use super::limits::HostLimits;
+use super::router::{Placement, RemoteRequest, Routed, Router, read_answer, write_request};
 use super::sweep::Sweeper;
 use crate::lease::Lease;
 use crate::supervision::Supervisors;
@@ -28,6 +29,7 @@ use crate::supervision::Supervisors;
 pub struct HostBuilder {
     clock: Arc<dyn Clock>,
     lease: Arc<dyn Lease>,
+    router: Option<Arc<dyn Router>>,
     limits: HostLimits,
     kinds: HashMap<TypeId, Registered>,
 }
@@ -46,6 +48,7 @@ pub struct Host(Arc<Inner>);
 pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     lease: Arc<dyn Lease>,
+    router: Option<Arc<dyn Router>>,
     limits: HostLimits,
     runtime: Handle,
     kinds: HashMap<TypeId, Registered>,
@@ -71,13 +74,20 @@ pub(crate) enum Origin {
 impl HostBuilder {
     /// A host without kinds, with the default limits.
     pub fn new(clock: Arc<dyn Clock>, lease: Arc<dyn Lease>) -> Self {
-        Self { clock, lease, limits: HostLimits::default(), kinds: HashMap::new() }
+        Self { clock, lease, router: None, limits: HostLimits::default(), kinds: HashMap::new() }
     }
 
     /// Sets other limits.
     #[must_use]
     pub fn limits(mut self, limits: HostLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets the way to the entities of other nodes.
+    #[must_use]
+    pub fn router(mut self, router: Arc<dyn Router>) -> Self {
+        self.router = Some(router);
         self
     }
 
@@ -96,7 +106,7 @@ impl HostBuilder {
     /// # Errors
     /// When its supervisors can't be started, which is a bug.
     pub async fn start(self) -> Result<Host, SpawnErr> {
-        let Self { clock, lease, limits, kinds } = self;
+        let Self { clock, lease, router, limits, kinds } = self;
         let by_name: BTreeMap<_, _> = kinds.values().map(|kind| (kind.port.name(), Arc::clone(&kind.port))).collect();
         let supervisors = Supervisors::start().await?;
         for kind in by_name.values() {
@@ -105,6 +115,7 @@ impl HostBuilder {
         let inner = Inner {
             clock,
             lease,
+            router,
             runtime: Handle::current(),
             kinds,
             by_name,
@@ -206,7 +217,39 @@ impl Host {
         self.tell_as::<E>(Origin::Inside, id, request)
     }
 
+    /// Whether this node serves an entity now, as far as it knows.
+    pub fn serves<E: Entity>(&self, id: &EntityId) -> bool {
+        E::PLACEMENT == Placement::Node || self.0.router.is_none() || {
+            let lease = &self.0.lease;
+            lease.holds(lease.shard_of(E::KIND, id))
+        }
+    }
+
+    /// The router and the shard, if the entity lives on another node.
+    fn elsewhere<E: Entity>(&self, id: &EntityId) -> Option<(&Arc<dyn Router>, u32)> {
+        let router = self.0.router.as_ref().filter(|_| E::PLACEMENT == Placement::Shard)?;
+        let shard = self.0.lease.shard_of(E::KIND, id);
+        (!router.is_here(shard)).then_some((router, shard))
+    }
+
     async fn ask_as<E: Entity>(
+        &self,
+        origin: Origin,
+        id: &EntityId,
+        request: E::Request,
+        deadline: Deadline,
+    ) -> Result<E::Response, AskError> {
+        let Some((router, shard)) = self.elsewhere::<E>(id) else {
+            return self.ask_here::<E>(origin, id, request, deadline).await;
+        };
+        match router.ask(remote_request::<E>(origin, shard, id, &request)?, deadline).await? {
+            Routed::Answer(answer) => read_answer(E::KIND, &answer),
+            Routed::Here => self.ask_here::<E>(origin, id, request, deadline).await,
+        }
+    }
+
+    /// Asks an entity on this node.
+    pub(crate) async fn ask_here<E: Entity>(
         &self,
         origin: Origin,
         id: &EntityId,
@@ -234,6 +277,9 @@ impl Host {
     }
 
     fn tell_as<E: Entity>(&self, origin: Origin, id: &EntityId, request: E::Request) -> Result<(), AskError> {
+        if let Some((router, shard)) = self.elsewhere::<E>(id) {
+            return router.tell(remote_request::<E>(origin, shard, id, &request)?);
+        }
         match self.deliver::<E>(id, Parcel { request, answer: None, deadline: Deadline::NEVER }, origin) {
             Ok(()) => Ok(()),
             Err(Undelivered::Refused(error)) => Err(error),
@@ -300,6 +346,22 @@ impl Host {
         self.0.letters.keep(E::KIND, id.clone(), message.to_owned(), cause.to_owned(), self.0.clock.now());
         self.announce::<E>(id, || LifecycleChange::DeadLetter { cause: cause.to_owned() });
     }
+}
+
+fn remote_request<E: Entity>(
+    origin: Origin,
+    shard: u32,
+    id: &EntityId,
+    request: &E::Request,
+) -> Result<RemoteRequest, AskError> {
+    Ok(RemoteRequest {
+        shard,
+        kind: E::KIND.to_owned(),
+        id: id.clone(),
+        payload: write_request(E::KIND, request)?,
+        from_inside: origin == Origin::Inside,
+        idempotent: E::IDEMPOTENT,
+    })
 }
 
 impl Inner {

@@ -5,6 +5,7 @@ mod faults;
 mod leaving;
 mod operations;
 mod races;
+mod routing;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use steward_types::ModelId;
 
 use super::{ModelStatus, Models};
-use crate::host::{Context, Entity, EntityId, Fault, Reply};
+use crate::host::{Context, Entity, EntityId, Fault, Placement, Reply};
 
 /// One model of this node.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub enum ModelResponse {
 impl Entity for ModelReplica {
     const KIND: &'static str = "model";
     const RESIDENT: bool = true;
+    const PLACEMENT: Placement = Placement::Node;
     type Environment = Arc<dyn Models>;
     type Request = ModelRequest;
     type Response = ModelResponse;

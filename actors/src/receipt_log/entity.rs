@@ -99,6 +99,7 @@ pub struct ReceiptLog {
 impl Entity for ReceiptLog {
     const KIND: &'static str = "receipt-log";
     const RESIDENT: bool = true;
+    const IDEMPOTENT: bool = true;
     type Environment = ReceiptLogEnvironment;
     type Request = ReceiptLogRequest;
     type Response = ReceiptLogResponse;

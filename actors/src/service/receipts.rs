@@ -13,6 +13,7 @@ use crate::budget::{Budget, BudgetRequest};
 use crate::host::{Deadline, EntityId};
 use crate::project::ProjectView;
 use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
+use crate::timer::Timers;
 
 /// Puts roots of receipt logs on chains.
 #[async_trait]
@@ -131,7 +132,13 @@ impl Steward {
         loop {
             let page = crate::project::read::project_names(self.store(), after.as_ref(), RECEIPT_PAGE_MAX).await?;
             for project in &page {
-                self.wake_project(project)?;
+                let id = EntityId::from(project);
+                if self.host().serves::<Budget>(&id) {
+                    self.host().tell::<Budget>(&id, BudgetRequest::Wake)?;
+                }
+                if self.host().serves::<ReceiptLog>(&id) {
+                    self.host().tell::<ReceiptLog>(&id, ReceiptLogRequest::Wake)?;
+                }
                 self.follow_project(&self.project(project).await?)?;
             }
             match page.last() {
@@ -139,6 +146,16 @@ impl Steward {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Wakes what works by itself in shards that have come to this node: budgets, receipt logs, chains, and sessions
+    /// with something in flight.
+    ///
+    /// # Errors
+    /// The store's, and the host's when it can take no message; what was not woken is at the next call.
+    pub async fn recover_shards(&self) -> Result<(), Failure> {
+        self.wake_projects().await?;
+        Ok(Timers::recover(self.host())?)
     }
 
     pub(super) fn wake_project(&self, project: &ProjectId) -> Result<(), Failure> {

@@ -12,8 +12,8 @@ use super::{Anchoring, Failure, ModelCatalog, NoAnchoring, Parts, Steward};
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
 use crate::device::Device;
-use crate::host::{Host, HostBuilder, HostLimits};
-use crate::lease::SoleLease;
+use crate::host::{Host, HostBuilder, HostLimits, Router};
+use crate::lease::{Lease, SoleLease};
 use crate::model::ModelReplica;
 use crate::project::{Project, ProjectEnvironment};
 use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
@@ -39,6 +39,10 @@ pub struct NodeParts {
     pub http: Arc<dyn HttpTool>,
     /// Who signs the receipt logs.
     pub log: Arc<LogIdentity>,
+    /// Under what the node writes; none for a node that is alone on its store and takes the lease from any other.
+    pub lease: Option<Arc<dyn Lease>>,
+    /// The way to other nodes' entities; none for a node that is alone.
+    pub router: Option<Arc<dyn Router>>,
     /// The host's bounds.
     pub limits: HostLimits,
     /// Adds further kinds, such as those of chains.
@@ -78,6 +82,8 @@ impl NodeParts {
             models,
             http,
             log,
+            lease: None,
+            router: None,
             limits: HostLimits::default(),
             register: Box::new(|builder| builder),
             anchoring: Box::new(|_| Arc::new(NoAnchoring)),
@@ -90,8 +96,11 @@ impl NodeParts {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Steward, StartError> {
-        let Self { store, clock, entropy, models, http, log, limits, register, anchoring } = self;
-        let lease = SoleLease::take(store.as_ref()).await?;
+        let Self { store, clock, entropy, models, http, log, lease, router, limits, register, anchoring } = self;
+        let lease = match lease {
+            Some(lease) => lease,
+            None => Arc::new(SoleLease::take(store.as_ref()).await?),
+        };
         let programs: Arc<dyn Programs> = Arc::new(StoredPrograms::new(Arc::clone(&store)));
         let sessions = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
@@ -103,8 +112,11 @@ impl NodeParts {
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
         });
-        let builder = HostBuilder::new(Arc::clone(&clock), Arc::new(lease))
-            .limits(limits)
+        let mut builder = HostBuilder::new(Arc::clone(&clock), lease).limits(limits);
+        if let Some(router) = router {
+            builder = builder.router(router);
+        }
+        let builder = builder
             .register::<Project>(ProjectEnvironment { store: Arc::clone(&store) })
             .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
             .register::<Session>(sessions)

@@ -35,6 +35,7 @@ pub enum WorkerEvent {
 
 impl Entity for Session {
     const KIND: &'static str = "session";
+    const IDEMPOTENT: bool = true;
     type Environment = SessionEnvironment;
     type Request = SessionRequest;
     type Response = SessionResponse;

@@ -59,8 +59,6 @@ async fn an_entity_is_asked_and_told_in_json() {
     let deadline = host.deadline_default();
     host.tell_json("probe", &id("a"), json!({ "Add": 4 })).unwrap();
     assert_eq!(host.ask_json("probe", &id("a"), json!({ "Add": 1 }), deadline).await.unwrap(), json!(5));
-    let router: &dyn Router = &host;
-    assert_eq!(router.deliver("probe", &id("a"), json!({ "Add": 1 }), deadline).await.unwrap(), json!(6));
     let error = host.ask_json("probe", &id("a"), json!({ "Subtract": 1 }), deadline).await.unwrap_err();
     assert_eq!(error.code(), steward_types::ErrorCode::InvalidRequest);
     let error = host.ask_json("unknown", &id("a"), json!(null), deadline).await.unwrap_err();
