@@ -10,7 +10,9 @@ use steward_types::Clock;
 use crate::optimistic::Watch;
 use crate::{StoreError, key};
 
-/// The order of commits. A transaction that writes gets a version greater than every one committed before it.
+/// The order of commits. A transaction that writes gets a version greater than every one committed before it began to
+/// commit. A store that decides on several at once may give them one version; their versionstamps then differ in the
+/// last two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CommitVersion(pub u64);
 
@@ -172,7 +174,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
 /// One transaction. Reads see its own writes. Nothing is written before [`commit`](Self::commit) succeeds.
 ///
-/// Keys are at most 10,000 bytes and below `0xff`, values at most 100,000 bytes, a transaction's keys, values and
+/// Keys are at most 9,900 bytes and below `0xff`, values at most 100,000 bytes, a transaction's keys, values and
 /// conflict ranges together at most 10,000,000 bytes, and five seconds may pass between its first read and its
 /// commit; every method says [`TooLarge`](StoreError::TooLarge) or [`TooOld`](StoreError::TooOld) beyond that.
 #[async_trait]

@@ -7,8 +7,8 @@ pub const NAME_BYTES_MAX: usize = 63;
 
 // Storage: FoundationDB's limits, kept alike on every backend.
 
-/// Longest key.
-pub const KEY_BYTES_MAX: usize = 10_000;
+/// Longest key; FoundationDB's 10,000 bytes less [`FDB_PREFIX_BYTES_MAX`].
+pub const KEY_BYTES_MAX: usize = 9_900;
 /// Levels of tuples within tuples in a key.
 pub const KEY_DEPTH_MAX: usize = 32;
 /// Longest value.
@@ -31,6 +31,13 @@ pub const RANGE_BYTES_MAX: usize = 4 << 20;
 pub const RANGE_ROWS_MAX: usize = 10_000;
 /// Watches that one store keeps at once.
 pub const WATCHES_MAX: usize = 100_000;
+
+/// Longest prefix under which a store's keys stand in FoundationDB.
+pub const FDB_PREFIX_BYTES_MAX: usize = 100;
+/// Longest wait for an answer of a FoundationDB cluster to a read before it counts as not available.
+pub const FDB_READ_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the outcome of a FoundationDB commit before it counts as unknown.
+pub const FDB_COMMIT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Commits that wait for the embedded store's writer.
 pub const COMMITS_QUEUED_MAX: usize = 4_096;

@@ -1,8 +1,9 @@
 //! Generated concurrent histories, checked for strict serializability.
 //!
-//! Workers run random transactions and note what each read and when it began and ended. The commit version is the
-//! order that the store claims; the check replays all transactions in that order on a plain map and compares every
-//! read, then checks that the order agrees with real time: who ended before another began comes before it.
+//! Workers run random transactions and note what each read and when it began and ended. Each that writes leaves a row
+//! under a versionstamped key: that is the order that the store claims. The check replays all transactions in that
+//! order on a plain map and compares every read, then checks that the order agrees with real time: who ended before
+//! another began comes before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,6 +172,9 @@ impl Generator {
 pub struct Committed {
     operations: Vec<(Operation, Seen)>,
     version: CommitVersion,
+    /// The name under which it stands in the log of commits, if it writes; other transactions that write may have the
+    /// same version.
+    name: Vec<u8>,
     began: u64,
     ended: u64,
 }
@@ -186,6 +190,8 @@ impl Committed {
 pub struct History {
     committed: Vec<Committed>,
     refused: usize,
+    /// The names of those that wrote, in the store's order.
+    order: Vec<Vec<u8>>,
 }
 
 /// Runs `workers` times `transactions` random transactions at once.
@@ -204,8 +210,9 @@ pub async fn generate(
         tasks.spawn(async move {
             let mut generator = Generator::new(seed.wrapping_mul(1_000_003).wrapping_add(worker));
             let mut own = History::default();
-            for _ in 0..transactions {
-                match attempt(&*store, generator.transaction(), &moments).await {
+            for number in 0..transactions {
+                let name = format!("{seed}/{worker}/{number}").into_bytes();
+                match attempt(&*store, generator.transaction(), name, &moments).await {
                     Ok(committed) => own.committed.push(committed),
                     Err(error) if error.is_retryable() => own.refused += 1,
                     Err(error) => return Err(error),
@@ -220,10 +227,30 @@ pub async fn generate(
         history.committed.extend(own.committed);
         history.refused += own.refused;
     }
+    history.order = order(&**store, seed).await?;
     Ok(history)
 }
 
-async fn attempt(store: &dyn Store, plan: Vec<Operation>, moments: &AtomicU64) -> Result<Committed, StoreError> {
+/// Where a transaction that writes leaves its name, behind a versionstamp.
+const LOG: &[u8] = b"h-log/";
+
+async fn order(store: &dyn Store, seed: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    let (txn, mut next, mut names) = (store.begin(), Some(RangeRead::prefix(LOG).snapshot()), Vec::new());
+    let own = format!("{seed}/").into_bytes();
+    while let Some(range) = next {
+        let page = txn.range(range.clone()).await?;
+        names.extend(page.rows.iter().map(|(_, name)| name.to_vec()).filter(|name| name.starts_with(&own)));
+        next = range.after(&page);
+    }
+    Ok(names)
+}
+
+async fn attempt(
+    store: &dyn Store,
+    plan: Vec<Operation>,
+    name: Vec<u8>,
+    moments: &AtomicU64,
+) -> Result<Committed, StoreError> {
     let began = moments.fetch_add(1, Ordering::SeqCst);
     let (txn, mut operations) = (store.begin(), Vec::new());
     for operation in plan {
@@ -232,8 +259,11 @@ async fn attempt(store: &dyn Store, plan: Vec<Operation>, moments: &AtomicU64) -
         // Others get in between, so that transactions overlap also on one thread.
         tokio::task::yield_now().await;
     }
+    if operations.iter().any(|(operation, _)| operation.writes()) {
+        txn.set_versionstamped_key(LOG, b"", &name)?;
+    }
     let version = txn.commit().await?;
-    Ok(Committed { operations, version, began, ended: moments.fetch_add(1, Ordering::SeqCst) })
+    Ok(Committed { operations, version, name, began, ended: moments.fetch_add(1, Ordering::SeqCst) })
 }
 
 /// Checks a history that began on an empty store.
@@ -241,12 +271,15 @@ async fn attempt(store: &dyn Store, plan: Vec<Operation>, moments: &AtomicU64) -
 /// # Errors
 /// What is wrong with it, naming the transaction.
 pub fn verify(history: &History, final_rows: &Seen) -> Result<(), String> {
+    let places: BTreeMap<&[u8], usize> = history.order.iter().enumerate().map(|(at, name)| (&name[..], at)).collect();
     let mut ordered: Vec<&Committed> = history.committed.iter().collect();
-    // A reader stands behind the writer of the version that it read at.
-    ordered.sort_by_key(|committed| (committed.version, committed.reads_only()));
-    let writers = || ordered.iter().filter(|committed| !committed.reads_only());
-    if let Some((first, _)) = writers().zip(writers().skip(1)).find(|(a, b)| a.version == b.version) {
-        return Err(format!("two commits have version {:?}", first.version));
+    // A reader stands behind the writers of the version that it read at.
+    ordered
+        .sort_by_key(|committed| (committed.version, committed.reads_only(), places.get(&committed.name[..]).copied()));
+    let writers: Vec<&[u8]> =
+        ordered.iter().filter(|committed| !committed.reads_only()).map(|committed| &committed.name[..]).collect();
+    if writers != history.order {
+        return Err("the log of commits is not what committed, in the order of the commit versions".into());
     }
     let mut model = Model::new();
     for committed in &ordered {

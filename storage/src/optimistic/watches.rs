@@ -74,12 +74,30 @@ impl PendingWatch {
     pub fn key(&self) -> &Bytes {
         &self.key
     }
+
+    /// Whether nobody waits for it any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.waiter.changed.is_closed()
+    }
+
+    /// Resolves the watch: for a backend that hears of changes by other ways than [`Watches::notify`].
+    pub fn resolve(self) {
+        // The watch may be dropped already; then nobody waits.
+        let _ = self.waiter.changed.send(());
+    }
 }
 
 #[derive(Debug)]
 struct Waiter {
     number: u64,
     changed: oneshot::Sender<()>,
+}
+
+impl PendingWatch {
+    /// Returns once nobody waits for it any more.
+    pub async fn abandoned(&mut self) {
+        self.waiter.changed.closed().await;
+    }
 }
 
 /// All watches of a store, at most [`WATCHES_MAX`].
