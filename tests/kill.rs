@@ -18,7 +18,24 @@ async fn a_node_killed_at_random_points_keeps_every_promise() {
     let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
     println!("{report}");
     assert!(report.is_good(), "{report}");
-    assert_eq!(report.kills, plan.kills);
-    assert!(report.kills_in_flight * 10 >= report.kills * 9, "the kills missed the turns: {report}");
+    assert_eq!(report.faults.kills, plan.kills);
+    assert!(report.faults.hit * 10 >= report.faults.done * 9, "the kills missed the turns: {report}");
     assert!(report.effects_asked >= report.effects_done as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_nodes_and_store_die_keeps_every_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = Plan::read(Path::new("../chaos/runs/cluster.toml")).unwrap();
+    plan.kills = parts::kills();
+    plan.sessions = 12;
+    plan.down_max = Duration::from_secs(3);
+    let programs = Programs { steward: parts::steward(), anvil: parts::anvil() };
+    let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
+    println!("{report}");
+    assert!(report.is_good(), "{report}");
+    let faults = report.faults;
+    assert_eq!(faults.done, plan.kills);
+    assert!(faults.kills > 0 && faults.pauses > 0 && faults.store_kills > 0 && faults.drains > 0, "{report}");
+    assert!(faults.hit * 10 >= faults.done * 8, "the faults missed the turns: {report}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use steward::client::Client;
-use steward::process::{NodeProcess, NodeSetup, until};
+use steward::process::{NodeProcess, NodeSetup, Role, until};
 use steward_api::proto::v1;
 use steward_types::Micros;
 use tempfile::TempDir;
@@ -103,6 +103,7 @@ pub fn setup(folder: &Path) -> NodeSetup {
     NodeSetup {
         binary: parts::steward(),
         folder: folder.to_owned(),
+        role: Role::Node,
         config: "scripted_model = true\nlog_name = \"tests.steward\"\n".to_owned(),
         environment: Vec::new(),
     }

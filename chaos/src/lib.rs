@@ -3,6 +3,7 @@
 //! It knows a node only as its clients do, and as an operator who can kill it.
 
 pub mod check;
+pub mod fleet;
 pub mod nemesis;
 pub mod plan;
 pub mod report;

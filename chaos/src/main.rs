@@ -66,8 +66,8 @@ async fn chaos(
     let beside = std::env::current_exe()?.with_file_name("steward");
     let programs = Programs { steward: steward.unwrap_or(beside), anvil };
     let folder = tempfile::tempdir()?;
-    let bar = output.progress("kills", u64::from(plan.kills));
-    let report = run(&plan, &programs, folder.path(), |kills| bar.set_position(u64::from(kills.done))).await;
+    let bar = output.progress("faults", u64::from(plan.kills));
+    let report = run(&plan, &programs, folder.path(), |faults| bar.set_position(u64::from(faults.done))).await;
     bar.finish_and_clear();
     let report = match report {
         Ok(report) => report,

@@ -6,6 +6,16 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
+use crate::nemesis::Fault;
+
+const fn one() -> u32 {
+    1
+}
+
+fn kill() -> Vec<Fault> {
+    vec![Fault::Kill]
+}
+
 /// A run.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,14 +24,26 @@ pub struct Plan {
     pub sessions: u32,
     /// Messages that each gets, one after the other, again and again until the kills are done.
     pub messages: u32,
-    /// How often the node is killed.
+    /// How many nodes there are; several share a served store and are a cluster.
+    #[serde(default = "one")]
+    pub nodes: u32,
+    /// How often the nemesis strikes.
     pub kills: u32,
+    /// How it may strike, each as likely as it stands here often.
+    #[serde(default = "kill")]
+    pub faults: Vec<Fault>,
     /// The shortest life of a node.
     #[serde(with = "humantime_serde")]
     pub life_min: Duration,
     /// The longest life of a node.
     #[serde(with = "humantime_serde")]
     pub life_max: Duration,
+    /// The shortest time that a node is away or paused.
+    #[serde(default, with = "humantime_serde")]
+    pub down_min: Duration,
+    /// The longest.
+    #[serde(default, with = "humantime_serde")]
+    pub down_max: Duration,
     /// What the random choices start from.
     pub seed: u64,
 }
@@ -35,7 +57,11 @@ impl Plan {
         let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
         let plan: Self = toml::from_str(&text).with_context(|| format!("{} is no plan", file.display()))?;
         ensure!(plan.sessions > 0 && plan.messages > 0, "{}: sessions and messages are at least 1", file.display());
+        ensure!(plan.nodes > 0, "{}: nodes is at least 1", file.display());
         ensure!(plan.life_min <= plan.life_max, "{}: life_min is longer than life_max", file.display());
+        ensure!(plan.down_min <= plan.down_max, "{}: down_min is longer than down_max", file.display());
+        let store = plan.faults.contains(&Fault::KillStore);
+        ensure!(plan.nodes > 1 || !store, "{}: kill_store asks for several nodes", file.display());
         Ok(plan)
     }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::nemesis::Faults;
+
 /// A run's result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// How often the node was killed.
-    pub kills: u32,
-    /// Kills that hit at least one turn in flight.
-    pub kills_in_flight: u32,
+    /// What the nemesis did.
+    pub faults: Faults,
     /// Sessions that worked.
     pub sessions: usize,
     /// Turns that ended well.
@@ -44,11 +44,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} kills, {} of them with turns in flight, in {} s",
-            self.kills, self.kills_in_flight, self.seconds
-        )?;
+        let Faults { done, hit, kills, pauses, store_kills, drains } = self.faults;
+        writeln!(f, "{done} faults, {hit} of them with turns in flight, in {} s", self.seconds)?;
+        if kills != done {
+            writeln!(f, "{kills} nodes killed, {pauses} paused, {drains} drained; the store killed {store_kills} times")?;
+        }
         writeln!(f, "{} sessions, {} turns, {} events", self.sessions, self.turns, self.events)?;
         let (asked, done, unknown) = (self.effects_asked, self.effects_done, self.effects_unknown);
         writeln!(f, "{done} idempotent effects, asked for {asked} times; {unknown} others reported as unknown")?;

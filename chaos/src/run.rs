@@ -11,17 +11,18 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use steward::client::Client;
 use steward::commands::agents::read_bundle;
-use steward::process::{NodeProcess, NodeSetup, until};
+use steward::process::{NodeProcess, NodeSetup, Role, until};
 use steward_adapters_evm::devnet::{Anvil, Mining};
 use steward_api::proto::v1;
 use steward_types::{Clock as _, SystemClock};
 use tokio::task::JoinSet;
 
 use crate::check::{Books, check};
-use crate::nemesis::{self, Kills};
+use crate::fleet::Fleet;
+use crate::nemesis::{self, Faults};
 use crate::plan::Plan;
 use crate::report::Report;
-use crate::workload::{self, History, Load, retry};
+use crate::workload::{self, Clients, History, Load, retry};
 use crate::world::World;
 
 const PROJECT: &str = "chaos";
@@ -39,7 +40,7 @@ pub struct Programs {
     pub anvil: PathBuf,
 }
 
-/// Runs a plan in `folder`; `progress` hears of every kill.
+/// Runs a plan in `folder`; `progress` hears of every blow.
 ///
 /// # Errors
 /// When a part does not start, or a session did not go as promised. What the checks find is in the report.
@@ -47,13 +48,15 @@ pub async fn run(
     plan: &Plan,
     programs: &Programs,
     folder: &Path,
-    progress: impl FnMut(Kills),
+    progress: impl FnMut(Faults),
 ) -> anyhow::Result<Report> {
     let clock = SystemClock::new();
     let (world, anvil) = (World::start().await?, Anvil::start(&programs.anvil, Mining::Automatic).await?);
     let endpoint = anvil.url().to_string();
-    let mut node = NodeProcess::start(setup(programs, folder, &endpoint)).await?;
-    let client = project(&node).await?;
+    let mut fleet = Fleet::start(&setup(programs, folder, &endpoint), plan.nodes).await?;
+    let (client, key) = project(&fleet.nodes[0]).await?;
+    let servers = fleet.nodes.iter().map(|node| Client::new(node.server(), Some(&key)));
+    let clients = servers.collect::<anyhow::Result<Vec<_>>>()?;
     let load = Arc::new(Load {
         agent: "mixed".to_owned(),
         service: world.url().to_owned(),
@@ -64,12 +67,13 @@ pub async fn run(
     let enough = Arc::new(AtomicBool::new(plan.kills == 0));
     let mut sessions = JoinSet::new();
     for number in 0..plan.sessions {
-        let (client, load, enough) = (client.clone(), Arc::clone(&load), Arc::clone(&enough));
-        sessions.spawn(workload::session(client, load, format!("session-{number}"), plan.messages, enough));
+        let (load, enough) = (Arc::clone(&load), Arc::clone(&enough));
+        let clients = Clients::new(clients.clone(), number as usize);
+        sessions.spawn(workload::session(clients, load, format!("session-{number}"), plan.messages, enough));
     }
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
-    let kills = tokio::select! {
-        kills = nemesis::kill(&mut node, plan, &load, &mut random, progress) => kills?,
+    let faults = tokio::select! {
+        faults = nemesis::strike(&mut fleet, plan, &load, &mut random, progress) => faults?,
         // While the node is being killed, only a session that broke can end.
         ended = sessions.join_next(), if plan.kills > 0 => {
             let ended = ended.context("there are sessions")?;
@@ -82,13 +86,13 @@ pub async fn run(
     while let Some(ended) = sessions.join_next().await {
         histories.push(ended??);
     }
+    let client = Clients::new(vec![client], 0);
     let books = books(&client, &endpoint).await?;
     let seen = world.seen();
     let findings = check(&histories, &seen, &books);
     let told_unknown = |reply: &Value| reply["plain"] == "unknown";
     let report = Report {
-        kills: kills.done,
-        kills_in_flight: kills.hit,
+        faults,
         sessions: histories.len(),
         turns: histories.iter().map(|history| history.turns.len()).sum(),
         events: load.events.load(Ordering::Relaxed),
@@ -105,7 +109,7 @@ pub async fn run(
         seconds: clock.monotonic().as_secs(),
         findings,
     };
-    node.stop().await?;
+    fleet.stop().await?;
     Ok(report)
 }
 
@@ -117,13 +121,14 @@ fn setup(programs: &Programs, folder: &Path, endpoint: &str) -> NodeSetup {
     NodeSetup {
         binary: programs.steward.clone(),
         folder: folder.to_owned(),
+        role: Role::Node,
         config,
         environment: vec![(KEY_VARIABLE.to_owned(), hex::encode(Anvil::development_key().expose()))],
     }
 }
 
-/// Makes the project with its prices and agent, and gives a client with a key of its own.
-async fn project(node: &NodeProcess) -> anyhow::Result<Client> {
+/// Makes the project with its prices and agent, and gives a client with a key of its own, and the key.
+async fn project(node: &NodeProcess) -> anyhow::Result<(Client, String)> {
     let root = node.root_client()?;
     let price = |tokens, call| v1::Price {
         per_million_input_tokens_micros: tokens,
@@ -155,11 +160,11 @@ async fn project(node: &NodeProcess) -> anyhow::Result<Client> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/mixed");
     let deploy = v1::DeployAgentRequest { project: PROJECT.to_owned(), bundle: Some(read_bundle(&folder)?) };
     client.agents().deploy(deploy).await?;
-    Ok(client)
+    Ok((client, key.secret))
 }
 
 /// Waits until every receipt is in the log and the log's newest root is on the chain for good, then takes stock.
-async fn books(client: &Client, endpoint: &str) -> anyhow::Result<Books> {
+async fn books(client: &Clients, endpoint: &str) -> anyhow::Result<Books> {
     let receipts = until("every receipt in the log", async || match receipts(client).await {
         Ok(receipts) if receipts.iter().all(|receipt| receipt.logged) => Some(Ok(receipts)),
         Ok(_) => None,
@@ -167,20 +172,20 @@ async fn books(client: &Client, endpoint: &str) -> anyhow::Result<Books> {
     });
     let receipts = receipts.await??;
     let anchor = v1::AnchorRequest { project: PROJECT.to_owned(), chain: String::new() };
-    retry(|| async { client.receipts().anchor(anchor.clone()).await }).await?;
+    retry(client, async |client| client.receipts().anchor(anchor.clone()).await).await?;
     let request = v1::CheckpointRequest { project: PROJECT.to_owned() };
-    let tree_size = retry(|| async { client.receipts().checkpoint(request.clone()).await }).await?.tree_size;
+    let tree_size = retry(client, async |client| client.receipts().checkpoint(request.clone()).await).await?.tree_size;
     let anchored = until("the newest root on the chain", async || {
         let anchored = anchored(endpoint).await.ok()?;
         (anchored.last() == Some(&tree_size)).then_some(anchored)
     });
     let anchored = anchored.await?;
     let audit = v1::AuditRequest { project: PROJECT.to_owned() };
-    let audit = retry(|| async { client.budgets().audit(audit.clone()).await }).await?;
+    let audit = retry(client, async |client| client.budgets().audit(audit.clone()).await).await?;
     Ok(Books { audit, receipts, anchored, tree_size })
 }
 
-async fn receipts(client: &Client) -> anyhow::Result<Vec<v1::Receipt>> {
+async fn receipts(client: &Clients) -> anyhow::Result<Vec<v1::Receipt>> {
     let (mut all, mut token) = (Vec::new(), String::new());
     loop {
         let request = v1::ListReceiptsRequest {
@@ -189,7 +194,7 @@ async fn receipts(client: &Client) -> anyhow::Result<Vec<v1::Receipt>> {
             page_size: PAGE,
             page_token: token,
         };
-        let page = retry(|| async { client.receipts().list(request.clone()).await }).await?;
+        let page = retry(client, async |client| client.receipts().list(request.clone()).await).await?;
         all.extend(page.receipts);
         token = page.next_page_token;
         if token.is_empty() {

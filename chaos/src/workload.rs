@@ -16,8 +16,34 @@ use steward_types::{Clock as _, SystemClock};
 /// Longest wait for any one turn, all deaths of the node in it included. A turn that takes longer is stuck. Generous,
 /// because on a machine that is busy otherwise a node may die many times before it gets to a given session.
 const TURN_TIME_MAX: Duration = Duration::from_secs(600);
+/// Longest wait for an answer before another node is asked.
+const CALL_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longest silence of a stream of events before another node is asked for it: its node may stand still.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// The pause before a call that found no node is made again.
 const RETRY_TIME: Duration = Duration::from_millis(20);
+
+/// Clients of every node with one key: a call goes to the next when a node does not answer.
+#[derive(Debug)]
+pub struct Clients {
+    all: Vec<Client>,
+    at: AtomicUsize,
+}
+
+impl Clients {
+    /// Begins with the client at `first`, counted around.
+    pub fn new(all: Vec<Client>, first: usize) -> Self {
+        Self { all, at: AtomicUsize::new(first) }
+    }
+
+    fn current(&self) -> &Client {
+        &self.all[self.at.load(Ordering::Relaxed) % self.all.len()]
+    }
+
+    fn turn_away(&self) {
+        self.at.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -59,14 +85,14 @@ pub struct History {
 /// # Errors
 /// What did not go as promised: a turn that failed or is stuck, an event that is missing or came twice.
 pub async fn session(
-    client: Client,
+    client: Clients,
     load: Arc<Load>,
     key: String,
     messages: u32,
     enough: Arc<std::sync::atomic::AtomicBool>,
 ) -> anyhow::Result<History> {
     let open = v1::OpenSessionRequest { agent: load.agent.clone(), idempotency_key: key.clone(), ..Default::default() };
-    let opened = retry(|| async { client.sessions().open(open.clone()).await }).await?;
+    let opened = retry(&client, async |client| client.sessions().open(open.clone()).await).await?;
     let mut history = History { session: opened.id, turns: Vec::new() };
     let mut next = 1;
     while history.turns.len() < messages as usize || !enough.load(Ordering::SeqCst) {
@@ -77,20 +103,20 @@ pub async fn session(
             message: Some(v1::Message { text: String::new(), data_json: data.to_string() }),
             idempotency_key: format!("{key}-{number}"),
         };
-        let sent = retry(|| async { client.sessions().send(request.clone()).await }).await?;
+        let sent = retry(&client, async |client| client.sessions().send(request.clone()).await).await?;
         let turn = follow(&client, &load, &history.session, sent.turn, number, &mut next);
         let turn = tokio::time::timeout(TURN_TIME_MAX, turn).await;
         let stuck = || format!("{} is stuck in turn {} (message {number})", history.session, sent.turn);
         history.turns.push(turn.with_context(stuck)??);
     }
     let end = v1::EndSessionRequest { session: history.session.clone(), reason: "done".to_owned() };
-    retry(|| async { client.sessions().end(end.clone()).await }).await?;
+    retry(&client, async |client| client.sessions().end(end.clone()).await).await?;
     Ok(history)
 }
 
 /// Follows the events from `next` on until the turn has ended; answers its questions.
 async fn follow(
-    client: &Client,
+    client: &Clients,
     load: &Load,
     session: &str,
     turn: u64,
@@ -106,8 +132,8 @@ async fn follow(
             without_deltas: false,
             stop_at_end: false,
         };
-        let mut events = retry(|| async { client.sessions().watch(request.clone()).await }).await?;
-        while let Some(Ok(event)) = events.next().await {
+        let mut events = retry(client, async |client| client.sessions().watch(request.clone()).await).await?;
+        while let Ok(Some(Ok(event))) = tokio::time::timeout(SILENCE_MAX, events.next()).await {
             ensure!(event.sequence == *next, "{session}: event {} came where {next} was due", event.sequence);
             *next += 1;
             load.events.fetch_add(1, Ordering::Relaxed);
@@ -127,6 +153,7 @@ async fn follow(
                 _ => {}
             }
         }
+        client.turn_away();
     }
 }
 
@@ -134,29 +161,34 @@ fn reply_of(data_json: &str, text: &str) -> Value {
     serde_json::from_str(if data_json.is_empty() { text } else { data_json }).unwrap_or_else(|_| text.into())
 }
 
-async fn approve(client: &Client, id: String) -> anyhow::Result<()> {
+async fn approve(client: &Clients, id: String) -> anyhow::Result<()> {
     let decide = v1::DecideApprovalRequest {
         id,
         approved: true,
         comment: "the workload".to_owned(),
         answer_json: String::new(),
     };
-    retry(|| async { client.approvals().decide(decide.clone()).await }).await.map(|_| ())
+    retry(client, async |client| client.approvals().decide(decide.clone()).await).await.map(|_| ())
 }
 
 /// Calls again until there is a node that answers; another error than that is final.
 ///
 /// # Errors
 /// The final error, or that no node answered in time.
-pub async fn retry<T, F>(call: impl Fn() -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-{
+pub async fn retry<T>(
+    clients: &Clients,
+    call: impl AsyncFn(Client) -> Result<tonic::Response<T>, tonic::Status>,
+) -> anyhow::Result<T> {
     let clock = SystemClock::new();
     loop {
-        match call().await {
+        // A paused node takes a call and never answers.
+        let answer = tokio::time::timeout(CALL_TIME_MAX, call(clients.current().clone())).await;
+        match answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("the node did not answer"))) {
             Ok(response) => return Ok(response.into_inner()),
-            Err(status) if is_node_gone(&status) && clock.monotonic() < TURN_TIME_MAX => clock.sleep(RETRY_TIME).await,
+            Err(status) if is_node_gone(&status) && clock.monotonic() < TURN_TIME_MAX => {
+                clients.turn_away();
+                clock.sleep(RETRY_TIME).await;
+            }
             Err(status) => bail!(steward::client::explain(&status)),
         }
     }

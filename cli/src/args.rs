@@ -78,9 +78,12 @@ pub enum Command {
     /// The actors behind it all
     #[command(subcommand)]
     Actors(Actors),
-    /// Copy a node's store into one file, or back
+    /// Copy a node's store into one file, or back; or serve it to other nodes
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Who may be a node of a cluster: make its authority, issue and rotate certificates
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Completions for a shell, on standard output
     Completions {
         /// The shell
@@ -117,6 +120,12 @@ pub struct Up {
     /// Where the node listens; port 0 takes a free one [default: 127.0.0.1:7700]
     #[arg(long)]
     pub listen: Option<std::net::SocketAddr>,
+    /// The store: embedded, served:HOST:PORT, or fdb:CLUSTER_FILE [default: embedded]
+    #[arg(long)]
+    pub store: Option<crate::config::StoreChoice>,
+    /// Join the cluster in the store, with the identity that `steward cluster issue` made in this folder
+    #[arg(long, value_name = "IDENTITY")]
+    pub join: Option<PathBuf>,
 }
 
 /// Subcommands of `projects`.
@@ -457,11 +466,47 @@ pub enum StoreCommand {
         /// The file to write
         file: PathBuf,
     },
+    /// Offer a store to the nodes of a small cluster, until stopped
+    Serve {
+        /// The folder of the store
+        data: PathBuf,
+        /// The identity that `steward cluster issue` made for this process
+        #[arg(long)]
+        identity: PathBuf,
+        /// Where to listen; port 0 takes a free one
+        #[arg(long, default_value = "127.0.0.1:7702")]
+        listen: std::net::SocketAddr,
+    },
     /// Make a new data folder from a backup
     Restore {
         /// The backup
         file: PathBuf,
         /// The data folder to make; it must not exist
         data: PathBuf,
+    },
+}
+
+/// Subcommands of `cluster`.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Make a cluster's authority, in a folder that stays off the nodes
+    Init {
+        /// The folder to make
+        authority: PathBuf,
+    },
+    /// Make a node's identity, or give it a new certificate
+    Issue {
+        /// The authority's folder
+        authority: PathBuf,
+        /// The node's folder, to be copied to its machine
+        node: PathBuf,
+        /// How long the certificate is good for
+        #[arg(long, default_value_t = 365)]
+        days: u32,
+    },
+    /// Give the authority a new key; the old stays trusted until you remove it
+    Rotate {
+        /// The authority's folder
+        authority: PathBuf,
     },
 }

@@ -4,6 +4,7 @@ pub mod actors;
 pub mod agents;
 pub mod approvals;
 pub mod budgets;
+pub mod cluster;
 pub mod login;
 pub mod models;
 pub mod projects;
@@ -60,6 +61,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Logs(logs) => sessions::logs(&logs, &session()?).await,
         Command::Actors(command) => actors::run(command, &session()?).await,
         Command::Store(command) => store::run(command, output).await,
+        Command::Cluster(command) => cluster::run(command, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "steward", &mut std::io::stdout());
             Ok(())

@@ -1,7 +1,8 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -16,6 +17,10 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The store: `embedded` in the data folder, `served:HOST:PORT`, or `fdb:CLUSTER_FILE`.
+    pub store: StoreChoice,
+    /// The cluster that the node is a member of; without it the node is alone.
+    pub cluster: Option<ClusterSettings>,
     /// Memory that models may take on the CPU, in MiB.
     pub device_memory_mib: u64,
     /// The receipt log's name in its checkpoints, such as a domain of the operator.
@@ -29,6 +34,75 @@ pub struct NodeConfig {
     pub chains: Vec<ChainConfig>,
     /// Load the deterministic model `scripted` too, for tests and trials without a model file.
     pub scripted_model: bool,
+}
+
+/// Which store a node keeps its state in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum StoreChoice {
+    /// The node's own, in its data folder.
+    #[default]
+    Embedded,
+    /// The store that `steward store serve` offers at this address.
+    Served(String),
+    /// FoundationDB, by its cluster file.
+    FoundationDb(PathBuf),
+}
+
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "embedded" => Ok(Self::Embedded),
+            Some(("served", address)) if address.contains(':') => Ok(Self::Served(address.to_owned())),
+            Some(("fdb", file)) if !file.is_empty() => Ok(Self::FoundationDb(file.into())),
+            _ => Err(format!("store {text:?} is none of embedded, served:HOST:PORT, fdb:CLUSTER_FILE")),
+        }
+    }
+}
+
+impl TryFrom<String> for StoreChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// What a node needs to know of its cluster.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSettings {
+    /// The folder that `steward cluster issue` made for this node.
+    pub identity: PathBuf,
+    /// Where it listens for other nodes.
+    #[serde(default = "any_loopback")]
+    pub listen: SocketAddr,
+    /// Where other nodes reach it, as HOST:PORT; without it, where it listens.
+    #[serde(default)]
+    pub advertise: String,
+    /// What fails together with it, such as a rack or a data centre.
+    #[serde(default)]
+    pub zone: String,
+    /// Its share of the work compared with other nodes'.
+    #[serde(default = "weight_default")]
+    pub weight: u32,
+}
+
+impl ClusterSettings {
+    /// A member by the identity in this folder, on any port of the loopback interface.
+    pub fn new(identity: PathBuf) -> Self {
+        Self { identity, listen: any_loopback(), advertise: String::new(), zone: String::new(), weight: weight_default() }
+    }
+}
+
+const fn any_loopback() -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))
+}
+
+const fn weight_default() -> u32 {
+    100
 }
 
 /// Certificate and key, as PEM files.
@@ -75,6 +149,8 @@ impl Default for NodeConfig {
         Self {
             data: PathBuf::from("steward-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            store: StoreChoice::Embedded,
+            cluster: None,
             device_memory_mib: 4096,
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
@@ -101,6 +177,7 @@ impl NodeConfig {
     /// Names line and field of what is wrong.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Self = toml::from_str(text)?;
+        config.check_store()?;
         for chain in &config.chains {
             let keys = usize::from(chain.key_env.is_some()) + usize::from(chain.keystore.is_some());
             ensure!(keys == 1, "chain {}: give either key_env or keystore", chain.id);
@@ -112,6 +189,24 @@ impl NodeConfig {
             );
         }
         Ok(config)
+    }
+
+    /// Checks that store and cluster fit each other: flags may have changed either.
+    ///
+    /// # Errors
+    /// Says which setting is wrong, and why.
+    pub fn check_store(&self) -> anyhow::Result<()> {
+        let alone = self.store == StoreChoice::Embedded;
+        ensure!(
+            self.cluster.is_none() || !alone,
+            "cluster: several nodes share a store, so give store = 'served:HOST:PORT' or 'fdb:CLUSTER_FILE' too"
+        );
+        let served = matches!(self.store, StoreChoice::Served(_));
+        ensure!(
+            self.cluster.is_some() || !served,
+            "store: a served store asks for the node's certificate, so give cluster.identity too"
+        );
+        Ok(())
     }
 }
 
@@ -129,6 +224,9 @@ mod tests {
         };
         check("datta = 'd'", "datta");
         check("listen = 'here'", "listen");
+        check("store = 'served:nowhere'", "served:HOST:PORT");
+        check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
+        check("[cluster]\nidentity = 'n'", "several nodes share a store");
         check("[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'", "give either key_env or keystore");
     }
 }

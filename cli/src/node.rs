@@ -3,26 +3,31 @@
 //! Started in an order in which nothing is asked before it can answer, stopped in the reverse.
 
 mod chains;
+pub(crate) mod membership;
 mod models;
-mod secrets;
+pub(crate) mod secrets;
+pub(crate) mod stores;
 
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use steward_actors::host::HostLimits;
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{NodeParts, Steward};
 use steward_adapters_tools::HttpClient;
+use steward_cluster::Seat;
 use steward_storage::Store;
-use steward_storage_embedded::{EmbeddedConfig, EmbeddedStore};
 use steward_types::{Clock, Entropy, SystemEntropy};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::chains::Chains;
-use crate::config::NodeConfig;
+use self::membership::Identity;
+use crate::commands::up::ROOT_KEY_FILE;
+use crate::config::{ClusterSettings, NodeConfig};
+use crate::credentials::write_private;
 
 /// The folder of the embedded store within a node's data folder.
 pub const STORE_FOLDER: &str = "store";
@@ -33,44 +38,72 @@ pub struct Node {
     server: String,
     steward: Steward,
     store: Arc<dyn Store>,
+    seat: Option<Seat>,
+    /// Keeps the certificates fresh for as long as the node runs.
+    _identity: Option<Identity>,
+    drain_time: Duration,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Node {
-    /// Starts a node: opens its store, takes the lease, loads its models, recovers its sessions, and listens.
+    /// Starts a node: opens its store, takes the lease or its seat in the cluster, loads its models, recovers its
+    /// sessions, and listens.
     ///
     /// # Errors
     /// When the store is in use or damaged, a chain or certificate is configured wrongly, or the address is taken.
     pub async fn start(config: NodeConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        config.check_store()?;
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let tls = config.tls.as_ref().map(secrets::tls).transpose()?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.with_context(|| format!("{} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
-        let store = open_store(&config.data, &clock).await?;
+        std::fs::create_dir_all(&config.data).with_context(|| format!("{} cannot be made", config.data.display()))?;
+        let read = |cluster: &ClusterSettings| Identity::read(cluster.identity.clone(), Arc::clone(&clock));
+        let identity = config.cluster.as_ref().map(read).transpose()?;
+        let store = stores::open(&config.store, &config.data, identity.as_ref(), &clock).await?;
         let models = models::open(&config, &store, &clock).await?;
-        let secret = secrets::log_key(&config.data, entropy.as_ref())?;
+        // A cluster's nodes share their secrets.
+        let secrets_folder = config.cluster.as_ref().map_or(&config.data, |cluster| &cluster.identity);
+        let secret = secrets::log_key(secrets_folder, entropy.as_ref())?;
         let log = Arc::new(LogIdentity::new(config.log_name.clone(), secret).context("log_name in the configuration")?);
         let http = Arc::new(HttpClient::new(Arc::clone(&clock)).context("the HTTP client")?);
         let chains = Chains::open(&config.chains, &store, &log)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let server = format!("{scheme}://{address}");
+        let seat = match (&config.cluster, &identity) {
+            (Some(cluster), Some(identity)) => {
+                Some(membership::join(cluster, identity, server.clone(), &store, &clock, &entropy).await?)
+            }
+            _ => None,
+        };
         let mut parts = NodeParts::new(Arc::clone(&store), clock, Arc::clone(&entropy), models, http, log);
+        parts.lease = seat.as_ref().map(Seat::lease);
+        parts.router = seat.as_ref().map(Seat::router);
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
         let registered = chains.clone();
         parts.register = Box::new(move |builder| registered.register(builder));
         parts.anchoring = Box::new(move |host| chains.anchoring(host));
         let steward = parts.start().await?;
-        let root = secrets::root_key(&config.data, entropy.as_ref())?;
+        if let Some(seat) = &seat {
+            seat.serve(&steward);
+        }
+        let root = secrets::root_key(secrets_folder, entropy.as_ref())?;
+        if config.cluster.is_some() {
+            // Where the operator of one machine looks for it.
+            write_private(&config.data.join(ROOT_KEY_FILE), format!("{root}\n").as_bytes())?;
+        }
         steward.bootstrap_key(Some(&root)).await.context("the root key")?;
         let (stop, stopped) = oneshot::channel();
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let api = steward_api::ApiConfig { tls, ..steward_api::ApiConfig::default() };
         let serve = steward_api::serve(listener, steward.clone(), api, async {
             let _ = stopped.await;
         });
         #[expect(clippy::disallowed_methods, reason = "owned by the node, which awaits it when it stops")]
         let serving = tokio::spawn(async move { serve.await.context("the API stopped") });
-        Ok(Self { server: format!("{scheme}://{address}"), steward, store, stop, serving })
+        let drain_time = config.drain_time;
+        Ok(Self { server, steward, store, seat, _identity: identity, drain_time, stop, serving })
     }
 
     /// Where it listens.
@@ -83,11 +116,28 @@ impl Node {
         &self.steward
     }
 
-    /// Stops gracefully: takes no new work, finishes turns in hand, puts every entity away, closes the store.
+    /// Returns once the node serves its share of the shards; at once for a node that is alone.
+    pub async fn ready(&self) {
+        if let Some(seat) = &self.seat {
+            seat.cluster().ready().await;
+        }
+    }
+
+    /// The node's place in its cluster, if it is in one.
+    pub fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+
+    /// Stops gracefully: a cluster's node hands its shards over first. Takes no new work, finishes turns in hand, puts every entity away, closes the store.
     ///
     /// # Errors
     /// When a part could not be stopped cleanly; what was acknowledged is kept all the same.
     pub async fn stop(self) -> anyhow::Result<()> {
+        if let Some(seat) = &self.seat
+            && let Err(error) = seat.drain(self.drain_time).await
+        {
+            tracing::warn!(%error, "not every shard could be handed over; others take the rest");
+        }
         let report = self.steward.host().drain().await;
         if !report.left.is_empty() {
             tracing::warn!(left = ?report.left, "some entities were cut off; they go on after the next start");
@@ -95,14 +145,11 @@ impl Node {
         let _ = self.stop.send(());
         self.serving.await.context("the API crashed")??;
         self.steward.settle_direct_calls().await;
+        if let Some(seat) = &self.seat
+            && let Err(error) = seat.leave().await
+        {
+            tracing::warn!(%error, "the node could not sign off; others notice that it is gone");
+        }
         self.store.close().await.context("the store did not close")
     }
-}
-
-async fn open_store(data: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
-    let folder = data.join(STORE_FOLDER);
-    std::fs::create_dir_all(data).with_context(|| format!("{} cannot be made", data.display()))?;
-    let (config, clock) = (EmbeddedConfig::new(folder), Arc::clone(clock));
-    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&config, clock)).await?;
-    Ok(Arc::new(opened.with_context(|| format!("the store in {}", data.display()))?))
 }

@@ -31,6 +31,18 @@ pub async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> 
     }
 }
 
+/// What a process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// A node.
+    Node,
+    /// The served store of a cluster.
+    Store {
+        /// The folder with its certificates.
+        identity: PathBuf,
+    },
+}
+
 /// What a node is started with.
 #[derive(Debug, Clone)]
 pub struct NodeSetup {
@@ -38,6 +50,8 @@ pub struct NodeSetup {
     pub binary: PathBuf,
     /// A folder of its own: configuration, log and data go there.
     pub folder: PathBuf,
+    /// What it is.
+    pub role: Role,
     /// The configuration, but for `data` and `listen`.
     pub config: String,
     /// Environment variables that it gets besides its parent's.
@@ -52,11 +66,19 @@ impl NodeSetup {
     fn spawn(&self, address: &str) -> anyhow::Result<Child> {
         let (config, data) = (self.folder.join("node.toml"), self.data());
         std::fs::create_dir_all(&data).with_context(|| format!("{} cannot be made", data.display()))?;
-        let place = data.to_str().context("the node's folder is not UTF-8")?;
-        std::fs::write(&config, format!("data = {place:?}\nlisten = {address:?}\n{}", self.config))?;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
         let mut node = Command::new(&self.binary);
-        node.args(["up", "--config"]).arg(config).envs(self.environment.iter().cloned());
+        match &self.role {
+            Role::Node => {
+                let place = data.to_str().context("the node's folder is not UTF-8")?;
+                std::fs::write(&config, format!("data = {place:?}\nlisten = {address:?}\n{}", self.config))?;
+                node.args(["up", "--config"]).arg(config);
+            }
+            Role::Store { identity } => {
+                node.args(["store", "serve", "--listen", address, "--identity"]).arg(identity).arg(data);
+            }
+        }
+        node.envs(self.environment.iter().cloned());
         node.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         node.spawn().with_context(|| format!("{} cannot be started", self.binary.display()))
     }
@@ -129,8 +151,35 @@ impl NodeProcess {
     /// # Errors
     /// When it does not get ready.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = self.setup.spawn(self.server.trim_start_matches("http://"))?;
+        let address = self.server.trim_start_matches("http://").trim_start_matches("served:");
+        self.child = self.setup.spawn(address)?;
         self.server = self.ready().await?;
+        Ok(())
+    }
+
+    /// Stops its process where it stands, with SIGSTOP.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub async fn pause(&mut self) -> anyhow::Result<()> {
+        self.signal("STOP").await
+    }
+
+    /// Lets it go on, with SIGCONT.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub async fn resume(&mut self) -> anyhow::Result<()> {
+        self.signal("CONT").await
+    }
+
+    async fn signal(&mut self, name: &str) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            anyhow::bail!("the node had ended with {status} before it got SIG{name}:\n{}", self.last_log_lines());
+        }
+        let id = self.id().to_string();
+        let told = Command::new("kill").args([&format!("-{name}"), &id]).status().await?;
+        ensure!(told.success(), "the node could not be sent SIG{name}");
         Ok(())
     }
 
@@ -139,13 +188,19 @@ impl NodeProcess {
     /// # Errors
     /// When it does not end in time, or ends badly.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let id = self.child.id().context("the node had ended before it was stopped")?;
-        let told = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
-        ensure!(told.success(), "the node could not be told to stop");
+        self.terminate().await
+    }
+
+    /// Stops it gracefully with SIGTERM; it can be started again.
+    ///
+    /// # Errors
+    /// When it does not end in time, or ends badly.
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
+        self.signal("TERM").await?;
         let ended = tokio::time::timeout(START_TIME_MAX, self.child.wait()).await;
         let status = ended.context("the node did not stop in time")??;
         ensure!(status.success(), "the node stopped with {status}:\n{}", self.last_log_lines());
-        Ok(())
+        remove_if_there(&self.setup.data().join(READY_FILE))
     }
 
     async fn ready(&mut self) -> anyhow::Result<String> {

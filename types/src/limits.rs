@@ -148,6 +148,16 @@ pub const DELTA_TIME_MAX: Duration = Duration::from_millis(50);
 pub const APPROVAL_TIME_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest key of a script's `state`.
 pub const STATE_KEY_BYTES_MAX: usize = 1 << 10;
+/// Messages to other nodes that nobody waits for and that wait to be sent; more are refused.
+pub const REMOTE_TELLS_MAX: usize = 4096;
+/// How many of them are under way at once.
+pub const REMOTE_TELLS_AT_ONCE: usize = 64;
+/// The first pause before the owner of a shard is looked up again; each next one is twice as long.
+pub const ROUTE_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest such pause.
+pub const ROUTE_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How long shards that come to a node are gathered before what works by itself in them is woken in one pass.
+pub const RECOVERY_SHARDS_PAUSE: Duration = Duration::from_millis(100);
 /// How soon the timer service looks again when timers of other nodes' sessions are due.
 pub const TIMER_OTHERS_TIME: Duration = Duration::from_secs(1);
 /// Longest sleep of the timer service before it looks again.

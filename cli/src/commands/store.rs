@@ -1,15 +1,20 @@
 //! `steward store`: a stopped node's store into one file, and back.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use steward_storage::Store as _;
 use steward_storage_embedded::{BackupProgress, EmbeddedConfig, EmbeddedStore};
-use steward_types::SystemClock;
+use steward_storage_link::{ServerTls, StoreServer};
+use steward_types::{Clock, SystemClock};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::StoreCommand;
-use crate::node::STORE_FOLDER;
+use crate::node::membership::Identity;
+use crate::node::{STORE_FOLDER, stores};
 use crate::output::{Output, Tone};
 
 /// Runs one of `store`.
@@ -20,6 +25,7 @@ pub async fn run(command: StoreCommand, output: Output) -> anyhow::Result<()> {
     match command {
         StoreCommand::Backup { data, file } => backup(&data, &file, output).await,
         StoreCommand::Restore { file, data } => restore(&file, &data, output),
+        StoreCommand::Serve { data, identity, listen } => serve(&data, identity, listen, output).await,
     }
 }
 
@@ -33,6 +39,35 @@ async fn backup(data: &Path, file: &Path, output: Output) -> anyhow::Result<()> 
     store.close().await?;
     report(output, &format!("backed up to {}", file.display()), summary.total);
     Ok(())
+}
+
+/// Serves the store until SIGTERM or Ctrl-C. The ready file tells where, for scripts that let it take a free port.
+async fn serve(data: &Path, identity: PathBuf, listen: SocketAddr, output: Output) -> anyhow::Result<()> {
+    super::up::start_logging(output);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let newest = Identity::read(identity, Arc::clone(&clock))?;
+    let certificates = newest.newest();
+    let tls = ServerTls::from_source(move || certificates.borrow().server_config());
+    let store = stores::embedded(data, &clock).await?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
+    let address = listener.local_addr()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let server = StoreServer::new(Arc::clone(&store), tls, clock);
+    super::up::write_ready(data, &format!("served:{address}"))?;
+    output.line(if output.is_json() {
+        serde_json::json!({ "store": format!("served:{address}") }).to_string()
+    } else {
+        format!("{} at {address}: steward up --store served:{address} --join IDENTITY", output.paint(Tone::Good, "serving"))
+    });
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let served = server.serve(listener, stopped).await;
+    store.close().await?;
+    Ok(served?)
 }
 
 fn restore(file: &Path, data: &Path, output: Output) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Up;
-use crate::config::NodeConfig;
+use crate::config::{ClusterSettings, NodeConfig};
 use crate::credentials::write_private;
 use crate::node::Node;
 use crate::output::{Output, Tone};
@@ -33,20 +33,28 @@ pub struct Ready {
 /// # Errors
 /// When the configuration is wrong, the store is in use, or the address is taken.
 pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_from_env("STEWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = if output.is_json() { logs.json().try_init() } else { logs.try_init() };
+    start_logging(output);
     let mut config = match &up.config {
         Some(file) => NodeConfig::read(file)?,
         None => NodeConfig::default(),
     };
     config.data = up.data.unwrap_or(config.data);
     config.listen = up.listen.unwrap_or(config.listen);
+    config.store = up.store.unwrap_or(config.store);
+    if let Some(identity) = up.join {
+        config.cluster = Some(match config.cluster {
+            Some(settings) => ClusterSettings { identity, ..settings },
+            None => ClusterSettings::new(identity),
+        });
+    }
     let data = config.data.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let node = Node::start(config, std::sync::Arc::new(SystemClock::new())).await?;
     let server = node.server();
+    tokio::select! {
+        () = node.ready() => {}
+        _ = terminate.recv() => return node.stop().await,
+    }
     announce(&data, &server, output)?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -59,10 +67,24 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
     node.stop().await
 }
 
-fn announce(data: &Path, server: &str, output: Output) -> anyhow::Result<()> {
+/// Logs of a process that serves go to standard error, as `STEWARD_LOG` says.
+pub(super) fn start_logging(output: Output) {
+    let filter =
+        EnvFilter::try_from_env("STEWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = if output.is_json() { logs.json().try_init() } else { logs.try_init() };
+}
+
+/// Writes the ready file, and returns what it says.
+pub(super) fn write_ready(data: &Path, server: &str) -> anyhow::Result<String> {
     let ready = Ready { server: server.to_owned(), process: std::process::id() };
     let json = serde_json::to_string(&ready)?;
-    write_private(&data.join(READY_FILE), json.as_bytes()).context("the node's data folder")?;
+    write_private(&data.join(READY_FILE), json.as_bytes()).context("the data folder")?;
+    Ok(json)
+}
+
+fn announce(data: &Path, server: &str, output: Output) -> anyhow::Result<()> {
+    let json = write_ready(data, server)?;
     if output.is_json() {
         output.line(json);
         return Ok(());

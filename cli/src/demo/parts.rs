@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::Places;
 use crate::args::Demo;
 use crate::output::{Output, Tone};
-use crate::process::{NodeProcess, NodeSetup};
+use crate::process::{NodeProcess, NodeSetup, Role};
 use crate::sources::{self, KNOWN};
 
 /// The npm package with anvil's binary.
@@ -95,6 +95,7 @@ pub async fn start_node(folder: &Path, endpoint: &str, output: Output) -> anyhow
     let setup = NodeSetup {
         binary: std::env::current_exe()?,
         folder: folder.to_owned(),
+        role: Role::Node,
         config,
         environment: vec![(KEY_VARIABLE.to_owned(), hex::encode(Anvil::development_key().expose()))],
     };

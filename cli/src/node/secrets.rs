@@ -12,15 +12,15 @@ use crate::config::TlsConfig;
 use crate::credentials::write_private;
 
 /// The file with the receipt logs' signing key, 32 bytes in hexadecimal.
-const LOG_KEY_FILE: &str = "log.key";
+pub(crate) const LOG_KEY_FILE: &str = "log.key";
 
 /// The operator's key: as kept, or made and kept before anyone can use it.
-pub(super) fn root_key(data: &Path, entropy: &dyn Entropy) -> anyhow::Result<String> {
+pub(crate) fn root_key(data: &Path, entropy: &dyn Entropy) -> anyhow::Result<String> {
     kept(&data.join(ROOT_KEY_FILE), || ApiKeyText::generate(entropy).reveal())
 }
 
 /// The receipt logs' signing key: as kept, or made and kept.
-pub(super) fn log_key(data: &Path, entropy: &dyn Entropy) -> anyhow::Result<[u8; 32]> {
+pub(crate) fn log_key(data: &Path, entropy: &dyn Entropy) -> anyhow::Result<[u8; 32]> {
     let file = data.join(LOG_KEY_FILE);
     let text = kept(&file, || {
         let mut secret = [0; 32];

@@ -1,0 +1,86 @@
+//! A node as a member of a cluster: its identity, kept fresh, and its seat.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use steward_cluster::link::{LinkConfig, LinkIdentity};
+use steward_cluster::{ClusterConfig, NodeIdentity, Seat};
+use steward_storage::Store;
+use steward_types::{Clock, Entropy, NodeId};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::ClusterSettings;
+
+/// How often the identity's files are read again, for certificates that were replaced.
+const IDENTITY_READ_TIME: Duration = Duration::from_secs(10);
+
+/// A member's certificates: each new connection uses the newest.
+#[derive(Debug)]
+pub struct Identity {
+    newest: watch::Receiver<Arc<LinkIdentity>>,
+    reading: JoinHandle<()>,
+}
+
+impl Identity {
+    /// Reads the folder that `steward cluster issue` made, now and from time to time.
+    ///
+    /// # Errors
+    /// Names the file that is missing or wrong.
+    pub fn read(folder: PathBuf, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let (sender, newest) = watch::channel(Arc::new(LinkIdentity::load(&folder)?));
+        #[expect(clippy::disallowed_methods, reason = "owned by the identity, which ends it when dropped")]
+        let reading = tokio::spawn(async move {
+            loop {
+                clock.sleep(IDENTITY_READ_TIME).await;
+                match LinkIdentity::load(&folder) {
+                    Ok(identity) if identity.node() == sender.borrow().node() => drop(sender.send(Arc::new(identity))),
+                    Ok(other) => tracing::error!(node = %other.node(), "the identity is another node's; kept the old"),
+                    // Two of the three files may be replaced already: the next read has all.
+                    Err(error) => tracing::warn!(%error, "the identity cannot be read again; kept the old"),
+                }
+            }
+        });
+        Ok(Self { newest, reading })
+    }
+
+    /// The node that the certificates name.
+    pub fn node(&self) -> NodeId {
+        *self.newest.borrow().node()
+    }
+
+    /// The newest certificates.
+    pub fn newest(&self) -> watch::Receiver<Arc<LinkIdentity>> {
+        self.newest.clone()
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+/// Takes the node's seat in the cluster whose state is in `store`.
+pub(super) async fn join(
+    settings: &ClusterSettings,
+    identity: &Identity,
+    api_address: String,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> anyhow::Result<Seat> {
+    let member = NodeIdentity {
+        id: identity.node(),
+        link_address: settings.advertise.clone(),
+        api_address,
+        zone: settings.zone.clone(),
+        weight: settings.weight,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let links = LinkConfig::new(settings.listen, identity.newest());
+    let (store, clock, entropy) = (Arc::clone(store), Arc::clone(clock), Arc::clone(entropy));
+    Seat::take(ClusterConfig::new(member), links, store, clock, entropy).await.context("the cluster")
+}
