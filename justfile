@@ -25,6 +25,19 @@ contracts:
 bench NAME:
     cargo bench --workspace --bench {{NAME}}
 
+# Fuzz what comes from outside: scripts, receipts, stored records, model files; each target for so many seconds.
+fuzz SECONDS="300":
+    tests/fuzz/run.sh {{SECONDS}}
+
+# Three nodes and their store on this machine, until Ctrl-C.
+cluster:
+    cargo build --quiet -p steward
+    packaging/local-cluster.sh
+
+# Kill and pause the nodes and the store of a cluster at random points.
+chaos-cluster FAULTS="300":
+    cargo run --quiet --release -p steward-chaos -- run chaos/runs/cluster.toml --kills {{FAULTS}}
+
 # Kill a real node at random points, for as long as asked (the short run is part of `just test`).
 chaos KILLS="200":
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/kill.toml --kills {{KILLS}}
