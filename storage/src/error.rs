@@ -9,8 +9,9 @@ pub enum StoreError {
     /// Another transaction changed what this one read. Nothing was written; run it again.
     #[error("the transaction conflicts with one that committed while it ran")]
     Conflict,
-    /// The transaction lived longer than five seconds after its first read. Nothing was written; run it again.
-    #[error("the transaction is older than {limit_ms} ms, the longest a transaction may live")]
+    /// The transaction lived longer than five seconds after its first read, or the connection over which it read was
+    /// lost, and with it the version that it read at. Nothing was written; run it again.
+    #[error("the store no longer keeps the version that the transaction read; it does for {limit_ms} ms at the most")]
     TooOld {
         /// The limit, in milliseconds.
         limit_ms: u64,

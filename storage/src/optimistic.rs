@@ -16,10 +16,11 @@ use bytes::Bytes;
 use std::sync::Arc;
 use steward_types::Clock;
 
-pub use conflicts::Conflicts;
+pub use conflicts::{Conflicts, too_old};
+pub use merge::RangeMerge;
 pub use transaction::begin;
-pub use watches::{Watch, Watches};
-pub use write_set::{Apply, CommitRequest, KeyRange};
+pub use watches::{PendingWatch, Watch, Watches};
+pub use write_set::{Apply, CommitRequest, KeyRange, StampedRow, Write, check_key, checked_range};
 
 use crate::{CommitVersion, StoreError};
 

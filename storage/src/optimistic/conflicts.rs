@@ -117,7 +117,8 @@ impl Conflicts {
     }
 }
 
-pub(super) fn too_old() -> StoreError {
+/// The error of a transaction that lived too long.
+pub fn too_old() -> StoreError {
     StoreError::TooOld { limit_ms: u64::try_from(TRANSACTION_TIME_MAX.as_millis()).unwrap_or(u64::MAX) }
 }
 

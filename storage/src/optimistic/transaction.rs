@@ -11,8 +11,8 @@ use steward_types::limits::{RANGE_ROWS_MAX, TRANSACTION_TIME_MAX};
 use super::conflicts::too_old;
 use super::watches::{PendingWatch, Watch};
 use super::write_set::{CommitRequest, KeyRange, StampedRow, Write, check_key, checked_range};
-use super::{Backend, Snapshot, merge};
-use crate::{AtomicOp, CommitVersion, ConflictRange, Isolation, Page, RangeRead, StoreError, Transaction, Txn, key};
+use super::{Backend, RangeMerge, Snapshot};
+use crate::{AtomicOp, CommitVersion, ConflictRange, Isolation, Page, RangeRead, StoreError, Transaction, Txn};
 
 /// A new transaction on `backend`.
 pub fn begin(backend: Arc<dyn Backend>) -> Txn {
@@ -85,15 +85,6 @@ impl OptimisticTransaction {
     }
 }
 
-/// What of `range` a read depends on: up to the last row that it gave, when a limit ended it.
-fn dependence(range: KeyRange, page: &Page, reverse: bool) -> KeyRange {
-    match page.rows.last().filter(|_| page.more) {
-        Some((last, _)) if reverse => KeyRange { begin: last.clone(), end: range.end },
-        Some((last, _)) => KeyRange { begin: range.begin, end: key::successor(last) },
-        None => range,
-    }
-}
-
 #[async_trait]
 impl Transaction for OptimisticTransaction {
     async fn get(&self, key: &[u8], read: Isolation) -> Result<Option<Bytes>, StoreError> {
@@ -112,9 +103,15 @@ impl Transaction for OptimisticTransaction {
         let Some(range) = checked_range(&read.begin, &read.end)?.filter(|_| read.limit > 0) else {
             return Ok(Page::default());
         };
-        let page = merge::read(&*snapshot, &state.request, &range, read.limit.min(RANGE_ROWS_MAX), read.reverse)?;
+        let mut merge = RangeMerge::new(range, read.limit.min(RANGE_ROWS_MAX), read.reverse);
+        while let Some((rest, wanted)) = merge.wanted() {
+            let rows = snapshot.rows(rest, wanted, read.reverse)?;
+            let more = rows.len() >= wanted;
+            merge.add(rows, more, &state.request);
+        }
+        let (page, dependence) = merge.finish();
         if read.isolation == Isolation::Serializable {
-            state.request.depend(dependence(range, &page, read.reverse))?;
+            state.request.depend(dependence)?;
         }
         Ok(page)
     }

@@ -74,6 +74,17 @@ impl PendingWatch {
     pub fn key(&self) -> &Bytes {
         &self.key
     }
+
+    /// Whether nobody waits for it any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.waiter.changed.is_closed()
+    }
+
+    /// Resolves the watch: for a backend that hears of changes by other ways than [`Watches::notify`].
+    pub fn resolve(self) {
+        // The watch may be dropped already; then nobody waits.
+        let _ = self.waiter.changed.send(());
+    }
 }
 
 #[derive(Debug)]

@@ -150,7 +150,11 @@ impl CommitRequest {
         self.writes.range::<Bytes, _>(bounds)
     }
 
-    pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+    /// Notes that a key is to have a value, or none.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] and [`StoreError::Invalid`], with nothing noted.
+    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         check_key(key)?;
         let value_bytes = value.map_or(0, <[u8]>::len);
         check_value(value_bytes)?;
@@ -159,7 +163,11 @@ impl CommitRequest {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, range: KeyRange) -> Result<(), StoreError> {
+    /// Notes that a range is to be removed; the transaction's earlier writes in it are gone.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], with nothing noted.
+    pub fn remove(&mut self, range: KeyRange) -> Result<(), StoreError> {
         self.grow(range.begin.len() + range.end.len())?;
         let covered: Vec<Bytes> = self.writes_in(&range).map(|(key, _)| key.clone()).collect();
         for key in covered {
@@ -169,7 +177,11 @@ impl CommitRequest {
         Ok(())
     }
 
-    pub(super) fn atomic(&mut self, key: &[u8], op: AtomicOp, operand: u64) -> Result<(), StoreError> {
+    /// Notes an operation on a value.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] and [`StoreError::Invalid`], with nothing noted.
+    pub fn atomic(&mut self, key: &[u8], op: AtomicOp, operand: u64) -> Result<(), StoreError> {
         check_key(key)?;
         self.grow(key.len() + 8)?;
         let write = match self.write_of(key) {
@@ -191,7 +203,11 @@ impl CommitRequest {
         Ok(())
     }
 
-    pub(super) fn stamp(&mut self, row: StampedRow) -> Result<(), StoreError> {
+    /// Notes a row under a versionstamped key.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] and [`StoreError::Invalid`], with nothing noted.
+    pub fn stamp(&mut self, row: StampedRow) -> Result<(), StoreError> {
         check_key_bytes(row.prefix.len() + 10 + row.suffix.len())?;
         check_key_reach(&row.prefix)?;
         check_value(row.value.len())?;
@@ -203,13 +219,21 @@ impl CommitRequest {
         Ok(())
     }
 
-    pub(super) fn mark(&mut self, range: KeyRange) -> Result<(), StoreError> {
+    /// Notes a range as written.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], with nothing noted.
+    pub fn mark(&mut self, range: KeyRange) -> Result<(), StoreError> {
         self.grow(range.begin.len() + range.end.len())?;
         self.marks.push(range);
         Ok(())
     }
 
-    pub(super) fn depend(&mut self, range: KeyRange) -> Result<(), StoreError> {
+    /// Notes a range as read.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], with nothing noted.
+    pub fn depend(&mut self, range: KeyRange) -> Result<(), StoreError> {
         if self.reads.last() == Some(&range) {
             return Ok(());
         }
@@ -228,7 +252,11 @@ impl CommitRequest {
     }
 }
 
-pub(super) fn check_key(key: &[u8]) -> Result<(), StoreError> {
+/// Whether a key may be used by a transaction.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] and [`StoreError::Invalid`].
+pub fn check_key(key: &[u8]) -> Result<(), StoreError> {
     check_key_bytes(key.len())?;
     check_key_reach(key)
 }
@@ -258,7 +286,10 @@ fn check_value(size: usize) -> Result<(), StoreError> {
 }
 
 /// The range of two bounds; `None` when it is empty.
-pub(super) fn checked_range(begin: &[u8], end: &[u8]) -> Result<Option<KeyRange>, StoreError> {
+///
+/// # Errors
+/// [`StoreError::TooLarge`] and [`StoreError::Invalid`].
+pub fn checked_range(begin: &[u8], end: &[u8]) -> Result<Option<KeyRange>, StoreError> {
     check_key_bytes(begin.len())?;
     check_key_bytes(end.len().saturating_sub(1))?;
     if begin > end {
