@@ -25,6 +25,10 @@ contracts:
 bench NAME:
     cargo bench --workspace --bench {{NAME}}
 
+# Durable steps beside Restate's, in one run on this machine; needs Node and npm.
+bench-restate:
+    cd benches/restate && npm ci --silent && node compare.mjs
+
 # Kill a real node at random points, for as long as asked (the short run is part of `just test`).
 chaos KILLS="200":
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/kill.toml --kills {{KILLS}}
