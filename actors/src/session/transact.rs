@@ -32,7 +32,13 @@ pub(super) struct Done {
 
 impl Done {
     fn new(response: SessionResponse, loaded: Loaded) -> Self {
-        Self { response, last_seq: loaded.head.last_seq, record: Some(loaded.record), children: Vec::new(), taken_up: None }
+        Self {
+            response,
+            last_seq: loaded.head.last_seq,
+            record: Some(loaded.record),
+            children: Vec::new(),
+            taken_up: None,
+        }
     }
 
     /// An answer that changes nothing.
