@@ -37,6 +37,9 @@ cluster:
 # Kill and pause the nodes and the store of a cluster at random points.
 chaos-cluster FAULTS="300":
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/cluster.toml --kills {{FAULTS}}
+# Durable steps beside Restate's, in one run on this machine; needs Node and npm.
+bench-restate:
+    cd benches/restate && npm ci --silent && node compare.mjs
 
 # Kill a real node at random points, for as long as asked (the short run is part of `just test`).
 chaos KILLS="200":

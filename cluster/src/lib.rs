@@ -3,7 +3,10 @@
 pub mod link;
 pub mod member;
 pub mod placement;
+pub mod route;
+pub mod seat;
 pub mod shard;
 
 pub use member::{Cluster, ClusterConfig, ClusterError, ClusterTiming, NodeIdentity, NodeState, ShardHooks};
+pub use seat::{Seat, SeatError};
 pub use shard::{Owner, ShardLease, ShardMap};

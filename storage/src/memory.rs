@@ -97,7 +97,7 @@ impl Backend for Shared {
     async fn commit(&self, request: CommitRequest) -> Result<CommitVersion, StoreError> {
         let version = self.rows.write().commit(&request, &*self.clock)?;
         if !self.watches.is_empty() {
-            request.changed(version).for_each(|range| self.watches.notify(&range));
+            self.watches.notify(&request, version);
         }
         Ok(version)
     }

@@ -24,6 +24,7 @@ pub(super) enum Taken {
 }
 
 /// A session and its head within a transaction.
+#[derive(Clone)]
 pub(super) struct Loaded {
     pub session: SessionId,
     pub record: SessionRecord,

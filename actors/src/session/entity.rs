@@ -11,8 +11,8 @@ use super::error::SessionError;
 use super::key;
 use super::record::{SessionHead, SessionRecord};
 use super::request::{Refusal, SessionRequest, SessionResponse};
-use super::transact;
-use super::worker::{self, Worker};
+use super::transact::{self, Begin};
+use super::worker::{self, TakenUp, Worker};
 use crate::host::{Context, Entity, EntityId, Fault, Reply};
 
 /// One session while it is in memory. All that matters is in the store; this only knows whether a worker runs.
@@ -45,7 +45,7 @@ impl Entity for Session {
         let id: SessionId = id.as_str().parse().map_err(Fault::poison)?;
         let mut session = Self { id, record: None, last_seq: 0, worker: None };
         session.reload(&context).await?;
-        session.work(&context);
+        session.work(&context, None);
         Ok(session)
     }
 
@@ -57,7 +57,11 @@ impl Entity for Session {
     ) -> Result<(), Fault> {
         let ends = matches!(request, SessionRequest::Cancel { .. } | SessionRequest::End { .. });
         let fence = fence(context);
-        let done = transact::transact(context.environment(), &fence, self.id, request).await;
+        let begin = match self.worker {
+            None => Begin::Now(self.record.as_ref()),
+            Some(_) => Begin::Later,
+        };
+        let done = transact::transact(context.environment(), &fence, self.id, begin, request).await;
         let done = match done {
             Ok(done) => done,
             Err(SessionError::NotFound(id)) => transact::Done::refused(&SessionError::NotFound(id)),
@@ -74,7 +78,7 @@ impl Entity for Session {
         for child in done.children {
             worker::end_child(context, child);
         }
-        self.work(context);
+        self.work(context, done.taken_up);
         reply.send(done.response);
         Ok(())
     }
@@ -84,7 +88,7 @@ impl Entity for Session {
         match event {
             WorkerEvent::Done => {
                 self.reload(context).await?;
-                self.work(context);
+                self.work(context, None);
                 Ok(())
             }
             WorkerEvent::Failed(error) => Err(error.into_fault()),
@@ -128,8 +132,8 @@ impl Session {
         Ok(())
     }
 
-    /// Starts a worker when there is something to do and none runs.
-    fn work(&mut self, context: &Context<Self>) {
+    /// Starts a worker when there is something to do and none runs; on `first` before anything else.
+    fn work(&mut self, context: &Context<Self>, first: Option<TakenUp>) {
         if self.worker.is_some() || !self.record.as_ref().is_some_and(SessionRecord::is_runnable) {
             return;
         }
@@ -143,7 +147,7 @@ impl Session {
             cancel,
         };
         context.work(async move {
-            match worker.work().await {
+            match worker.work(first).await {
                 Ok(()) => WorkerEvent::Done,
                 Err(error) => WorkerEvent::Failed(error),
             }

@@ -7,7 +7,7 @@ use steward_types::{ErrorCode, Micros, SessionId, Timestamp};
 use super::answer::{self, Loaded, Taken};
 use super::approval::{Approval, Decision};
 use super::change::Fence;
-use super::environment::SessionEnvironment;
+use super::environment::{ProgramError, SessionEnvironment};
 use super::error::SessionError;
 use super::event::EventBody;
 use super::key;
@@ -15,11 +15,10 @@ use super::read;
 use super::record::{SessionHead, SessionRecord, SessionStatus, TakenKey, TurnRecord, TurnState};
 use super::request::{Accepted, Decide, Open, Refusal, Send, SessionRequest, SessionResponse};
 use super::turn::json_bytes;
-use super::worker;
+use super::worker::{self, TakenUp};
 use crate::budget::{AccountId, ledger};
 
 /// What a request came to.
-#[derive(Debug)]
 pub(super) struct Done {
     pub response: SessionResponse,
     /// The record as it is now, when the session exists.
@@ -27,11 +26,19 @@ pub(super) struct Done {
     pub last_seq: u64,
     /// Child sessions whose answers nobody waits for any more.
     pub children: Vec<SessionId>,
+    /// The turn that began in the same transaction, for a worker to run.
+    pub taken_up: Option<TakenUp>,
 }
 
 impl Done {
     fn new(response: SessionResponse, loaded: Loaded) -> Self {
-        Self { response, last_seq: loaded.head.last_seq, record: Some(loaded.record), children: Vec::new() }
+        Self {
+            response,
+            last_seq: loaded.head.last_seq,
+            record: Some(loaded.record),
+            children: Vec::new(),
+            taken_up: None,
+        }
     }
 
     /// An answer that changes nothing.
@@ -40,8 +47,17 @@ impl Done {
     }
 
     fn without_record(refusal: Refusal) -> Self {
-        Self { response: refusal.into(), record: None, last_seq: 0, children: Vec::new() }
+        Self { response: refusal.into(), record: None, last_seq: 0, children: Vec::new(), taken_up: None }
     }
+}
+
+/// Whether a message's turn may begin in the transaction that takes the message.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Begin<'a> {
+    /// No worker runs; the session is what this says, if it is known.
+    Now(Option<&'a SessionRecord>),
+    /// A worker runs, and takes up what there is to do.
+    Later,
 }
 
 /// Does what a request asks.
@@ -49,22 +65,31 @@ pub(super) async fn transact(
     environment: &SessionEnvironment,
     fence: &Fence,
     session: SessionId,
+    begin: Begin<'_>,
     request: SessionRequest,
 ) -> Result<Done, SessionError> {
-    let limit = match &request {
-        SessionRequest::Open(open) => match session_limit(environment, session, open).await {
-            Ok(limit) => limit,
+    let (mut limit, mut version) = (None, None);
+    match (&request, begin) {
+        (SessionRequest::Open(open), begin) => match opening(environment, session, open).await {
+            Ok(opening) => {
+                limit = opening.limit;
+                version = matches!(begin, Begin::Now(_)).then_some(opening.version);
+            }
             Err(refusal) => return Ok(Done::without_record(refusal)),
         },
-        _ => None,
-    };
+        // Without a version, loading it in the turn says why.
+        (SessionRequest::Send(_), Begin::Now(Some(record))) => {
+            version = Some(version_of(environment, session, record).await.unwrap_or(0));
+        }
+        _ => {}
+    }
     let now = environment.clock.now();
     let request = &request;
     let done = environment.store.run(|txn| async move {
         fence.check(&txn).await?;
         match request {
-            SessionRequest::Open(request) => open(&txn, session, request, limit, now).await,
-            SessionRequest::Send(message) => send(&txn, session, message, now).await,
+            SessionRequest::Open(request) => open(&txn, session, request, limit, version, now).await,
+            SessionRequest::Send(message) => send(&txn, session, message, version, now).await,
             SessionRequest::Decide(request) => decide(&txn, session, request, now).await,
             SessionRequest::Cancel { reason } => cancel(&txn, session, reason, now).await,
             SessionRequest::End { reason } => end(&txn, session, reason, now).await,
@@ -85,20 +110,36 @@ pub(super) async fn transact(
     done.await
 }
 
-/// What the session may spend in its life: the least of what its client and its agent say. Refuses an unknown agent.
-async fn session_limit(
+/// The version that the session's next turn takes.
+pub(super) async fn version_of(
     environment: &SessionEnvironment,
     session: SessionId,
-    open: &Open,
-) -> Result<Option<Micros>, Refusal> {
+    record: &SessionRecord,
+) -> Result<u64, ProgramError> {
+    match record.version {
+        Some(version) => Ok(version),
+        None => environment.programs.current(&record.project, &record.agent, session).await,
+    }
+}
+
+/// What is looked up before a session is opened.
+struct Opening {
+    /// What the session may spend in its life: the least of what its client and its agent say.
+    limit: Option<Micros>,
+    version: u64,
+}
+
+/// Refuses an unknown agent.
+async fn opening(environment: &SessionEnvironment, session: SessionId, open: &Open) -> Result<Opening, Refusal> {
     let programs = &environment.programs;
-    let refusal = |error: super::environment::ProgramError| Refusal::new(error.code, error.message);
+    let refusal = |error: ProgramError| Refusal::new(error.code, error.message);
     let version = match open.version {
         Some(version) => version,
         None => programs.current(&open.project, &open.agent, session).await.map_err(refusal)?,
     };
     let agent = programs.load(&open.project, &open.agent, version).await.map_err(refusal)?;
-    Ok([open.ceiling, agent.manifest.budget.session].into_iter().flatten().min())
+    let limit = [open.ceiling, agent.manifest.budget.session].into_iter().flatten().min();
+    Ok(Opening { limit, version })
 }
 
 fn taken_or_not(txn: &Txn, loaded: Loaded, taken: Taken) -> Result<Done, SessionError> {
@@ -117,6 +158,7 @@ async fn open(
     session: SessionId,
     open: &Open,
     limit: Option<Micros>,
+    version: Option<u64>,
     now: Timestamp,
 ) -> Result<Done, SessionError> {
     if let Some(record) = txn.load::<SessionRecord>(&key::record(session)).await? {
@@ -160,19 +202,42 @@ async fn open(
     {
         return Err(SessionError::Internal(format!("a new session refused its first message: {refusal}")));
     }
+    let taken_up = begin_turn(txn, &mut loaded, version, now).await?;
     loaded.save(txn)?;
     let view = read::view_in(txn, session).await?;
-    Ok(Done::new(SessionResponse::Opened(view), loaded))
+    Ok(Done { taken_up, ..Done::new(SessionResponse::Opened(view), loaded) })
 }
 
-async fn send(txn: &Txn, session: SessionId, message: &Send, now: Timestamp) -> Result<Done, SessionError> {
+async fn send(
+    txn: &Txn,
+    session: SessionId,
+    message: &Send,
+    version: Option<u64>,
+    now: Timestamp,
+) -> Result<Done, SessionError> {
     let mut loaded = Loaded::load(txn, session).await?;
     let response = match accept(txn, &mut loaded, message, now).await? {
         Ok(accepted) => SessionResponse::Accepted(accepted),
         Err(refusal) => return Ok(Done::new(refusal.into(), loaded)),
     };
+    let taken_up = begin_turn(txn, &mut loaded, version, now).await?;
     loaded.save(txn)?;
-    Ok(Done::new(response, loaded))
+    Ok(Done { taken_up, ..Done::new(response, loaded) })
+}
+
+/// Begins a waiting message's turn, when no other is in flight and `version` is what it takes: so a message to an idle
+/// session needs one commit, not two. The caller saves.
+async fn begin_turn(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    version: Option<u64>,
+    now: Timestamp,
+) -> Result<Option<TakenUp>, SessionError> {
+    let record = &loaded.record;
+    let may_begin = record.status == SessionStatus::Idle && record.waiting_messages() > 0;
+    let Some(version) = version.filter(|_| may_begin && record.owed_to_parent.is_none()) else { return Ok(None) };
+    let (turn, _) = worker::take_up_turn(txn, loaded, version, now).await?;
+    Ok(Some(TakenUp::begun(loaded.clone(), turn)))
 }
 
 fn check_message(message: &Send) -> Result<(), Refusal> {

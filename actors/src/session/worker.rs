@@ -22,6 +22,7 @@ use super::journal::{Journal, JournalStep, StepState};
 use super::key;
 use super::record::{SessionStatus, StepOutcome, TurnRecord, TurnState};
 use super::request::{SessionRequest, SessionResponse};
+use super::transact;
 use super::turn::Turn;
 use crate::budget::{PriceList, ledger};
 use crate::host::{Context, EntityId};
@@ -38,27 +39,48 @@ pub(super) struct Worker {
     pub cancel: CancellationToken,
 }
 
+/// A turn that a transaction has taken up for a worker to run.
+pub(super) struct TakenUp {
+    loaded: Loaded,
+    turn: TurnRecord,
+    /// Whether it began just now, so that its journal is empty.
+    begins: bool,
+}
+
 /// What there is to do.
 enum Task {
-    Turn { loaded: Box<Loaded>, turn: Box<TurnRecord> },
+    Turn(Box<TakenUp>),
     Deliver(Box<Loaded>),
     Nothing,
 }
 
+/// Whether there may be something left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Perhaps,
+    Nothing,
+}
+
 impl Worker {
-    /// Works until there is nothing to do, or the worker is cancelled.
+    /// Works until there is nothing to do, or the worker is cancelled; on `first` before anything else.
     ///
     /// # Errors
     /// [`SessionError`], when the session is to be built again from the store.
-    pub(super) async fn work(self) -> Result<(), SessionError> {
+    pub(super) async fn work(self, first: Option<TakenUp>) -> Result<(), SessionError> {
+        let mut first = first.map(|first| Task::Turn(Box::new(first)));
         while !self.cancel.is_cancelled() {
-            let done = match self.take_up().await? {
-                Task::Turn { loaded, turn } => self.run(*loaded, *turn).await,
-                Task::Deliver(loaded) => self.deliver(*loaded).await,
+            let task = match first.take() {
+                Some(task) => task,
+                None => self.take_up().await?,
+            };
+            let done = match task {
+                Task::Turn(taken_up) => self.run(*taken_up).await,
+                Task::Deliver(loaded) => self.deliver(*loaded).await.map(|()| Left::Perhaps),
                 Task::Nothing => return Ok(()),
             };
             match done {
-                Ok(()) => {}
+                Ok(Left::Perhaps) => {}
+                Ok(Left::Nothing) => return Ok(()),
                 // Somebody else ended the turn meanwhile; what is left to do is in the store.
                 Err(SessionError::Stale) => {}
                 Err(error) => return Err(error),
@@ -70,46 +92,20 @@ impl Worker {
     /// Begins the next turn, or takes up the one in flight, under a new run number: an older worker, should one still
     /// live, can commit no more.
     async fn take_up(&self) -> Result<Task, SessionError> {
-        let version = self.version().await;
+        let version = self.version().await.unwrap_or(0);
         let (session, fence, now) = (self.session, &self.fence, self.environment.clock.now());
-        let version = &version;
         let taken = self.environment.store.run(|txn| async move {
             fence.check(&txn).await?;
             let mut loaded = Loaded::load(&txn, session).await?;
             if loaded.record.owed_to_parent.is_some() {
                 return Ok(Task::Deliver(Box::new(loaded)));
             }
-            let record = &mut loaded.record;
-            let begins = match record.status {
-                SessionStatus::Running => false,
-                SessionStatus::Idle if record.waiting_messages() > 0 => true,
-                _ => {
-                    txn.clear(&key::runnable(session))?;
-                    return Ok(Task::Nothing);
-                }
-            };
-            if begins {
-                record.turn += 1;
-                record.status = SessionStatus::Running;
+            if !loaded.record.is_runnable() {
+                return Ok(Task::Nothing);
             }
-            let number = record.turn;
-            let row = key::turn(session, number);
-            let missing = || SessionError::Internal(format!("turn {number} has no row"));
-            let mut turn = txn.load::<TurnRecord>(&row).await?.ok_or_else(missing)?;
-            loaded.head.turn = number;
-            loaded.head.run += 1;
-            loaded.head.commits = 0;
-            let event = if begins {
-                turn.state = TurnState::InFlight;
-                turn.version = *version.as_ref().unwrap_or(&0);
-                txn.save(&row, &turn)?;
-                EventBody::TurnStarted { key: turn.key.clone(), version: turn.version }
-            } else {
-                EventBody::Resumed {}
-            };
-            loaded.event(&txn, now, number, None, event)?;
+            let (turn, begins) = take_up_turn(&txn, &mut loaded, version, now).await?;
             loaded.save(&txn)?;
-            Ok(Task::Turn { loaded: Box::new(loaded), turn: Box::new(turn) })
+            Ok(Task::Turn(Box::new(TakenUp { loaded, turn, begins })))
         });
         taken.await
     }
@@ -121,17 +117,12 @@ impl Worker {
             async move { Loaded::load(&txn, session).await }
         });
         let Ok(loaded) = view.await else { return Ok(0) };
-        match loaded.record.version {
-            Some(version) => Ok(version),
-            None => {
-                let record = &loaded.record;
-                self.environment.programs.current(&record.project, &record.agent, self.session).await
-            }
-        }
+        transact::version_of(&self.environment, self.session, &loaded.record).await
     }
 
     /// Runs one turn until it ends or waits.
-    async fn run(&self, loaded: Loaded, turn: TurnRecord) -> Result<(), SessionError> {
+    async fn run(&self, taken_up: TakenUp) -> Result<Left, SessionError> {
+        let TakenUp { loaded, turn, begins } = taken_up;
         let record = &loaded.record;
         let programs = &self.environment.programs;
         let agent = match programs.load(&record.project, &record.agent, turn.version).await {
@@ -140,10 +131,10 @@ impl Worker {
                 return Err(SessionError::Internal("the agent's version can't be read now".to_owned()));
             }
             Err(ProgramError { code, message }) => {
-                return self.end_without_script(loaded, code, message).await;
+                return self.end_without_script(loaded, begins, code, message).await;
             }
         };
-        let turn_handle = Arc::new(self.prepare(loaded, Arc::clone(&agent)).await?);
+        let turn_handle = Arc::new(self.prepare(loaded, begins, Arc::clone(&agent)).await?);
         loop {
             let end = self.run_script(&turn_handle, &agent, &turn).await?;
             if let Some(error) = turn_handle.work.lock().halt.take() {
@@ -153,7 +144,7 @@ impl Worker {
                 TurnEnd::Suspended { waiting_for } => {
                     let answered = self.suspend(&turn_handle, &waiting_for).await?;
                     if answered.is_empty() {
-                        return Ok(());
+                        return Ok(Left::Perhaps);
                     }
                     let mut work = turn_handle.work.lock();
                     work.journal.rewind();
@@ -161,15 +152,18 @@ impl Worker {
                         work.journal.put(path, step);
                     }
                 }
-                TurnEnd::Stopped(reason) if reason.code == ErrorCode::Cancelled => return Ok(()),
+                TurnEnd::Stopped(reason) if reason.code == ErrorCode::Cancelled => return Ok(Left::Perhaps),
                 end => return self.end(&turn_handle, conclude(&turn_handle, end)).await,
             }
         }
     }
 
-    async fn prepare(&self, loaded: Loaded, agent: Arc<Agent>) -> Result<Turn, SessionError> {
+    async fn prepare(&self, loaded: Loaded, begins: bool, agent: Arc<Agent>) -> Result<Turn, SessionError> {
         let place = loaded.place();
-        let rows = read_journal(&*self.environment.store, self.session, place.turn).await?;
+        let rows = match begins {
+            true => Vec::new(),
+            false => read_journal(&*self.environment.store, self.session, place.turn).await?,
+        };
         let project = &loaded.record.project;
         let prices: PriceList =
             self.environment.store.run(|txn| async move { ledger::prices(&txn, project).await }).await?;
@@ -242,7 +236,7 @@ impl Worker {
     }
 
     /// Ends the turn with everything that waited for a commit, in one transaction.
-    async fn end(&self, turn: &Turn, state: TurnState) -> Result<(), SessionError> {
+    async fn end(&self, turn: &Turn, state: TurnState) -> Result<Left, SessionError> {
         let buffer = turn.take_buffer();
         let (steps, price) = {
             let work = turn.work.lock();
@@ -262,19 +256,27 @@ impl Worker {
             let children = answer::drop_unfinished(&txn, &mut loaded, place.turn, steps, now).await?;
             end_turn(&txn, &mut loaded, state.clone(), price, now).await?;
             loaded.save(&txn)?;
-            Ok(children)
+            let left = if loaded.record.is_runnable() { Left::Perhaps } else { Left::Nothing };
+            Ok((children, left))
         });
-        for child in ended.await? {
+        let (children, left) = ended.await?;
+        for child in children {
             end_child(&self.context, child);
         }
-        Ok(())
+        Ok(left)
     }
 
     /// Fails a turn whose agent can't be run.
-    async fn end_without_script(&self, loaded: Loaded, code: ErrorCode, message: String) -> Result<(), SessionError> {
+    async fn end_without_script(
+        &self,
+        loaded: Loaded,
+        begins: bool,
+        code: ErrorCode,
+        message: String,
+    ) -> Result<Left, SessionError> {
         let failure = TurnFailure { code, message, file: None, line: 0, column: 0, step: None };
         let agent = Agent::none(&loaded.record.agent);
-        let turn = self.prepare(loaded, Arc::new(agent)).await?;
+        let turn = self.prepare(loaded, begins, Arc::new(agent)).await?;
         self.end(&turn, TurnState::Failed(failure)).await
     }
 
@@ -309,6 +311,45 @@ impl Worker {
         });
         forgotten.await
     }
+}
+
+impl TakenUp {
+    /// A turn that began in the transaction which took its message, and that transaction's rows.
+    pub(super) const fn begun(loaded: Loaded, turn: TurnRecord) -> Self {
+        Self { loaded, turn, begins: true }
+    }
+}
+
+/// Begins the turn of the oldest waiting message, on `version`, or takes up the one in flight, under a new run number.
+/// Returns its row and whether it began now. The caller saves.
+pub(super) async fn take_up_turn(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    version: u64,
+    now: Timestamp,
+) -> Result<(TurnRecord, bool), SessionError> {
+    let record = &mut loaded.record;
+    let begins = record.status == SessionStatus::Idle;
+    if begins {
+        record.turn += 1;
+        record.status = SessionStatus::Running;
+    }
+    let number = record.turn;
+    let row = key::turn(loaded.session, number);
+    let missing = || SessionError::Internal(format!("turn {number} has no row"));
+    let mut turn = txn.load::<TurnRecord>(&row).await?.ok_or_else(missing)?;
+    loaded.head.turn = number;
+    loaded.head.run += 1;
+    loaded.head.commits = 0;
+    let event = if begins {
+        (turn.state, turn.version) = (TurnState::InFlight, version);
+        txn.save(&row, &turn)?;
+        EventBody::TurnStarted { key: turn.key.clone(), version }
+    } else {
+        EventBody::Resumed {}
+    };
+    loaded.event(txn, now, number, None, event)?;
+    Ok((turn, begins))
 }
 
 /// The next wait after `backoff`.

@@ -100,7 +100,7 @@ impl Writer {
         drop(before);
         for (commit, version) in accepted {
             if !self.shared.watches.is_empty() {
-                commit.request.changed(version).for_each(|range| self.shared.watches.notify(&range));
+                self.shared.watches.notify(&commit.request, version);
             }
             commit.answer(Ok(version));
         }

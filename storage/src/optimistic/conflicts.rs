@@ -1,7 +1,8 @@
 //! Conflict detection: which keys were last written when, for as long as a transaction may live.
 //!
-//! The keys are cut into intervals, each with the version of the last commit that wrote into it, as in FoundationDB's
-//! resolver (`fdbserver/SkipList.cpp`), here over an ordered map.
+//! Nearly all writes are of single keys, and each is one entry. Ranges that are written as a whole cut the keys into
+//! intervals, each with the version of the last commit that wrote it, as in FoundationDB's resolver
+//! (`fdbserver/SkipList.cpp`), here over an ordered map.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -21,12 +22,15 @@ const AGE_STEP: Duration = Duration::from_millis(100);
 /// The versions of recent writes.
 #[derive(Debug)]
 pub struct Conflicts {
-    /// From this key up to the next, the version of the last write.
+    /// The version of the last write of a single key.
+    keys: BTreeMap<Bytes, CommitVersion>,
+    /// From this key up to the next, the version of the last write of a range.
     intervals: BTreeMap<Bytes, CommitVersion>,
     /// Transactions that read before this version are too old to be judged.
     oldest: CommitVersion,
     /// When which version was the latest, oldest first.
     ages: VecDeque<(Duration, CommitVersion)>,
+    prune_keys_from: Bytes,
     prune_from: Bytes,
 }
 
@@ -34,7 +38,14 @@ impl Conflicts {
     /// No writes yet; the store stands at `version`.
     pub fn new(version: CommitVersion) -> Self {
         let intervals = BTreeMap::from([(Bytes::new(), CommitVersion(0))]);
-        Self { intervals, oldest: version, ages: VecDeque::new(), prune_from: Bytes::new() }
+        Self {
+            keys: BTreeMap::new(),
+            intervals,
+            oldest: version,
+            ages: VecDeque::new(),
+            prune_keys_from: Bytes::new(),
+            prune_from: Bytes::new(),
+        }
     }
 
     /// Whether a request may commit.
@@ -52,13 +63,18 @@ impl Conflicts {
 
     /// Notes what a request writes at `version`; `now` is the clock's monotonic time.
     pub fn record(&mut self, request: &CommitRequest, version: CommitVersion, now: Duration) {
-        let mut recorded = 0;
-        for range in request.changed(version) {
-            self.write(range, version);
-            recorded += 1;
+        let (mut keys, mut ranges) = (0, 0);
+        for key in request.changed_keys(version) {
+            self.keys.insert(key, version);
+            keys += 1;
+        }
+        for range in request.changed_ranges() {
+            self.write(range.clone(), version);
+            ranges += 1;
         }
         self.age(version, now);
-        self.prune(recorded * 2 * PRUNE_STEPS);
+        self.prune_keys(keys * PRUNE_STEPS);
+        self.prune(ranges * 2 * PRUNE_STEPS);
     }
 
     /// The oldest version at which a transaction may have read.
@@ -67,6 +83,16 @@ impl Conflicts {
     }
 
     fn last_write(&self, range: &KeyRange) -> CommitVersion {
+        let of_keys = if range.is_point() {
+            self.keys.get(&range.begin).copied()
+        } else {
+            let bounds = (Bound::Included(&range.begin), Bound::Excluded(&range.end));
+            self.keys.range::<Bytes, _>(bounds).map(|(_, &version)| version).max()
+        };
+        of_keys.unwrap_or_default().max(self.last_write_of_ranges(range))
+    }
+
+    fn last_write_of_ranges(&self, range: &KeyRange) -> CommitVersion {
         let before = self.intervals.range::<Bytes, _>(..=&range.begin).next_back();
         let within = self.intervals.range::<Bytes, _>((Bound::Excluded(&range.begin), Bound::Excluded(&range.end)));
         before.into_iter().chain(within).map(|(_, &version)| version).max().unwrap_or_default()
@@ -94,6 +120,18 @@ impl Conflicts {
         while self.ages.get(1).is_some_and(|&(noted, _)| now >= noted + 2 * TRANSACTION_TIME_MAX) {
             self.ages.pop_front();
             self.oldest = self.ages.front().map_or(self.oldest, |&(_, version)| version);
+        }
+    }
+
+    /// Goes on from where it last stopped, and forgets keys that no transaction can have read before their write.
+    fn prune_keys(&mut self, steps: usize) {
+        let bounds = (Bound::Included(&self.prune_keys_from), Bound::Unbounded);
+        let mut seen = self.keys.range::<Bytes, _>(bounds);
+        let old = |(key, version): (&Bytes, &CommitVersion)| (*version <= self.oldest).then(|| key.clone());
+        let forgotten: Vec<Bytes> = seen.by_ref().take(steps).filter_map(old).collect();
+        self.prune_keys_from = seen.next().map(|(key, _)| key.clone()).unwrap_or_default();
+        for key in forgotten {
+            self.keys.remove(&key);
         }
     }
 
@@ -129,6 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::optimistic::write_set::Write;
 
     fn range(begin: u8, end: u8) -> KeyRange {
         KeyRange { begin: Bytes::copy_from_slice(&[begin]), end: Bytes::copy_from_slice(&[end]) }
@@ -138,15 +177,22 @@ mod tests {
         CommitRequest { read_version: Some(CommitVersion(read_version)), reads, marks, ..CommitRequest::default() }
     }
 
+    fn writing(key: &[u8]) -> CommitRequest {
+        let writes = BTreeMap::from([(Bytes::copy_from_slice(key), Write::Value(None))]);
+        CommitRequest { writes, ..CommitRequest::default() }
+    }
+
     #[test]
     fn memory_of_writes_ends_when_no_transaction_can_be_that_old() {
         let mut conflicts = Conflicts::new(CommitVersion(0));
         for version in 1..=1000 {
-            let key = Bytes::copy_from_slice(&u64::to_be_bytes(version));
-            let commit = request(0, vec![], vec![KeyRange::point(&key)]);
+            let key = u64::to_be_bytes(version);
+            let mut commit = request(0, vec![], vec![KeyRange::point(&key)]);
+            commit.writes = writing(&key).writes;
             conflicts.record(&commit, CommitVersion(version), Duration::from_millis(100 * version));
         }
         assert!(conflicts.intervals.len() < 500, "{}", conflicts.intervals.len());
+        assert!(conflicts.keys.len() < 500, "{}", conflicts.keys.len());
         assert!(matches!(conflicts.check(&request(1, vec![range(1, 2)], vec![])), Err(StoreError::TooOld { .. })));
     }
 
@@ -159,13 +205,18 @@ mod tests {
             let mut conflicts = Conflicts::new(CommitVersion(0));
             let mut model: HashMap<u8, u64> = HashMap::new();
             for (version, &(begin, length)) in (1..).zip(&writes) {
-                let commit = request(0, vec![], vec![range(begin, begin + length)]);
+                // A write of one key is recorded as such, one of several as a range.
+                let commit = match length {
+                    1 => writing(&[begin]),
+                    _ => request(0, vec![], vec![range(begin, begin + length)]),
+                };
                 conflicts.record(&commit, CommitVersion(version), Duration::ZERO);
                 model.extend((begin..begin + length).map(|key| (key, version)));
             }
             for (begin, length) in reads {
+                let read = if length == 1 { KeyRange::point(&[begin]) } else { range(begin, begin + length) };
                 let expected = (begin..begin + length).filter_map(|key| model.get(&key)).max().copied();
-                let found = conflicts.last_write(&range(begin, begin + length));
+                let found = conflicts.last_write(&read);
                 prop_assert_eq!(found, CommitVersion(expected.unwrap_or(0)));
             }
         }

@@ -92,7 +92,7 @@ impl Transaction for OptimisticTransaction {
         let mut state = self.state.lock();
         let (value, from_snapshot) = state.value(&*self.backend, key)?;
         if from_snapshot && read == Isolation::Serializable {
-            state.request.depend(KeyRange::point(&Bytes::copy_from_slice(key)))?;
+            state.request.depend(KeyRange::point(key))?;
         }
         Ok(value)
     }

@@ -13,8 +13,8 @@ use steward_types::limits::WATCHES_MAX;
 use tokio::sync::oneshot;
 
 use super::Snapshot;
-use super::write_set::KeyRange;
-use crate::StoreError;
+use super::write_set::CommitRequest;
+use crate::{CommitVersion, StoreError};
 
 /// Resolves when the watched key changed, or to an error when the watch can no longer tell. Dropping it ends it.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Watches {
             waiting.entry(key.clone()).or_default().push(waiter);
         }
         if now()?.get(&key)?.as_ref() != expected {
-            self.notify(&KeyRange::point(&key));
+            wake(self.waiting.lock().remove(&key).unwrap_or_default());
         }
         Ok(())
     }
@@ -155,24 +155,28 @@ impl Watches {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Wakes those who wait for a key within `range`. To be called once the change can be read.
-    pub fn notify(&self, range: &KeyRange) {
+    /// Wakes those who wait for what a commit changed. To be called once the change can be read.
+    pub fn notify(&self, request: &CommitRequest, version: CommitVersion) {
         let mut waiting = self.waiting.lock();
-        let changed: Vec<Waiter> = if *range.end == *crate::key::successor(&range.begin) {
-            waiting.remove(&range.begin).unwrap_or_default()
-        } else {
+        let mut changed: Vec<Waiter> =
+            request.changed_keys(version).filter_map(|key| waiting.remove(&key)).flatten().collect();
+        for range in request.changed_ranges() {
             let keys: Vec<Bytes> = waiting.keys().filter(|key| range.contains(key)).cloned().collect();
-            keys.iter().filter_map(|key| waiting.remove(key)).flatten().collect()
-        };
-        drop(waiting);
-        for waiter in changed {
-            // The watch may be dropped already; then nobody waits.
-            let _ = waiter.changed.send(());
+            changed.extend(keys.iter().filter_map(|key| waiting.remove(key)).flatten());
         }
+        drop(waiting);
+        wake(changed);
     }
 
     /// Ends all watches with an error.
     pub fn close(&self) {
         self.waiting.lock().clear();
+    }
+}
+
+fn wake(waiters: Vec<Waiter>) {
+    for waiter in waiters {
+        // The watch may be dropped already; then nobody waits.
+        let _ = waiter.changed.send(());
     }
 }

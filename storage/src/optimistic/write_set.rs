@@ -18,9 +18,15 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// The range of one key.
-    pub fn point(key: &Bytes) -> Self {
-        Self { begin: key.clone(), end: key::successor(key) }
+    /// The range of one key. Both ends share their memory.
+    pub fn point(key: &[u8]) -> Self {
+        let end = key::successor(key);
+        Self { begin: end.slice(..key.len()), end }
+    }
+
+    /// Whether this is the range of one key.
+    pub fn is_point(&self) -> bool {
+        self.end.split_last().is_some_and(|(&last, rest)| last == 0 && *rest == *self.begin)
     }
 
     /// Whether `key` lies within.
@@ -113,11 +119,14 @@ impl CommitRequest {
         self.bytes
     }
 
-    /// Every range that this commit changes at `version`, for conflict detection.
-    pub fn changed(&self, version: CommitVersion) -> impl Iterator<Item = KeyRange> + '_ {
-        let ranges = self.marks.iter().chain(&self.clears).cloned();
-        let stamped = self.stamped.iter().map(move |row| KeyRange::point(&row.key(version)));
-        ranges.chain(self.writes.keys().map(KeyRange::point)).chain(stamped)
+    /// The keys that this commit writes one by one at `version`.
+    pub fn changed_keys(&self, version: CommitVersion) -> impl Iterator<Item = Bytes> + '_ {
+        self.writes.keys().cloned().chain(self.stamped.iter().map(move |row| row.key(version)))
+    }
+
+    /// The ranges that this commit changes as a whole.
+    pub fn changed_ranges(&self) -> impl Iterator<Item = &KeyRange> {
+        self.marks.iter().chain(&self.clears)
     }
 
     /// Writes all into `target`.
