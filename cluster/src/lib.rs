@@ -4,3 +4,6 @@ pub mod link;
 pub mod member;
 pub mod placement;
 pub mod shard;
+
+pub use member::{Cluster, ClusterConfig, ClusterError, ClusterTiming, NodeIdentity, NodeState, ShardHooks};
+pub use shard::{Owner, ShardLease, ShardMap};

@@ -77,11 +77,34 @@ pub const LIFECYCLE_EVENTS_MAX: usize = 1_024;
 /// How long an overloaded entity asks its caller to wait.
 pub const OVERLOAD_RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Shards that entities are spread over, fixed for the life of a cluster.
-pub const SHARDS: u32 = 256;
+pub const SHARDS: u32 = 1_024;
 /// Dead letters kept on one node.
 pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Longest graceful drain before what is left is stopped.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+// The cluster.
+
+/// Time between two beats of a node.
+pub const BEAT_TIME: Duration = Duration::from_millis(300);
+/// Silence after which a node is taken for dead.
+pub const LEASE_TIME: Duration = Duration::from_millis(1_200);
+/// How much sooner than others a node takes itself for dead.
+pub const LEASE_MARGIN: Duration = Duration::from_millis(300);
+/// Other nodes whose beats one node listens to.
+pub const BEATS_OBSERVED_MAX: usize = 8;
+/// Shards that one transaction claims or hands over.
+pub const SHARD_BATCH_MAX: usize = 128;
+/// Shards of the whole cluster that are on their way from one node to another at once; at least one a node.
+pub const SHARD_MOVES_MAX: usize = 16;
+/// How long the entities of a shard that moves may take to finish what they do.
+pub const SHARD_RELEASE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Shortest time between two looks of one node at the cluster's state, so that a burst of changes is one look.
+pub const RECONCILE_TIME_MIN: Duration = Duration::from_millis(10);
+/// Records of nodes that left or died which are kept for people to read.
+pub const NODES_GONE_MAX: usize = 64;
+/// Greatest weight of a node.
+pub const NODE_WEIGHT_MAX: u32 = 10_000;
 
 // Scripts.
 

@@ -1,0 +1,215 @@
+//! Which device should hold which replica of a model: best fit on memory, the context's cache included, with the
+//! replicas of one model on different nodes as far as there are nodes.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use steward_types::{ModelId, NodeId};
+
+/// A device and what is free of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLoad {
+    /// The node that has it. A node that drains is left out by the caller.
+    pub node: NodeId,
+    /// Its name on that node.
+    pub device: String,
+    /// Bytes free for replicas; what is there already of the wished models counts as taken.
+    pub memory_free_bytes: u64,
+    /// How busy it is, in thousandths.
+    pub load_permille: u32,
+}
+
+/// How many replicas of a model there should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaWish {
+    /// The model.
+    pub model: ModelId,
+    /// Bytes of its weights.
+    pub weights_bytes: u64,
+    /// Bytes of cache for the sequences that a replica runs at once.
+    pub kv_bytes: u64,
+    /// How many replicas.
+    pub replicas: u32,
+    /// Where there are replicas now; they stay as long as they are wished and their device is there.
+    pub present: Vec<Replica>,
+}
+
+/// A place of a replica.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Replica {
+    /// The node.
+    pub node: NodeId,
+    /// The device on that node.
+    pub device: String,
+}
+
+/// Where the replicas of all models should be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReplicaPlan {
+    /// The devices of each model's replicas, in order.
+    pub placed: BTreeMap<ModelId, Vec<Replica>>,
+    /// What found no room.
+    pub unplaced: Vec<Unplaced>,
+}
+
+/// Replicas of a model that no device has room for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplaced {
+    /// The model.
+    pub model: ModelId,
+    /// How many of its replicas are missing.
+    pub replicas: u32,
+    /// Bytes that each of them needs.
+    pub needed_bytes: u64,
+}
+
+/// Places replicas. The largest models choose first, because they fit in the fewest places. A model's next replica goes
+/// to a node with the fewest of its replicas, there to the device that it fills best, of those to the least busy.
+pub fn place_replicas(devices: &[DeviceLoad], models: &[ReplicaWish]) -> ReplicaPlan {
+    let mut sorted: Vec<&DeviceLoad> = devices.iter().collect();
+    sorted.sort_by(|a, b| (a.node, &a.device).cmp(&(b.node, &b.device)));
+    sorted.dedup_by(|a, b| (a.node, &a.device) == (b.node, &b.device));
+    let mut room: Vec<Room<'_>> =
+        sorted.into_iter().map(|device| Room { device, free: device.memory_free_bytes }).collect();
+    let mut wishes: Vec<&ReplicaWish> = models.iter().collect();
+    wishes.sort_by_key(|wish| (Reverse(needed(wish)), wish.model.clone()));
+    let mut plan = ReplicaPlan::default();
+    for wish in wishes {
+        let mut replicas = kept(&room, wish);
+        // A device that keeps a replica has its bytes taken already; one that loses a replica gives them back later.
+        while replicas.len() < wish.replicas as usize {
+            let Some(at) = best(&room, wish, &replicas) else { break };
+            room[at].free -= needed(wish);
+            replicas.push(room[at].replica());
+        }
+        let missing = (wish.replicas as usize).saturating_sub(replicas.len());
+        if missing > 0 {
+            let replicas = u32::try_from(missing).unwrap_or(u32::MAX);
+            plan.unplaced.push(Unplaced { model: wish.model.clone(), replicas, needed_bytes: needed(wish) });
+        }
+        replicas.sort_unstable();
+        plan.placed.insert(wish.model.clone(), replicas);
+    }
+    plan
+}
+
+struct Room<'a> {
+    device: &'a DeviceLoad,
+    free: u64,
+}
+
+impl Room<'_> {
+    fn replica(&self) -> Replica {
+        Replica { node: self.device.node, device: self.device.device.clone() }
+    }
+}
+
+fn needed(wish: &ReplicaWish) -> u64 {
+    wish.weights_bytes.saturating_add(wish.kv_bytes)
+}
+
+/// The present replicas that stay: on devices that are there, on as many nodes as possible when there are too many.
+fn kept(room: &[Room<'_>], wish: &ReplicaWish) -> Vec<Replica> {
+    let there: BTreeSet<Replica> = room.iter().map(Room::replica).collect();
+    let mut by_rank: Vec<(usize, &Replica)> = Vec::new();
+    let mut on_node = BTreeMap::<NodeId, usize>::new();
+    let present: BTreeSet<&Replica> = wish.present.iter().filter(|replica| there.contains(*replica)).collect();
+    for replica in present {
+        let rank = on_node.entry(replica.node).or_default();
+        by_rank.push((*rank, replica));
+        *rank += 1;
+    }
+    by_rank.sort_unstable();
+    by_rank.into_iter().take(wish.replicas as usize).map(|(_, replica)| replica.clone()).collect()
+}
+
+/// A device holds at most one replica of a model: a second would share nothing but the device's speed.
+fn best(room: &[Room<'_>], wish: &ReplicaWish, replicas: &[Replica]) -> Option<usize> {
+    let on_node = |node: NodeId| replicas.iter().filter(|replica| replica.node == node).count();
+    let taken = |room: &Room<'_>| {
+        let here = |replica: &Replica| replica.node == room.device.node && replica.device == room.device.device;
+        replicas.iter().any(here) || wish.present.iter().any(here)
+    };
+    let fits = |(_, room): &(usize, &Room<'_>)| room.free >= needed(wish) && !taken(room);
+    let rank = |(at, room): &(usize, &Room<'_>)| {
+        (on_node(room.device.node), room.free - needed(wish), room.device.load_permille, *at)
+    };
+    room.iter().enumerate().filter(fits).min_by_key(rank).map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 16])
+    }
+
+    fn device(number: u8, name: &str, free: u64) -> DeviceLoad {
+        DeviceLoad { node: node(number), device: name.to_owned(), memory_free_bytes: free, load_permille: 0 }
+    }
+
+    fn wish(model: &str, bytes: u64, replicas: u32) -> ReplicaWish {
+        let model = model.parse().unwrap();
+        ReplicaWish { model, weights_bytes: bytes - bytes / 4, kv_bytes: bytes / 4, replicas, present: Vec::new() }
+    }
+
+    fn places(plan: &ReplicaPlan, model: &str) -> Vec<(NodeId, String)> {
+        let replicas = &plan.placed[&model.parse().unwrap()];
+        replicas.iter().map(|replica| (replica.node, replica.device.clone())).collect()
+    }
+
+    #[test]
+    fn replicas_of_one_model_are_on_different_nodes_while_there_are_some() {
+        let devices = [device(1, "gpu0", 100), device(1, "gpu1", 100), device(2, "gpu0", 400)];
+        let two = place_replicas(&devices, &[wish("m", 90, 2)]);
+        assert_eq!(places(&two, "m"), [(node(1), "gpu0".into()), (node(2), "gpu0".into())]);
+        let four = place_replicas(&devices, &[wish("m", 90, 4)]);
+        assert_eq!((four.placed.values().next().unwrap().len(), four.unplaced[0].replicas), (3, 1));
+    }
+
+    #[test]
+    fn the_cache_counts_and_the_fullest_device_that_fits_is_taken() {
+        let devices = [device(1, "gpu0", 79), device(2, "gpu0", 81), device(3, "gpu0", 200)];
+        assert_eq!(places(&place_replicas(&devices, &[wish("m", 80, 1)]), "m"), [(node(2), "gpu0".into())]);
+    }
+
+    #[test]
+    fn a_replica_that_is_there_stays_and_one_on_a_device_that_is_gone_moves() {
+        let devices = [device(1, "gpu0", 0), device(2, "gpu0", 100), device(3, "gpu0", 90)];
+        let present = [1, 9].map(|number| Replica { node: node(number), device: "gpu0".into() }).to_vec();
+        let plan = place_replicas(&devices, &[ReplicaWish { present, ..wish("m", 80, 2) }]);
+        assert_eq!(places(&plan, "m"), [(node(1), "gpu0".into()), (node(3), "gpu0".into())]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_device_is_filled_over_its_memory(
+            memory in proptest::collection::vec((0u8..6, 0u64..200, 0u32..1_000), 0..12),
+            wanted in proptest::collection::vec((4u64..150, 0u32..5), 0..8),
+            seed in any::<u64>(),
+        ) {
+            let devices: Vec<DeviceLoad> = memory.iter().enumerate().map(|(at, &(number, free, load_permille))| {
+                DeviceLoad { load_permille, ..device(number, &format!("gpu{at}"), free) }
+            }).collect();
+            let models: Vec<ReplicaWish> =
+                wanted.iter().enumerate().map(|(at, &(bytes, count))| wish(&format!("m{at}"), bytes, count)).collect();
+            let plan = place_replicas(&devices, &models);
+            for device in &devices {
+                let replica = Replica { node: device.node, device: device.device.clone() };
+                let used: u64 = models.iter().filter(|m| plan.placed[&m.model].contains(&replica)).map(needed).sum();
+                prop_assert!(used <= device.memory_free_bytes);
+            }
+            for model in &models {
+                let missing = plan.unplaced.iter().find(|u| u.model == model.model).map_or(0, |u| u.replicas as usize);
+                prop_assert_eq!(plan.placed[&model.model].len() + missing, model.replicas as usize);
+            }
+            let mut shuffled = devices.clone();
+            shuffled.sort_by_key(|device| device.memory_free_bytes.wrapping_mul(seed | 1));
+            prop_assert_eq!(place_replicas(&shuffled, &models), plan);
+        }
+    }
+}

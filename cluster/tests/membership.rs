@@ -1,0 +1,9 @@
+//! Several nodes in one process on one in-memory store, with a clock that the test drives.
+
+mod membership {
+    pub mod faults;
+    pub mod histories;
+    pub mod leaving;
+    pub mod sharing;
+    pub mod world;
+}
