@@ -167,7 +167,7 @@ fn shares(up: &[&Member], shards: usize) -> Vec<Holder> {
         let (weight, total) = if total == 0 { (1, up.len() as u128) } else { (u128::from(member.weight), total) };
         let exact = shards as u128 * weight;
         let least = usize::try_from(exact / total).unwrap_or(shards);
-        let most = least + usize::from(exact % total > 0);
+        let most = least + usize::from(!exact.is_multiple_of(total));
         Holder { least, most, pinned: 0, free: Vec::new() }
     };
     up.iter().map(share).collect()
