@@ -144,6 +144,10 @@ uuid_id!(
     SessionId, "session id", "ses_"
 );
 uuid_id!(
+    /// A node of a cluster: the same for as long as its data folder lives, whatever its addresses are.
+    NodeId, "node id", "nod_"
+);
+uuid_id!(
     /// A hold on a budget. Derived from (session, turn, step), so that asking twice holds once.
     HoldId, "hold id", "hold_"
 );
@@ -154,6 +158,13 @@ impl SessionId {
         let mut random = [0; 10];
         entropy.fill(&mut random);
         Self(uuid::Builder::from_unix_timestamp_millis(clock.now().as_millis(), &random).into_uuid())
+    }
+}
+
+impl NodeId {
+    /// A new random id.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        Self(uuid::Builder::from_random_bytes(entropy.bytes_16()).into_uuid())
     }
 }
 

@@ -293,3 +293,62 @@ pub const WATCHERS_MAX: usize = 100;
 pub const KEY_REQUESTS_MAX: usize = 1_024;
 /// Events kept for one session.
 pub const SESSION_EVENTS_MAX: u64 = 1_000_000;
+
+// Links between nodes.
+
+/// Largest payload of one call over a link, and of its answer.
+pub const LINK_PAYLOAD_BYTES_MAX: usize = 4 << 20;
+/// Bytes after which a batch of frames takes no more.
+pub const LINK_BATCH_BYTES: usize = 256 << 10;
+/// Bytes of waiting frames that go out although enough batches are under way.
+pub const LINK_EAGER_BYTES: usize = 64 << 10;
+/// Batches of small frames under way at once; further frames wait and share the next batch.
+pub const LINK_BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Largest message that a peer may send over a link's connection.
+pub const LINK_WIRE_BYTES_MAX: u64 = 16 << 20;
+/// Calls that wait for credit or for a connection, to one peer on one lane.
+pub const LINK_QUEUE_MESSAGES_MAX: usize = 4_096;
+/// Bytes of calls that wait for credit or for a connection, to one peer on one lane.
+pub const LINK_QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Calls that a node lets one peer have unfinished on one lane.
+pub const LINK_CREDIT_MESSAGES: u64 = 1_024;
+/// Bytes of calls that a node lets one peer have unfinished on one lane.
+pub const LINK_CREDIT_BYTES: u64 = 16 << 20;
+/// Frames that were sent to one peer on one lane and are not acknowledged.
+pub const LINK_UNACKNOWLEDGED_FRAMES_MAX: usize = 2_048;
+/// Bytes of frames that were sent to one peer on one lane and are not acknowledged.
+pub const LINK_UNACKNOWLEDGED_BYTES_MAX: usize = 16 << 20;
+/// Received batches of one connection that wait to be read; a peer that sends more is cut off.
+pub const LINK_INBOX_BATCHES_MAX: usize = 8_192;
+/// Handshakes of other nodes under way at once; a further connection is closed at once.
+pub const LINK_HANDSHAKES_MAX: usize = 64;
+/// Longest time from a TCP connection to a link that carries calls.
+pub const LINK_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest message of a link's handshake.
+pub const LINK_HELLO_BYTES_MAX: usize = 4 << 10;
+/// Peers and lanes that one node accepts.
+pub const LINK_CHANNELS_MAX: usize = 8_192;
+/// How long both ends keep what was not acknowledged after a connection broke.
+pub const LINK_RESUME_TIME_MAX: Duration = Duration::from_secs(15);
+/// Time between two heartbeats on the control lane.
+pub const LINK_HEARTBEAT_TIME: Duration = Duration::from_millis(200);
+/// A peer that was not heard for this long is silent.
+pub const LINK_SILENT_TIME: Duration = Duration::from_millis(800);
+/// A control connection on which nothing was heard for this long is given up and dialled again.
+pub const LINK_DEAD_TIME: Duration = Duration::from_secs(3);
+/// A data connection on which nothing was heard for this long is given up and dialled again.
+pub const LINK_DATA_DEAD_TIME: Duration = Duration::from_secs(10);
+/// First bound of the random wait before a peer is dialled again; it doubles each time.
+pub const LINK_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Longest wait before a peer is dialled again.
+pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Answers to calls with a request id that are kept for a repetition.
+pub const LINK_ANSWERS_KEPT_MAX: usize = 4_096;
+/// Bytes of answers to calls with a request id that are kept for a repetition.
+pub const LINK_ANSWERS_KEPT_BYTES_MAX: usize = 32 << 20;
+/// Changes of peers that a slow watcher may lag behind before it misses some.
+pub const LINK_EVENTS_MAX: usize = 1_024;
+/// Validity of a cluster's authority.
+pub const AUTHORITY_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How much before now a certificate's validity begins, for clocks that differ.
+pub const CERTIFICATE_SKEW: Duration = Duration::from_secs(3600);
