@@ -199,9 +199,9 @@ async fn ractor_echo() -> ActorRef<Echo> {
     ractor_cluster::client_connect(&caller, format!("127.0.0.1:{port}")).await.expect("a connection");
     loop {
         let sessions = ractor::call_t!(caller, NodeServerMessage::GetSessions, 1_000).expect("the sessions");
-        let shims = sessions.values().flat_map(|session| session.actor.get_cell().get_children());
-        let found =
-            shims.into_iter().find(|child| !child.get_id().is_local() && child.get_id().pid() == actor.get_id().pid());
+        let mut shims = sessions.values().flat_map(|session| session.actor.get_cell().get_children());
+        let is_echo = |id: ractor::ActorId| !id.is_local() && id.pid() == actor.get_id().pid();
+        let found = shims.find(|child| is_echo(child.get_id()));
         match found {
             Some(shim) => return shim.into(),
             None => SystemClock::new().sleep(Duration::from_millis(10)).await,

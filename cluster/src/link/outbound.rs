@@ -323,7 +323,7 @@ impl Outbound {
             state.failure = error.to_string();
             state.wire.detach();
             let out_for = now.saturating_sub(state.detached);
-            let passing = matches!(error, DialError::Broken(_)) && out_for < self.shared.config.timing.silent;
+            let passing = matches!(error, DialError::Broken(_)) && out_for < self.shared.config.timing.handshake;
             if passing {
                 return;
             }
