@@ -48,6 +48,33 @@ pub const COMMIT_GROUP_BYTES_MAX: usize = 16 << 20;
 /// Bytes of rows in one checksummed block of a backup file.
 pub const BACKUP_BLOCK_BYTES: usize = 1 << 20;
 
+// The served store.
+
+/// Connections that one served store keeps, those that are still shaking hands included.
+pub const SERVED_CONNECTIONS_MAX: usize = 256;
+/// Largest frame between a served store and its client. A whole transaction fits: its bytes and the frame's own.
+pub const SERVED_FRAME_BYTES_MAX: usize = 32 << 20;
+/// Calls of one connection that may be without an answer; more of them wait.
+pub const SERVED_CALLS_MAX: usize = 1_024;
+/// Bytes of calls of one connection that may be without an answer; more of them wait.
+pub const SERVED_CALL_BYTES_MAX: usize = 64 << 20;
+/// Transactions of one connection that read and have not ended.
+pub const SERVED_TRANSACTIONS_MAX: usize = 4_096;
+/// Watches of one connection.
+pub const SERVED_WATCHES_MAX: usize = 25_000;
+/// Longest time for one try to connect to a served store, TLS and greeting included.
+pub const SERVED_CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often a served store and its client show each other that they live, and look at their deadlines.
+pub const SERVED_HEARTBEAT_TIME: Duration = Duration::from_millis(250);
+/// Heartbeats without a byte from the other side after which a connection is given up: after 1.5 s to 1.75 s.
+pub const SERVED_SILENT_HEARTBEATS_MAX: u32 = 6;
+/// First bound of the random wait between two tries to connect to a served store; it doubles each time.
+pub const SERVED_RECONNECT_TIME_MIN: Duration = Duration::from_millis(20);
+/// Longest wait between two tries to connect to a served store.
+pub const SERVED_RECONNECT_TIME_MAX: Duration = Duration::from_millis(500);
+/// Deadline of a call to a served store when the configuration names none.
+pub const SERVED_CALL_TIME_DEFAULT: Duration = Duration::from_secs(5);
+
 // The entity host.
 
 /// Longest id of an entity.
