@@ -19,7 +19,7 @@ pub struct FdbConfig {
     /// What stands before every key, so that several clusters of Steward, and others, share one database. At most
     /// [`FDB_PREFIX_BYTES_MAX`](steward_types::limits::FDB_PREFIX_BYTES_MAX) bytes; must not begin with `0xff`.
     pub prefix: Vec<u8>,
-    /// A tag on every transaction, by which FoundationDB counts and may throttle them.
+    /// A tag on every transaction, by which FoundationDB counts and may throttle them; at most 255 bytes.
     pub tag: Option<String>,
     /// A folder in which FoundationDB's client writes trace files. One a process: the first store opened decides.
     pub trace_folder: Option<PathBuf>,

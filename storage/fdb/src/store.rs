@@ -45,10 +45,14 @@ pub(crate) struct Client {
     tag: Option<String>,
     log_transactions: bool,
     numbers: AtomicU64,
+    commits: AtomicU64,
     closed: watch::Sender<bool>,
     pub(crate) settling: Settling,
     pub(crate) clock: Arc<dyn Clock>,
 }
+
+/// Commits between two looks at how busy the client's network thread is.
+const COMMITS_BETWEEN_LOOKS: u64 = 256;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,6 +84,7 @@ impl FdbStore {
             tag: config.tag.clone(),
             log_transactions: config.log_transactions,
             numbers: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             closed: watch::Sender::new(false),
             settling: Settling::default(),
             clock,
@@ -105,9 +110,7 @@ impl FdbStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the client does not say.
     pub async fn busyness(&self) -> Result<f64, StoreError> {
-        let share = self.shared.client.database.get_main_thread_busyness().await.map_err(failure::of_read)?;
-        metrics::gauge!("steward_fdb_client_busyness").set(share);
-        Ok(share)
+        self.shared.client.busyness().await
     }
 
     /// The version of the client library in use, such as `7.3.79`.
@@ -167,6 +170,20 @@ impl Client {
     pub(crate) async fn closing(&self) {
         // The sender is this very value, so it is not gone.
         let _ = self.closed.subscribe().wait_for(|&closed| closed).await;
+    }
+
+    async fn busyness(&self) -> Result<f64, StoreError> {
+        let share = self.database.get_main_thread_busyness().await.map_err(failure::of_read)?;
+        metrics::gauge!("steward_fdb_client_busyness").set(share);
+        Ok(share)
+    }
+
+    /// Notes now and then, by the number of commits, how busy the client is.
+    pub(crate) async fn observe(&self) {
+        if self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS_BETWEEN_LOOKS) {
+            // It does not wait, and there is nobody to tell of an error.
+            let _ = self.busyness().await;
+        }
     }
 
     /// A new transaction of FoundationDB's, which knows only what is sent: what a transaction of ours has written and

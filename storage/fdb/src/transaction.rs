@@ -254,7 +254,7 @@ impl Transaction for FdbTransaction {
         let value = within(FDB_READ_TIME_MAX, "value", answer).await?.map_err(failure::of_read)?;
         let base = value.map(|value| Bytes::copy_from_slice(&value));
         if read == Isolation::Serializable {
-            self.state.lock().request.depend(KeyRange::point(&Bytes::copy_from_slice(key)))?;
+            self.state.lock().request.depend(KeyRange::point(key))?;
         }
         Ok(match own {
             Some(write) => write.on(base),
@@ -336,6 +336,7 @@ impl Transaction for FdbTransaction {
             metrics::counter!("steward_fdb_commits_total", "outcome" => label(&outcome)).increment(1);
             metrics::histogram!("steward_fdb_commit_seconds").record((clock.monotonic() - begun).as_secs_f64());
             tracing::trace!(?outcome, "commit");
+            self.store.client.observe().await;
         }
         outcome
     }

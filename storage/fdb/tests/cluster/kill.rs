@@ -21,6 +21,8 @@ const ACCOUNTS: u64 = 6;
 const OPENING_BALANCE: u64 = 1_000;
 /// Transfers that must be acknowledged between two faults: the test heals as well as it breaks.
 const PROGRESS_MAX: u64 = 150;
+/// Generous: it is a machine's full load that it allows for, not FoundationDB's recovery.
+const HEALING_TIME_MAX: Duration = Duration::from_secs(180);
 
 type Transfer = (u64, u64);
 
@@ -30,6 +32,17 @@ struct Progress {
     unknown: AtomicU64,
     unavailable: AtomicU64,
     stop: AtomicBool,
+}
+
+impl Progress {
+    /// Returns once so many transfers are acknowledged. It fails when the cluster does not heal.
+    async fn reach(&self, acknowledged: u64, clock: &dyn Clock) {
+        let begun = clock.monotonic();
+        while self.acknowledged.load(Ordering::Relaxed) < acknowledged {
+            assert!(clock.monotonic() - begun < HEALING_TIME_MAX, "nothing went on after the last fault");
+            clock.sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
 fn account(number: u64) -> Vec<u8> {
@@ -138,10 +151,7 @@ async fn a_server_that_dies_and_stalls_loses_and_doubles_nothing() {
     let (mut kills, mut pauses) = (0, 0);
     for _ in 0..faults {
         let until = progress.acknowledged.load(Ordering::Relaxed) + 1 + SystemEntropy.next_u64() % PROGRESS_MAX;
-        while progress.acknowledged.load(Ordering::Relaxed) < until {
-            tokio::task::yield_now().await;
-            clock.sleep(Duration::from_millis(1)).await;
-        }
+        progress.reach(until, &*clock).await;
         if SystemEntropy.next_u64().is_multiple_of(2) {
             server.kill_and_restart();
             kills += 1;
@@ -152,9 +162,7 @@ async fn a_server_that_dies_and_stalls_loses_and_doubles_nothing() {
         }
     }
     let until = progress.acknowledged.load(Ordering::Relaxed) + PROGRESS_MAX;
-    while progress.acknowledged.load(Ordering::Relaxed) < until {
-        clock.sleep(Duration::from_millis(1)).await;
-    }
+    progress.reach(until, &*clock).await;
     progress.stop.store(true, Ordering::Relaxed);
     let (mut acknowledged, mut open) = (BTreeSet::new(), BTreeSet::new());
     while let Some(done) = workers.join_next().await {

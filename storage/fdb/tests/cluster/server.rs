@@ -67,34 +67,63 @@ impl Drop for Server {
 
 fn spawn(binary: &Path, folder: &Path, port: u16) -> Child {
     let mut command = Command::new(binary);
-    command.arg("--public-address").arg(format!("127.0.0.1:{port}"));
-    command.arg("--listen-address").arg("public").arg("--locality-zoneid").arg("test");
-    command.arg("--cluster-file").arg(folder.join("fdb.cluster"));
-    command.arg("--datadir").arg(folder.join("data")).arg("--logdir").arg(folder.join("logs"));
+    command.arg("-p").arg(format!("127.0.0.1:{port}")).arg("-C").arg(folder.join("fdb.cluster"));
+    command.arg("-d").arg(folder.join("data")).arg("-L").arg(folder.join("logs"));
     std::fs::create_dir_all(folder.join("logs")).unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
 /// What `fdbcli --exec "configure new single ssd"` writes, so that no `fdbcli` is needed (FoundationDB's
 /// `ManagementAPI`: storage and log engine 2 are the B-tree on disk).
+const SETTINGS: &[(&[u8], &[u8])] = &[
+    (b"\xff/conf/initialized", b"1"),
+    (b"\xff/conf/log_replicas", b"1"),
+    (b"\xff/conf/log_anti_quorum", b"0"),
+    (b"\xff/conf/log_engine", b"2"),
+    (b"\xff/conf/storage_replicas", b"1"),
+    (b"\xff/conf/storage_engine", b"2"),
+    (b"\xff/init_id", b"0123456789abcdef0123456789abcdef"),
+    (b"\xff/moveKeysLock/Owner", b"0123456789abcdef"),
+];
+
+/// Makes the new server's database, and returns once it serves.
 fn configure(cluster_file: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let settings = ["log_replicas 1", "log_anti_quorum 0", "storage_replicas 1", "log_engine 2", "storage_engine 2"];
     runtime.block_on(async {
         let database = Database::new(cluster_file.to_str()).unwrap();
-        let transaction: Transaction = database.create_trx().unwrap();
-        transaction.set_option(TransactionOption::AccessSystemKeys).unwrap();
-        transaction.set_option(TransactionOption::PrioritySystemImmediate).unwrap();
-        transaction.set_option(TransactionOption::InitializeNewDatabase).unwrap();
-        transaction.set_option(TransactionOption::LockAware).unwrap();
-        transaction.set(b"\xff/conf/initialized", b"1");
-        transaction.set(b"\xff/init_id", b"0123456789abcdef0123456789abcdef");
-        for setting in settings {
-            let (name, value) = setting.split_once(' ').unwrap();
-            transaction.set(&[&b"\xff/conf/"[..], name.as_bytes()].concat(), value.as_bytes());
+        let mut transaction = database.create_trx().unwrap();
+        loop {
+            write_settings(&transaction);
+            match transaction.commit().await {
+                Ok(_) => break,
+                // It is made already, by a try of ours whose answer was lost.
+                Err(error) if [NOT_COMMITTED, TRANSACTION_TOO_OLD].contains(&error.code()) => break,
+                Err(error) => transaction = error.on_error().await.unwrap(),
+            }
         }
-        transaction.commit().await.unwrap();
+        let mut transaction = database.create_trx().unwrap();
+        while let Err(error) = transaction.get(b"any", true).await {
+            transaction = transaction.on_error(error).await.unwrap();
+        }
     });
+}
+
+const NOT_COMMITTED: i32 = 1020;
+const TRANSACTION_TOO_OLD: i32 = 1007;
+
+fn write_settings(transaction: &Transaction) {
+    for option in [
+        TransactionOption::AccessSystemKeys,
+        TransactionOption::PrioritySystemImmediate,
+        TransactionOption::LockAware,
+        TransactionOption::UseProvisionalProxies,
+        TransactionOption::InitializeNewDatabase,
+    ] {
+        transaction.set_option(option).unwrap();
+    }
+    for (key, value) in SETTINGS {
+        transaction.set(key, value);
+    }
 }
 
 /// The cluster that the tests share.
