@@ -47,7 +47,10 @@ impl fmt::Display for Report {
         let Faults { done, hit, kills, pauses, store_kills, drains } = self.faults;
         writeln!(f, "{done} faults, {hit} of them with turns in flight, in {} s", self.seconds)?;
         if kills != done {
-            writeln!(f, "{kills} nodes killed, {pauses} paused, {drains} drained; the store killed {store_kills} times")?;
+            writeln!(
+                f,
+                "{kills} nodes killed, {pauses} paused, {drains} drained; the store killed {store_kills} times"
+            )?;
         }
         writeln!(f, "{} sessions, {} turns, {} events", self.sessions, self.turns, self.events)?;
         let (asked, done, unknown) = (self.effects_asked, self.effects_done, self.effects_unknown);

@@ -93,7 +93,13 @@ pub struct ClusterSettings {
 impl ClusterSettings {
     /// A member by the identity in this folder, on any port of the loopback interface.
     pub fn new(identity: PathBuf) -> Self {
-        Self { identity, listen: any_loopback(), advertise: String::new(), zone: String::new(), weight: weight_default() }
+        Self {
+            identity,
+            listen: any_loopback(),
+            advertise: String::new(),
+            zone: String::new(),
+            weight: weight_default(),
+        }
     }
 }
 

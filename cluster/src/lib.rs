@@ -8,4 +8,5 @@ pub mod seat;
 pub mod shard;
 
 pub use member::{Cluster, ClusterConfig, ClusterError, ClusterTiming, NodeIdentity, NodeState, ShardHooks};
+pub use seat::{Seat, SeatError};
 pub use shard::{Owner, ShardLease, ShardMap};

@@ -53,7 +53,13 @@ impl Route {
     }
 
     /// One try. The owner that is asked may lose the shard meanwhile, without a word if it is paused.
-    async fn try_owner(&self, owner: Owner, request: &RemoteRequest, body: Bytes, left: Duration) -> Result<Bytes, Failed> {
+    async fn try_owner(
+        &self,
+        owner: Owner,
+        request: &RemoteRequest,
+        body: Bytes,
+        left: Duration,
+    ) -> Result<Bytes, Failed> {
         let unreachable = |cause: String, sent| AskError::Unreachable { node: owner.node.to_string(), cause, sent };
         let Some(address) = resolve(&owner.address).await else {
             return Err(Failed::Again(unreachable(format!("its address {:?} leads nowhere", owner.address), false)));

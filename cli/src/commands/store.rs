@@ -57,7 +57,10 @@ async fn serve(data: &Path, identity: PathBuf, listen: SocketAddr, output: Outpu
     output.line(if output.is_json() {
         serde_json::json!({ "store": format!("served:{address}") }).to_string()
     } else {
-        format!("{} at {address}: steward up --store served:{address} --join IDENTITY", output.paint(Tone::Good, "serving"))
+        format!(
+            "{} at {address}: steward up --store served:{address} --join IDENTITY",
+            output.paint(Tone::Good, "serving")
+        )
     });
     let stopped = async {
         tokio::select! {

@@ -17,7 +17,7 @@ use super::NodeId;
 use super::identity::{CA_FILE, KEY_FILE, NODE_FILE};
 
 /// The DNS name that every node's certificate carries, beside the URI that names the node.
-pub(super) const SERVER_NAME: &str = "node.steward";
+pub const SERVER_NAME: &str = "node.steward";
 /// What stands before the node's name in the URI of its certificate.
 pub(super) const NODE_URI: &str = "steward://node/";
 
