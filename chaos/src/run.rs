@@ -172,16 +172,29 @@ async fn books(client: &Clients, endpoint: &str) -> anyhow::Result<Books> {
     });
     let receipts = receipts.await??;
     let anchor = v1::AnchorRequest { project: PROJECT.to_owned(), chain: String::new() };
-    retry(client, async |client| client.receipts().anchor(anchor.clone()).await).await?;
+    retry(client, |client| {
+        let anchor = anchor.clone();
+        async move { client.receipts().anchor(anchor).await }
+    })
+    .await?;
     let request = v1::CheckpointRequest { project: PROJECT.to_owned() };
-    let tree_size = retry(client, async |client| client.receipts().checkpoint(request.clone()).await).await?.tree_size;
+    let tree_size = retry(client, |client| {
+        let request = request.clone();
+        async move { client.receipts().checkpoint(request).await }
+    })
+    .await?
+    .tree_size;
     let anchored = until("the newest root on the chain", async || {
         let anchored = anchored(endpoint).await.ok()?;
         (anchored.last() == Some(&tree_size)).then_some(anchored)
     });
     let anchored = anchored.await?;
     let audit = v1::AuditRequest { project: PROJECT.to_owned() };
-    let audit = retry(client, async |client| client.budgets().audit(audit.clone()).await).await?;
+    let audit = retry(client, |client| {
+        let audit = audit.clone();
+        async move { client.budgets().audit(audit).await }
+    })
+    .await?;
     Ok(Books { audit, receipts, anchored, tree_size })
 }
 
@@ -194,7 +207,11 @@ async fn receipts(client: &Clients) -> anyhow::Result<Vec<v1::Receipt>> {
             page_size: PAGE,
             page_token: token,
         };
-        let page = retry(client, async |client| client.receipts().list(request.clone()).await).await?;
+        let page = retry(client, |client| {
+            let request = request.clone();
+            async move { client.receipts().list(request).await }
+        })
+        .await?;
         all.extend(page.receipts);
         token = page.next_page_token;
         if token.is_empty() {

@@ -24,7 +24,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const RETRY_TIME: Duration = Duration::from_millis(20);
 
 /// Clients of every node with one key: a call goes to the next when a node does not answer.
-#[derive(Debug)]
 pub struct Clients {
     all: Vec<Client>,
     at: AtomicUsize,
@@ -92,7 +91,11 @@ pub async fn session(
     enough: Arc<std::sync::atomic::AtomicBool>,
 ) -> anyhow::Result<History> {
     let open = v1::OpenSessionRequest { agent: load.agent.clone(), idempotency_key: key.clone(), ..Default::default() };
-    let opened = retry(&client, async |client| client.sessions().open(open.clone()).await).await?;
+    let opened = retry(&client, |client| {
+        let open = open.clone();
+        async move { client.sessions().open(open).await }
+    })
+    .await?;
     let mut history = History { session: opened.id, turns: Vec::new() };
     let mut next = 1;
     while history.turns.len() < messages as usize || !enough.load(Ordering::SeqCst) {
@@ -103,14 +106,22 @@ pub async fn session(
             message: Some(v1::Message { text: String::new(), data_json: data.to_string() }),
             idempotency_key: format!("{key}-{number}"),
         };
-        let sent = retry(&client, async |client| client.sessions().send(request.clone()).await).await?;
+        let sent = retry(&client, |client| {
+            let request = request.clone();
+            async move { client.sessions().send(request).await }
+        })
+        .await?;
         let turn = follow(&client, &load, &history.session, sent.turn, number, &mut next);
         let turn = tokio::time::timeout(TURN_TIME_MAX, turn).await;
         let stuck = || format!("{} is stuck in turn {} (message {number})", history.session, sent.turn);
         history.turns.push(turn.with_context(stuck)??);
     }
     let end = v1::EndSessionRequest { session: history.session.clone(), reason: "done".to_owned() };
-    retry(&client, async |client| client.sessions().end(end.clone()).await).await?;
+    retry(&client, |client| {
+        let end = end.clone();
+        async move { client.sessions().end(end).await }
+    })
+    .await?;
     Ok(history)
 }
 
@@ -132,7 +143,11 @@ async fn follow(
             without_deltas: false,
             stop_at_end: false,
         };
-        let mut events = retry(client, async |client| client.sessions().watch(request.clone()).await).await?;
+        let mut events = retry(client, |client| {
+            let request = request.clone();
+            async move { client.sessions().watch(request).await }
+        })
+        .await?;
         while let Ok(Some(Ok(event))) = tokio::time::timeout(SILENCE_MAX, events.next()).await {
             ensure!(event.sequence == *next, "{session}: event {} came where {next} was due", event.sequence);
             *next += 1;
@@ -168,17 +183,22 @@ async fn approve(client: &Clients, id: String) -> anyhow::Result<()> {
         comment: "the workload".to_owned(),
         answer_json: String::new(),
     };
-    retry(client, async |client| client.approvals().decide(decide.clone()).await).await.map(|_| ())
+    retry(client, |client| {
+        let decide = decide.clone();
+        async move { client.approvals().decide(decide).await }
+    })
+    .await
+    .map(|_| ())
 }
 
 /// Calls again until there is a node that answers; another error than that is final.
 ///
 /// # Errors
 /// The final error, or that no node answered in time.
-pub async fn retry<T>(
-    clients: &Clients,
-    call: impl AsyncFn(Client) -> Result<tonic::Response<T>, tonic::Status>,
-) -> anyhow::Result<T> {
+pub async fn retry<T, F>(clients: &Clients, call: impl Fn(Client) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+{
     let clock = SystemClock::new();
     loop {
         // A paused node takes a call and never answers.

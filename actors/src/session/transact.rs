@@ -77,9 +77,8 @@ pub(super) async fn transact(
             }
             Err(refusal) => return Ok(Done::without_record(refusal)),
         },
-        // Without a version, loading it in the turn says why.
         (SessionRequest::Send(_), Begin::Now(Some(record))) => {
-            version = Some(version_of(environment, session, record).await.unwrap_or(0));
+            version = Some(version_of(environment, session, record).await?);
         }
         _ => {}
     }
@@ -110,15 +109,24 @@ pub(super) async fn transact(
     done.await
 }
 
-/// The version that the session's next turn takes.
+/// The version that the session's next turn takes; 0 when there is none: loading it in the turn says why.
+///
+/// # Errors
+/// When it can't be read now: a turn must not begin on a guess.
 pub(super) async fn version_of(
     environment: &SessionEnvironment,
     session: SessionId,
     record: &SessionRecord,
-) -> Result<u64, ProgramError> {
-    match record.version {
-        Some(version) => Ok(version),
-        None => environment.programs.current(&record.project, &record.agent, session).await,
+) -> Result<u64, SessionError> {
+    if let Some(version) = record.version {
+        return Ok(version);
+    }
+    match environment.programs.current(&record.project, &record.agent, session).await {
+        Ok(version) => Ok(version),
+        Err(ProgramError { code: ErrorCode::StoreUnavailable, message }) => {
+            Err(SessionError::Internal(format!("the agent's version can't be read now: {message}")))
+        }
+        Err(_) => Ok(0),
     }
 }
 

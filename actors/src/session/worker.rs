@@ -92,7 +92,7 @@ impl Worker {
     /// Begins the next turn, or takes up the one in flight, under a new run number: an older worker, should one still
     /// live, can commit no more.
     async fn take_up(&self) -> Result<Task, SessionError> {
-        let version = self.version().await.unwrap_or(0);
+        let version = self.version().await?;
         let (session, fence, now) = (self.session, &self.fence, self.environment.clock.now());
         let taken = self.environment.store.run(|txn| async move {
             fence.check(&txn).await?;
@@ -110,13 +110,18 @@ impl Worker {
         taken.await
     }
 
-    /// The version that a turn would begin with now; when there is none, loading it says why.
-    async fn version(&self) -> Result<u64, ProgramError> {
+    /// The version that a turn would begin with now.
+    async fn version(&self) -> Result<u64, SessionError> {
         let view = self.environment.store.run(|txn| {
             let session = self.session;
             async move { Loaded::load(&txn, session).await }
         });
-        let Ok(loaded) = view.await else { return Ok(0) };
+        let loaded = match view.await {
+            Ok(loaded) => loaded,
+            // What there is to do is looked at again in the transaction that takes it up.
+            Err(SessionError::NotFound(_)) => return Ok(0),
+            Err(error) => return Err(error),
+        };
         transact::version_of(&self.environment, self.session, &loaded.record).await
     }
 

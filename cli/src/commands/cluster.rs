@@ -60,7 +60,11 @@ fn issue(folder: &Path, node: &Path, days: u32, output: Output) -> anyhow::Resul
     if output.is_json() {
         output.line(serde_json::json!({ "node": id, "folder": node, "days": days }).to_string());
     } else {
-        output.line(format!("{} in {}, good for {days} days", output.paint(Tone::Good, id), node.display()));
+        output.line(format!(
+            "{} in {}, good for {days} days",
+            output.paint(Tone::Good, id.to_string()),
+            node.display()
+        ));
     }
     Ok(())
 }
