@@ -34,7 +34,8 @@ async fn main() {
     let peer = PeerAddress { node: right.node(), address: right.address() };
     for in_flight in [1, IN_FLIGHT] {
         let name = format!("link, mutual TLS, {in_flight} in flight");
-        throughput(&name, &clock, in_flight, || {
+        let (left, peer) = (left.clone(), peer.clone());
+        throughput(&name, &clock, in_flight, move || {
             let (links, peer) = (left.clone(), peer.clone());
             async move { drop(links.call(&peer, Lane::Data, 1, payload(32), DEADLINE).await.expect("an echo")) }
         })
@@ -43,7 +44,8 @@ async fn main() {
     let echo = ractor_echo().await;
     for in_flight in [1, IN_FLIGHT] {
         let name = format!("ractor_cluster, plain TCP, {in_flight} in flight");
-        throughput(&name, &clock, in_flight, || {
+        let echo = echo.clone();
+        throughput(&name, &clock, in_flight, move || {
             let echo = echo.clone();
             async move {
                 ractor::call_t!(echo, Echo::Say, 10_000, vec![0; 32]).expect("an echo");
@@ -54,7 +56,8 @@ async fn main() {
     let client = tonic_health_client().await;
     for in_flight in [1, IN_FLIGHT] {
         let name = format!("tonic unary, plain TCP, {in_flight} in flight");
-        throughput(&name, &clock, in_flight, || {
+        let client = client.clone();
+        throughput(&name, &clock, in_flight, move || {
             let mut client = client.clone();
             let request = HealthCheckRequest { service: String::new() };
             async move { drop(client.check(request).await.expect("an answer")) }
@@ -216,5 +219,6 @@ async fn tonic_health_client() -> HealthClient<tonic::transport::Channel> {
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let serve = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
     TaskTracker::new().spawn(serve);
-    HealthClient::connect(format!("http://{address}")).await.expect("a connection")
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    HealthClient::new(endpoint.connect().await.expect("a connection"))
 }

@@ -86,6 +86,6 @@ fn rotate(folder: &Path, output: Output) -> anyhow::Result<()> {
     output.line(output.paint(Tone::Good, "the authority has a new key; the old certificate is still trusted"));
     output.line(format!("1. copy {place}/ca.pem to every node's folder; they read it within seconds"));
     output.line(format!("2. steward cluster issue {place} NODE_FOLDER, once for each node"));
-    output.line("3. remove the last certificate of every ca.pem".to_owned());
+    output.line("3. remove the last certificate of every ca.pem");
     Ok(())
 }

@@ -33,7 +33,7 @@ pub struct LinkConfig {
 impl LinkConfig {
     /// The defaults for the node that the identity names.
     pub fn new(listen: SocketAddr, identity: watch::Receiver<Arc<LinkIdentity>>) -> Self {
-        let node = identity.borrow().node().clone();
+        let node = *identity.borrow().node();
         let (limits, timing) = (LinkLimits::default(), LinkTiming::default());
         Self { node, listen, identity, versions: PROTOCOL_VERSIONS, limits, timing }
     }
