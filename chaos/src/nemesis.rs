@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use rand::Rng as _;
-use rand::seq::IndexedRandom as _;
+use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use steward_types::{Clock as _, SystemClock};
@@ -56,10 +56,16 @@ pub async fn strike(
     mut each: impl FnMut(Faults),
 ) -> anyhow::Result<Faults> {
     let (clock, mut faults) = (SystemClock::new(), Faults::default());
+    let mut round: Vec<Fault> = Vec::new();
     while faults.done < plan.kills {
         clock.sleep(random.random_range(plan.life_min..=plan.life_max)).await;
         let hit = load.in_flight.load(Ordering::SeqCst) > 0;
-        let fault = *plan.faults.choose(random).unwrap_or(&Fault::Kill);
+        if round.is_empty() {
+            // Round by round, so that a short run has every kind too.
+            round.clone_from(&plan.faults);
+            round.shuffle(random);
+        }
+        let fault = round.pop().unwrap_or(Fault::Kill);
         let victim = random.random_range(0..fleet.nodes.len());
         let down = random.random_range(plan.down_min..=plan.down_max);
         let node = &mut fleet.nodes[victim];

@@ -29,7 +29,7 @@ pub struct Plan {
     pub nodes: u32,
     /// How often the nemesis strikes.
     pub kills: u32,
-    /// How it may strike, each as likely as it stands here often.
+    /// How it strikes: all of these in a random order, round by round.
     #[serde(default = "kill")]
     pub faults: Vec<Fault>,
     /// The shortest life of a node.
