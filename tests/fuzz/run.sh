@@ -10,7 +10,7 @@ targets=("$@")
 
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Clink-dead-code"
+-Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
 # A target given, so that build scripts and macros go without the counters.
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=${STEWARD_FUZZ_TARGET_DIR:-$PWD/target}
