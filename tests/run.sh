@@ -15,8 +15,8 @@ export STEWARD_ANVIL=$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 echo "== format" && cargo fmt --all --check
 echo "== clippy" && cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 echo "== tests"
-# The binary first: the tests that kill real processes start it.
-cargo build --quiet --locked -p steward
+# The binaries with the tests in one go, so that dependencies are built once; tests that kill real processes start them.
+cargo build --quiet --locked --workspace --bins --tests
 if command -v cargo-nextest >/dev/null; then
     cargo nextest run --workspace --locked
     cargo test --workspace --locked --doc
