@@ -18,7 +18,7 @@ contract ReceiptLogTest is Vectors {
     }
 
     function prove(uint64 index, uint64 size) external view {
-        Inclusion memory proof = inclusion(index, size);
+        TreePath memory proof = inclusion(index, size);
         vm.assertTrue(log.verify(address(this), logId(), leafHash(index), index, proof.path));
         vm.assertTrue(log.verifyAt(root(size), size, leafHash(index), index, proof.path));
     }
@@ -96,7 +96,7 @@ contract ReceiptLogTest is Vectors {
         size = uint64(bound(size, 1, LEAVES));
         index = uint64(bound(index, 0, size - 1));
         log.anchor(logId(), size, root(size));
-        Inclusion memory proof = inclusion(index, size);
+        TreePath memory proof = inclusion(index, size);
         bytes32 hash = leafHash(index);
         bytes32[] memory path = proof.path;
         if (change % 5 == 0) {

@@ -8,7 +8,7 @@ abstract contract Vectors is Test {
     /// How many leaves the tree of the vectors has.
     uint64 internal constant LEAVES = 17;
 
-    struct Inclusion {
+    struct TreePath {
         uint64 index;
         uint64 size;
         bytes32[] path;
@@ -58,7 +58,7 @@ abstract contract Vectors is Test {
     }
 
     /// The path of a leaf in the tree of this size. The vectors list sizes in order and indices in order.
-    function inclusion(uint64 index, uint64 size) internal view returns (Inclusion memory proof) {
+    function inclusion(uint64 index, uint64 size) internal view returns (TreePath memory proof) {
         uint256 place = uint256(size) * (size - 1) / 2 + index;
         string memory key = string.concat(".inclusion[", vm.toString(place), "]");
         proof.index = uint64(vm.parseJsonUint(tree(), string.concat(key, ".index")));
