@@ -11,7 +11,7 @@ const modules = process.env.SOLC_MODULES ?? join(folder, "node_modules");
 const solc = createRequire(import.meta.url)(join(modules, "solc"));
 
 /** The contracts that are deployed, each in the file of its name. */
-const CONTRACTS = ["ReceiptLog"];
+const CONTRACTS = ["ReceiptLog", "IdentityRegistry", "ReputationRegistry", "Stake", "Escrow", "MultiOwner"];
 
 const sources = Object.fromEntries(
   readdirSync(join(folder, "src")).map((name) => [`src/${name}`, { content: readFileSync(join(folder, "src", name), "utf8") }]),
@@ -30,10 +30,12 @@ const input = {
 const imported = (path) => ({ contents: readFileSync(join(modules, path), "utf8") });
 
 const output = JSON.parse(solc.compile(JSON.stringify(input), { import: imported }));
-for (const { severity, formattedMessage } of output.errors ?? []) {
-  console.error(`${severity}: ${formattedMessage}`);
-}
-if (output.errors?.length) process.exit(1);
+// Whatever solc says of our own sources fails; of a library only errors do.
+const said = (output.errors ?? []).filter(
+  ({ severity, sourceLocation }) => severity === "error" || sourceLocation?.file.startsWith("src/"),
+);
+for (const { severity, formattedMessage } of said) console.error(`${severity}: ${formattedMessage}`);
+if (said.length) process.exit(1);
 
 for (const name of CONTRACTS) {
   const { abi, evm } = output.contracts[`src/${name}.sol`][name];

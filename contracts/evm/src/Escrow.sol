@@ -101,6 +101,8 @@ contract Escrow is Brake, ReentrancyGuardTransient {
         }
         id = ++lastOrder;
         total += terms.amount;
+        // The root is of no use here.
+        // slither-disable-next-line unused-return
         (uint64 indexMin,) = terms.log.headOf(terms.anchorer, terms.logId);
         orders[id] = Order({terms: terms, client: msg.sender, openedAt: uint64(time), indexMin: indexMin});
         emit Opened(id, msg.sender, terms.provider, terms, indexMin);

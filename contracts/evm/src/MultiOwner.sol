@@ -97,8 +97,11 @@ contract MultiOwner {
     /// Replaces the owners: itself a call that the owners confirm.
     function changeOwners(address[] calldata owners_, uint256 threshold_) external {
         if (msg.sender != address(this)) revert NotAllowed(msg.sender);
-        for (uint256 i = 0; i < owners.length; i++) {
-            delete seatOf[owners[i]];
+        address[] memory before = owners;
+        for (uint256 i = 0; i < before.length; i++) {
+            // At most OWNERS_MAX of them.
+            // slither-disable-next-line costly-loop
+            delete seatOf[before[i]];
         }
         epoch++;
         setOwners(owners_, threshold_);

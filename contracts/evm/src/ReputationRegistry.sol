@@ -58,6 +58,8 @@ contract ReputationRegistry {
 
     IdentityRegistry private immutable identities;
 
+    // Written through a reference, in `give`.
+    // slither-disable-next-line uninitialized-state
     mapping(uint256 agentId => mapping(address client => Feedback[])) private feedbacks;
     mapping(uint256 agentId => address[]) private clients;
     mapping(bytes32 feedback => mapping(address responder => uint64)) private responses;

@@ -77,6 +77,7 @@ contract Stake is Brake, ReentrancyGuardTransient {
     function deposit(uint256 agentId, uint128 amount) external nonReentrant whenNotPaused {
         if (amount == 0) revert AmountZero();
         // Reverts when there is no such agent.
+        // slither-disable-next-line unused-return
         identities.ownerOf(agentId);
         bonds[agentId].staked += amount;
         total += amount;
