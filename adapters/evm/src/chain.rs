@@ -14,8 +14,8 @@ use alloy::transports::TransportError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use steward_adapters::chain::{
-    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion,
+    InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;

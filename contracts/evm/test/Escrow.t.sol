@@ -5,6 +5,7 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 
 import {Escrow} from "../src/Escrow.sol";
+import {MultiOwner} from "../src/MultiOwner.sol";
 import {Receipt} from "../src/Receipt.sol";
 import {ReceiptLog} from "../src/ReceiptLog.sol";
 import {FeeToken, Token} from "./Token.sol";
@@ -194,6 +195,28 @@ contract EscrowTest is Vectors {
         vm.expectRevert(abi.encodeWithSelector(Escrow.TokenUnsuited.selector, 100, 99));
         taxed.open(terms());
         vm.stopPrank();
+    }
+
+    function test_several_owners_stop_it_together() public {
+        address[] memory people = new address[](3);
+        (people[0], people[1], people[2]) = (address(0xa), address(0xb), address(0xc));
+        MultiOwner owners = new MultiOwner(people, 2);
+        vm.prank(OWNER);
+        escrow.transferOwnership(address(owners));
+        bytes memory accept = abi.encodeCall(escrow.acceptOwnership, ());
+        bytes memory pause = abi.encodeCall(escrow.pause, ());
+        for (uint256 i = 0; i < 2; i++) {
+            vm.startPrank(people[i]);
+            owners.confirm(address(escrow), accept, 0);
+            owners.confirm(address(escrow), pause, 0);
+            vm.stopPrank();
+        }
+        vm.startPrank(people[2]);
+        owners.execute(address(escrow), accept, 0);
+        owners.execute(address(escrow), pause, 0);
+        vm.stopPrank();
+        vm.assertEq(escrow.owner(), address(owners));
+        vm.assertTrue(escrow.paused());
     }
 
     function test_only_the_owner_pauses() public {
