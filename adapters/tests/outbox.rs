@@ -336,7 +336,7 @@ fn another_key_takes_over_once_nothing_of_the_old_one_can_land() {
         let (genesis, account) = ("genesis".to_owned(), account.to_owned());
         Event::Reconciled(Standing { latest_sequence: sequence, final_sequence: sequence, genesis, account })
     };
-    let mut restarted = |outbox: &mut Outbox, event| {
+    let restarted = |outbox: &mut Outbox, event| {
         *outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
         outbox.apply(event, Timestamp::EPOCH, &POLICY).unwrap();
     };

@@ -32,7 +32,17 @@ async fn anvil(mining: Mining) -> Anvil {
 }
 
 fn chain(endpoint: &Url, confirmations: u64) -> EvmChain {
-    let signer = Arc::new(LocalSigner::new(&Anvil::development_key()).unwrap());
+    chain_of(&Anvil::development_key(), endpoint, confirmations)
+}
+
+/// The second account of anvil's development mnemonic.
+fn chain_of_second_account(endpoint: &Url) -> EvmChain {
+    let key = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d".parse().unwrap();
+    chain_of(&key, endpoint, 1)
+}
+
+fn chain_of(key: &SecretKey, endpoint: &Url, confirmations: u64) -> EvmChain {
+    let signer = Arc::new(LocalSigner::new(key).unwrap());
     let id = "eip155:31337".parse().unwrap();
     let config = EvmConfig { chain: id, endpoint: endpoint.clone(), confirmations, gas_max: 5_000_000 };
     EvmChain::new(config, signer).unwrap()
@@ -89,15 +99,7 @@ async fn a_strangers_anchor_stands_under_the_strangers_name() {
     let anvil = anvil(Mining::Automatic).await;
     let owner = chain(anvil.url(), 1);
     let contract = deploy(&owner).await;
-    // The second account of anvil's development mnemonic.
-    let key: SecretKey = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d".parse().unwrap();
-    let config = EvmConfig {
-        chain: "eip155:31337".parse().unwrap(),
-        endpoint: anvil.url().clone(),
-        confirmations: 1,
-        gas_max: 5_000_000,
-    };
-    let stranger = EvmChain::new(config, Arc::new(LocalSigner::new(&key).unwrap())).unwrap();
+    let stranger = chain_of_second_account(anvil.url());
     send(&owner, "ours", anchor(&contract, 2)).await;
     assert!(send(&stranger, "theirs", anchor(&contract, 1)).await.succeeded);
     for (chain, size) in [(&owner, 2), (&stranger, 1)] {
@@ -339,6 +341,27 @@ async fn a_strangers_use_of_the_key_costs_an_intent_its_number_but_not_its_end()
     assert!(intent.outcome.clone().unwrap().succeeded);
     assert_eq!(anchored(&chain, &contract).await, 2);
     assert_eq!(chain.read_anchor(&contract, &[7; 32]).await.unwrap(), Some(AnchoredHead::of(&point(2, 2))));
+}
+
+#[tokio::test]
+async fn an_outbox_goes_on_with_another_key() {
+    let anvil = anvil(Mining::Automatic).await;
+    let (old, new) = (chain(anvil.url(), 1), chain_of_second_account(anvil.url()));
+    let contract = deploy(&old).await;
+    let mut sender = Sender::new(&old);
+    sender.submit("anchor", anchor(&contract, 1));
+    sender.settle().await;
+    sender.outbox.apply(Event::Acknowledged { key: "anchor".to_owned() }, sender.clock.now(), &POLICY).unwrap();
+    let mut successor = Sender { outbox: sender.outbox, ..Sender::new(&new) };
+    successor.die();
+    successor.submit("next anchor", anchor(&contract, 2));
+    successor.settle().await;
+    assert!(successor.outbox.intent("next anchor").unwrap().outcome.clone().unwrap().succeeded);
+    assert_eq!(new.sequence(Consistency::Latest).await.unwrap(), 1);
+    for (chain, size) in [(&old, 1), (&new, 2)] {
+        let head = chain.read_anchor(&contract, &[7; 32]).await.unwrap();
+        assert_eq!(head, Some(AnchoredHead::of(&point(size, size as u8))));
+    }
 }
 
 #[tokio::test]
