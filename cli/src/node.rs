@@ -63,7 +63,6 @@ impl Node {
         let read = |cluster: &ClusterSettings| Identity::read(cluster.identity.clone(), Arc::clone(&clock));
         let identity = config.cluster.as_ref().map(read).transpose()?;
         let store = stores::open(&config.store, &config.data, identity.as_ref(), &clock).await?;
-        let models = models::open(&config, &store, &clock).await?;
         // A cluster's nodes share their secrets.
         let secrets_folder = config.cluster.as_ref().map_or(&config.data, |cluster| &cluster.identity);
         let secret = secrets::log_key(secrets_folder, entropy.as_ref())?;
@@ -78,7 +77,8 @@ impl Node {
             }
             _ => None,
         };
-        let mut parts = NodeParts::new(Arc::clone(&store), clock, Arc::clone(&entropy), models, http, log);
+        let models = models::open(&config, seat.as_ref(), &store, &clock, &entropy).await?;
+        let mut parts = NodeParts::new(Arc::clone(&store), clock, Arc::clone(&entropy), models.port(), http, log);
         parts.lease = seat.as_ref().map(Seat::lease);
         parts.router = seat.as_ref().map(Seat::router);
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
@@ -88,6 +88,12 @@ impl Node {
         let steward = parts.start().await?;
         if let Some(seat) = &seat {
             seat.serve(&steward);
+        }
+        if let Some(models) = models.shared() {
+            models.show_on(steward.host());
+        }
+        if config.scripted_model {
+            models::add_scripted(&steward).await?;
         }
         let root = secrets::root_key(secrets_folder, entropy.as_ref())?;
         if config.cluster.is_some() {

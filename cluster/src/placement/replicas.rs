@@ -33,6 +33,9 @@ pub struct ReplicaWish {
     pub replicas: u32,
     /// Where there are replicas now; they stay as long as they are wished and their device is there.
     pub present: Vec<Replica>,
+    /// Devices that cannot have it, whatever room they have.
+    #[serde(default)]
+    pub refused: Vec<Replica>,
 }
 
 /// A place of a replica.
@@ -129,7 +132,7 @@ fn best(room: &[Room<'_>], wish: &ReplicaWish, replicas: &[Replica]) -> Option<u
     let on_node = |node: NodeId| replicas.iter().filter(|replica| replica.node == node).count();
     let taken = |room: &Room<'_>| {
         let here = |replica: &Replica| replica.node == room.device.node && replica.device == room.device.device;
-        replicas.iter().any(here) || wish.present.iter().any(here)
+        replicas.iter().any(here) || wish.present.iter().chain(&wish.refused).any(here)
     };
     let fits = |(_, room): &(usize, &Room<'_>)| room.free >= needed(wish) && !taken(room);
     let rank = |(at, room): &(usize, &Room<'_>)| {
@@ -154,7 +157,7 @@ mod tests {
 
     fn wish(model: &str, bytes: u64, replicas: u32) -> ReplicaWish {
         let model = model.parse().unwrap();
-        ReplicaWish { model, weights_bytes: bytes - bytes / 4, kv_bytes: bytes / 4, replicas, present: Vec::new() }
+        ReplicaWish { model, weights_bytes: bytes - bytes / 4, kv_bytes: bytes / 4, replicas, present: Vec::new(), refused: Vec::new() }
     }
 
     fn places(plan: &ReplicaPlan, model: &str) -> Vec<(NodeId, String)> {
@@ -183,6 +186,14 @@ mod tests {
         let present = [1, 9].map(|number| Replica { node: node(number), device: "gpu0".into() }).to_vec();
         let plan = place_replicas(&devices, &[ReplicaWish { present, ..wish("m", 80, 2) }]);
         assert_eq!(places(&plan, "m"), [(node(1), "gpu0".into()), (node(3), "gpu0".into())]);
+    }
+
+    #[test]
+    fn a_device_that_refused_a_model_is_not_asked_again() {
+        let devices = [device(1, "gpu0", 81), device(2, "gpu0", 200)];
+        let refused = vec![Replica { node: node(1), device: "gpu0".into() }];
+        let plan = place_replicas(&devices, &[ReplicaWish { refused, ..wish("m", 80, 1) }]);
+        assert_eq!(places(&plan, "m"), [(node(2), "gpu0".into())]);
     }
 
     proptest! {
