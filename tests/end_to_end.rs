@@ -9,6 +9,7 @@ mod grpcurl;
 mod hostile;
 mod kill;
 mod openai;
+mod packaging;
 mod parts;
 mod tenant;
 mod tidy;

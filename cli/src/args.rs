@@ -127,6 +127,9 @@ pub struct Up {
     /// Join the cluster in the store, with the identity that `steward cluster issue` made in this folder
     #[arg(long, value_name = "IDENTITY")]
     pub join: Option<PathBuf>,
+    /// With --join: a member to ask where the cluster's store is; may be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    pub member: Vec<String>,
 }
 
 /// Subcommands of `projects`.

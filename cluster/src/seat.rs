@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::introduction::{INTRODUCTION_CALL, Introduce, introduce};
 use crate::link::{Inbound, LinkConfig, LinkError, Links, Refusal};
 use crate::models::{Desk, MODEL_CALL};
 use crate::member::{Cluster, ClusterConfig, ClusterError, ShardHooks};
@@ -61,6 +62,7 @@ impl Seat {
         let door = Arc::new(Door {
             host: OnceLock::new(),
             models: OnceLock::new(),
+            introduce: OnceLock::new(),
             opened: Notify::new(),
             clock: Arc::clone(&clock),
         });
@@ -110,6 +112,11 @@ impl Seat {
         self.tasks.lock().spawn(recover_what_comes(map, clock, steward));
     }
 
+    /// Answers nodes that want to join and know only this one, once.
+    pub fn introduce(&self, introduce: Introduce) {
+        assert!(self.door.introduce.set(introduce).is_ok(), "a node says once how it introduces others");
+    }
+
     /// Lets other nodes ask this one about its models, once.
     pub(crate) fn serve_models(&self, desk: Arc<Desk>) {
         assert!(self.door.models.set(desk).is_ok(), "a node serves its models once");
@@ -144,6 +151,7 @@ impl fmt::Debug for Seat {
 struct Door {
     host: OnceLock<Host>,
     models: OnceLock<Arc<Desk>>,
+    introduce: OnceLock<Introduce>,
     opened: Notify,
     clock: Arc<dyn Clock>,
 }
@@ -174,6 +182,9 @@ impl fmt::Debug for Door {
 #[async_trait]
 impl Inbound for Door {
     async fn on_call(&self, from: &NodeId, kind: u16, payload: Bytes, time_left: Duration) -> Result<Bytes, Refusal> {
+        if kind == INTRODUCTION_CALL {
+            return introduce(self.introduce.get());
+        }
         if kind == MODEL_CALL && let Some(models) = self.models.get() {
             return models.answer(*from, &payload).await;
         }

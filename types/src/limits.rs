@@ -444,6 +444,8 @@ pub const LINK_ANSWERS_KEPT_MAX: usize = 4_096;
 pub const LINK_ANSWERS_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Changes of peers that a slow watcher may lag behind before it misses some.
 pub const LINK_EVENTS_MAX: usize = 1_024;
+/// Longest that a node waits for a member to say who it is, and then to introduce it.
+pub const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Validity of a cluster's authority.
 pub const AUTHORITY_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How much before now a certificate's validity begins, for clocks that differ.
