@@ -132,7 +132,8 @@ pub async fn introduction(
     let asked = links.call(&peer, Lane::Control, INTRODUCTION_CALL, Bytes::new(), INTRODUCTION_TIME_MAX).await;
     links.stop().await;
     let answer = asked.map_err(|error| not_introduced(member, error))?;
-    let unreadable = |error: serde_json::Error| IntroductionError::Refused { member: named(), reason: error.to_string() };
+    let unreadable =
+        |error: serde_json::Error| IntroductionError::Refused { member: named(), reason: error.to_string() };
     serde_json::from_slice(&answer).map_err(unreadable)
 }
 
@@ -208,13 +209,17 @@ mod tests {
     }
 
     async fn member(authority: &ClusterAuthority, introduce: Option<Introduce>, oldest: u16) -> Links {
-        let mut config = LinkConfig::new(([127, 0, 0, 1], 0).into(), identity(authority, 1, authority.certificate_pem()));
+        let mut config =
+            LinkConfig::new(([127, 0, 0, 1], 0).into(), identity(authority, 1, authority.certificate_pem()));
         config.versions = Versions { oldest, newest: oldest };
         let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
         Links::start(config, Arc::new(Member(introduce)), clock, entropy).await.unwrap()
     }
 
-    async fn ask(address: &str, identity: watch::Receiver<Arc<LinkIdentity>>) -> Result<Introduction, IntroductionError> {
+    async fn ask(
+        address: &str,
+        identity: watch::Receiver<Arc<LinkIdentity>>,
+    ) -> Result<Introduction, IntroductionError> {
         introduction(address, identity, Arc::new(SystemClock::new()), Arc::new(SystemEntropy)).await
     }
 

@@ -35,8 +35,8 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
 pub use authority::{AuthorityError, ClusterAuthority, NodeCertificate};
-pub use dial::{IdentifyError, identify};
 pub use config::{LinkConfig, LinkLimits, LinkTiming, PROTOCOL_VERSIONS, Versions};
+pub use dial::{IdentifyError, identify};
 pub use error::{CallError, LinkError, REFUSED_PANIC, Refusal};
 pub use identity::{IdentityError, LinkIdentity};
 pub use peers::{PeerEvent, PeerState};

@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::introduction::{INTRODUCTION_CALL, Introduce, introduce};
 use crate::link::{Inbound, LinkConfig, LinkError, Links, Refusal};
-use crate::models::{Desk, MODEL_CALL};
 use crate::member::{Cluster, ClusterConfig, ClusterError, ShardHooks};
+use crate::models::{Desk, MODEL_CALL};
 use crate::route::{ASK_REFUSED, ENTITY_CALL, Route};
 use crate::shard::ShardMap;
 
@@ -185,7 +185,9 @@ impl Inbound for Door {
         if kind == INTRODUCTION_CALL {
             return introduce(self.introduce.get());
         }
-        if kind == MODEL_CALL && let Some(models) = self.models.get() {
+        if kind == MODEL_CALL
+            && let Some(models) = self.models.get()
+        {
             return models.answer(*from, &payload).await;
         }
         if kind != ENTITY_CALL {

@@ -5,5 +5,6 @@
 mod models {
     pub mod placing;
     pub mod routing;
+    pub mod scale;
     pub mod world;
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use steward_inference::{
-    DeviceBudget, DeviceSnapshot, Model, ModelCard, ModelError, ModelLoader, ProgressSink,
-};
+use steward_inference::{DeviceBudget, DeviceSnapshot, Model, ModelCard, ModelError, ModelLoader, ProgressSink};
 use steward_storage::{Store, StoreError, StoreExt};
 use steward_types::{ErrorCode, ModelId, NodeId};
 
@@ -176,7 +174,12 @@ impl StoredModels {
         }
     }
 
-    async fn load(&self, id: &ModelId, row: &ModelOffer, progress: &ProgressSink) -> Result<Arc<dyn Model>, ModelError> {
+    async fn load(
+        &self,
+        id: &ModelId,
+        row: &ModelOffer,
+        progress: &ProgressSink,
+    ) -> Result<Arc<dyn Model>, ModelError> {
         self.loader.load(row.source(id), Arc::clone(&self.device), Arc::clone(progress)).await
     }
 

@@ -10,7 +10,9 @@ use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
 use steward_api::proto::google_rpc::{BadRequest, ErrorInfo, Status as RpcStatus};
 use steward_api::proto::v1;
 use steward_api::{ApiConfig, serve};
-use steward_inference::{DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel};
+use steward_inference::{
+    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
+};
 use steward_storage::{MemoryStore, Store};
 use steward_types::{Clock, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;

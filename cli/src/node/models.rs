@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use steward_actors::model::{NewModel, Replicas};
 use steward_actors::service::{ModelCatalog, Steward, StoredModels};
 use steward_cluster::{ClusterModels, ModelParts, Seat};
-use steward_inference::{DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel};
+use steward_inference::{
+    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
+};
 use steward_inference_candle::CandleLoader;
 use steward_storage::Store;
 use steward_types::{Clock, Entropy};

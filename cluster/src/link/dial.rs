@@ -130,9 +130,9 @@ pub async fn identify(address: SocketAddr, identity: &LinkIdentity) -> Result<No
     let name = ServerName::try_from(SERVER_NAME).expect("the name is a constant and valid");
     let connected = TlsConnector::from(identity.client_config()).connect(name, stream).await;
     let stream = connected.map_err(|error| {
-        let is_untrusted = error.get_ref().is_some_and(|inner| {
-            matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
-        });
+        let is_untrusted = error
+            .get_ref()
+            .is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))));
         let text = format!("TLS: {error}");
         if is_untrusted { IdentifyError::Untrusted(text) } else { IdentifyError::Broken(text) }
     })?;

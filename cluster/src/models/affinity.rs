@@ -109,9 +109,7 @@ mod tests {
     #[test]
     fn a_text_is_known_by_its_whole_kibibytes() {
         let (affinity, node) = (Affinity::default(), NodeId::from_bytes([1; 16]));
-        let text = |length: usize| {
-            Prefixes::of(&"m".parse().unwrap(), &Prompt::Text("abcd".repeat(length)))
-        };
+        let text = |length: usize| Prefixes::of(&"m".parse().unwrap(), &Prompt::Text("abcd".repeat(length)));
         affinity.note(&text(600), node);
         assert_eq!(affinity.place(&text(700)), Some(node));
         assert_eq!(affinity.place(&text(100)), None);

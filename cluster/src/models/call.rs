@@ -38,10 +38,18 @@ pub(super) enum Question {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Counted(u32),
-    Embedded { vectors: Vec<Vec<f32>>, usage: Usage },
-    Begun { load: ReplicaLoad },
+    Embedded {
+        vectors: Vec<Vec<f32>>,
+        usage: Usage,
+    },
+    Begun {
+        load: ReplicaLoad,
+    },
     /// May be empty: there are none yet.
-    Events { events: Vec<Result<GenerationEvent, ModelError>>, load: ReplicaLoad },
+    Events {
+        events: Vec<Result<GenerationEvent, ModelError>>,
+        load: ReplicaLoad,
+    },
     Done,
     /// The model is not ready on this node, or the generation is not known here: ask elsewhere.
     Absent,

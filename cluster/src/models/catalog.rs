@@ -115,7 +115,8 @@ impl Shared {
     /// Writes a model's row, unless the same model is offered already and is not failing.
     async fn write_offer(&self, id: &ModelId, offer: ModelOffer, card: ModelCard) -> Result<Added, Failure> {
         // The file must be the same on each node and after each restart, because receipts name its hash.
-        let offer = ModelOffer { hash: Some(card.hash), card: Some(card), revision: self.entropy.next_u64() | 1, ..offer };
+        let offer =
+            ModelOffer { hash: Some(card.hash), card: Some(card), revision: self.entropy.next_u64() | 1, ..offer };
         let key = &ModelOffer::key(id);
         self.store
             .run(|txn| {

@@ -61,7 +61,8 @@ impl Desk {
 
     /// Answers a question of another node.
     pub(crate) async fn answer(&self, from: NodeId, payload: &[u8]) -> Result<Bytes, Refusal> {
-        let unreadable = |error: call::Unreadable| Refusal::Refused { code: UNREADABLE, message: error.to_string().into() };
+        let unreadable =
+            |error: call::Unreadable| Refusal::Refused { code: UNREADABLE, message: error.to_string().into() };
         let question = call::decode(payload).map_err(unreadable)?;
         call::encode(&self.act(from, question).await).map_err(unreadable)
     }
@@ -80,7 +81,9 @@ impl Desk {
                 None => Answer::Absent,
             },
             Question::Begin { model, generation, request } => self.begin((from, generation), &model, *request).await,
-            Question::Follow { generation, received, credit } => self.follow((from, generation), received, credit).await,
+            Question::Follow { generation, received, credit } => {
+                self.follow((from, generation), received, credit).await
+            }
             Question::Grant { generation, credit } => match self.find((from, generation)) {
                 Some(served) => {
                     served.credit.raise_to(credit);

@@ -50,7 +50,9 @@ impl fmt::Display for Missing {
             let Self { wished, replicas, needed_bytes, .. } = self;
             write!(f, "{replicas} of {wished} replicas found no room: each needs {needed_bytes} bytes, ")?;
             match &self.roomiest {
-                Some((at, free)) => write!(f, "and the most that is free is {free} bytes on {} of {}", at.device, at.node)?,
+                Some((at, free)) => {
+                    write!(f, "and the most that is free is {free} bytes on {} of {}", at.device, at.node)?
+                }
                 None => f.write_str("and no further node is there")?,
             }
             separator = "; ";
@@ -118,12 +120,12 @@ impl Planning<'_> {
     }
 
     fn taken_bytes(&self, at: &Replica) -> u64 {
-        let placed = self.board.placed.iter().filter(|(model, replicas)| replicas.contains(at) && !self.failed(at, model));
+        let placed =
+            self.board.placed.iter().filter(|(model, replicas)| replicas.contains(at) && !self.failed(at, model));
         let machine = self.board.living(at.node).map(|(_, machine)| machine);
         let there = machine.into_iter().flat_map(|machine| &machine.replicas);
-        let there = there.filter(|(_, report)| {
-            report.device == at.device && !matches!(report.state, ReplicaState::Failed { .. })
-        });
+        let there = there
+            .filter(|(_, report)| report.device == at.device && !matches!(report.state, ReplicaState::Failed { .. }));
         let models: BTreeSet<&ModelId> = placed.map(|(model, _)| model).chain(there.map(|(model, _)| model)).collect();
         let card = |model| self.board.offers.get(model).and_then(|offer| offer.card.as_ref());
         let bytes = models.into_iter().filter_map(card).map(needed_bytes);
@@ -165,9 +167,8 @@ impl Planning<'_> {
             let report = self.board.report(at.node, &wish.model);
             report.is_some_and(|report| matches!(report.state, ReplicaState::Ready { .. }))
         };
-        let drains = |at: &&Replica| {
-            self.board.living(at.node).is_some_and(|(member, _)| member.state == NodeState::Draining)
-        };
+        let drains =
+            |at: &&Replica| self.board.living(at.node).is_some_and(|(member, _)| member.state == NodeState::Draining);
         // With a replica on each node, those that stay have theirs already.
         let wished = if self.is_on_each(&wish.model) { 1 } else { wish.replicas as usize };
         let short = wished.saturating_sub(staying.iter().filter(is_ready).count());

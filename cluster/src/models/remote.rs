@@ -40,7 +40,9 @@ impl Shared {
                 Ok(answer) => return call::decode(&answer).map_err(|error| Lost(error.to_string())),
                 Err(error @ CallError::Overloaded { retry_after, .. }) => (retry_after, error),
                 Err(
-                    error @ (CallError::Unreachable { .. } | CallError::Lost { .. } | CallError::DeadlineExceeded { .. }),
+                    error @ (CallError::Unreachable { .. }
+                    | CallError::Lost { .. }
+                    | CallError::DeadlineExceeded { .. }),
                 ) => (ROUTE_PAUSE_MAX, error),
                 Err(error @ CallError::TooLarge { .. }) => {
                     let what = error.to_string();
@@ -86,7 +88,7 @@ impl Shared {
     }
 }
 
-/// A generation on another node. Dropping it tells that node, unless it is over.
+/// A generation on another node. Dropping it tells that node, which keeps what it made until then.
 #[derive(Debug)]
 pub(super) struct RemoteGeneration {
     shared: Arc<Shared>,
@@ -97,7 +99,8 @@ pub(super) struct RemoteGeneration {
     received: u64,
     ready: VecDeque<Result<GenerationEvent, ModelError>>,
     told: CreditTotal,
-    is_over: bool,
+    /// The other node may know of it.
+    is_known: bool,
     _under_way: UnderWay,
 }
 
@@ -120,19 +123,19 @@ impl RemoteGeneration {
             received: 0,
             ready: VecDeque::new(),
             told: CreditTotal::default(),
-            is_over: false,
+            is_known: true,
         };
         let question = Question::Begin { model: model.clone(), generation: id, request };
         let answer = shared.ask(&begun.place, &question).await;
-        // What was not begun, or is not known to be, needs no goodbye but for an answer that was lost on the way.
-        begun.is_over = answer.is_ok();
         match answer? {
             Answer::Begun { load } => {
                 shared.heard(model, begun.place.life.0, load);
-                begun.is_over = false;
                 Ok(Ok(begun))
             }
-            Answer::Failed(error) => Ok(Err(error)),
+            Answer::Failed(error) => {
+                begun.is_known = false;
+                Ok(Err(error))
+            }
             other => Err(begun.misfit(&other)),
         }
     }
@@ -141,7 +144,6 @@ impl RemoteGeneration {
     pub(super) async fn next(&mut self, credit: &Credit) -> Result<Result<GenerationEvent, ModelError>, Lost> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.is_over = !matches!(event, Ok(GenerationEvent::Token { .. }));
                 return Ok(event);
             }
             match self.exchange(credit).await? {
@@ -175,7 +177,7 @@ impl RemoteGeneration {
     }
 
     fn misfit(&mut self, answer: &Answer) -> Lost {
-        self.is_over = true;
+        self.is_known = false;
         match answer {
             Answer::Absent => Lost(format!("node {} does not have it any more", self.place.life.0)),
             other => Lost(format!("node {} gave an answer that does not fit: {other:?}", self.place.life.0)),
@@ -185,7 +187,7 @@ impl RemoteGeneration {
 
 impl Drop for RemoteGeneration {
     fn drop(&mut self) {
-        if self.is_over {
+        if !self.is_known {
             return;
         }
         let (shared, place) = (Arc::clone(&self.shared), self.place.clone());

@@ -7,9 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::RwLock;
 use steward_actors::model::{ModelOffer, ModelStatus};
 use steward_inference::{DeviceBudget, DeviceSnapshot, Model, ModelError, ModelLoader, ProgressSink};
-use steward_types::limits::{
-    MODEL_FAILURE_CHARS_MAX, MODEL_LOAD_ATTEMPTS_MAX, MODEL_LOAD_BACKOFF, REPLICA_ACTIVE_MAX,
-};
+use steward_types::limits::{MODEL_FAILURE_CHARS_MAX, MODEL_LOAD_ATTEMPTS_MAX, MODEL_LOAD_BACKOFF, REPLICA_ACTIVE_MAX};
 use steward_types::{Clock, ModelId};
 
 use super::board::{DeviceReport, ReplicaReport, ReplicaState};
@@ -122,9 +120,9 @@ impl Shelf {
             }
         };
         let mut slots = self.slots.write();
-        let wished = slots.get_mut(&id).filter(|slot| {
-            slot.revision == offer.revision && matches!(slot.state, SlotState::Loading)
-        });
+        let wished = slots
+            .get_mut(&id)
+            .filter(|slot| slot.revision == offer.revision && matches!(slot.state, SlotState::Loading));
         if let Some(slot) = wished {
             slot.state = state;
         }

@@ -10,9 +10,9 @@ use steward_types::limits::{BEAT_TIME, MACHINE_REPORT_TIME, RECONCILE_TIME_MIN};
 use steward_types::{ModelId, NodeId};
 use tokio::task::JoinSet;
 
+use super::Shared;
 use super::board::{Board, MachineRecord, PlacedRow, bump_version, machine_key, placed_key, version_key};
 use super::plan::{is_planner, plan};
-use super::Shared;
 use crate::member::NodeRecord;
 use crate::member::record::node_key;
 use crate::placement::Replica;

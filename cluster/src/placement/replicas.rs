@@ -157,7 +157,14 @@ mod tests {
 
     fn wish(model: &str, bytes: u64, replicas: u32) -> ReplicaWish {
         let model = model.parse().unwrap();
-        ReplicaWish { model, weights_bytes: bytes - bytes / 4, kv_bytes: bytes / 4, replicas, present: Vec::new(), refused: Vec::new() }
+        ReplicaWish {
+            model,
+            weights_bytes: bytes - bytes / 4,
+            kv_bytes: bytes / 4,
+            replicas,
+            present: Vec::new(),
+            refused: Vec::new(),
+        }
     }
 
     fn places(plan: &ReplicaPlan, model: &str) -> Vec<(NodeId, String)> {

@@ -15,19 +15,26 @@ const HUGE: &str = "huge-900000";
 async fn a_model_goes_where_it_fits_best_and_what_fits_nowhere_is_told_how_much_is_missing() {
     let world = World::new();
     let files = [BIG, SMALL, HUGE];
-    let (small, middle, large) =
-        (world.node(1, 70_000, &files).await, world.node(2, 130_000, &files).await, world.node(3, 400_000, &files).await);
+    let (small, middle, large) = (
+        world.node(1, 70_000, &files).await,
+        world.node(2, 130_000, &files).await,
+        world.node(3, 400_000, &files).await,
+    );
     let added = small.add(BIG, "1").await.unwrap();
     assert!(matches!(added.state, ModelState::Ready(_)), "{added:?}");
     let board = small.until_on(&world, BIG, &[&middle]).await;
     // Two thirds are weights, which are taken; the rest is the cache's, which is kept free.
     let (_, machine) = board.living(middle.id).unwrap();
-    assert_eq!((machine.devices[0].total_bytes, machine.devices[0].used_bytes), (130_000, middle.device.snapshot().used_bytes));
+    assert_eq!(
+        (machine.devices[0].total_bytes, machine.devices[0].used_bytes),
+        (130_000, middle.device.snapshot().used_bytes)
+    );
     middle.add(SMALL, "1").await.unwrap();
     middle.until_on(&world, SMALL, &[&small]).await;
     let refused = large.add(HUGE, "1").await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::DeviceMemory);
-    let expected = format!("each needs 900000 bytes, and the most that is free is 400000 bytes on gpu0 of {}", large.id);
+    let expected =
+        format!("each needs 900000 bytes, and the most that is free is 400000 bytes on gpu0 of {}", large.id);
     assert!(refused.to_string().contains(&expected), "{refused}");
     assert!(large.models.views().await.iter().all(|view| view.id != id(HUGE)), "what is nowhere is not offered");
 }
@@ -69,7 +76,10 @@ async fn a_node_without_the_file_says_so_and_another_is_chosen() {
     let views = with.models.views().await;
     let view = views.iter().find(|view| view.id == id(BIG)).unwrap();
     assert!(matches!(view.state, ModelState::Ready(_)), "{view:?}");
-    assert!(view.missing.contains(&without.id.to_string()) && view.missing.contains("it is not on this node"), "{view:?}");
+    assert!(
+        view.missing.contains(&without.id.to_string()) && view.missing.contains("it is not on this node"),
+        "{view:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use steward_actors::service::{Failure, ModelCatalog, ModelView, NodeParts, Stewa
 use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
 use steward_cluster::link::{ClusterAuthority, LinkConfig, LinkIdentity};
 use steward_cluster::models::{Board, ModelParts};
-use steward_cluster::{ClusterConfig, ClusterModels, NodeIdentity, Seat};
+use steward_cluster::{ClusterConfig, ClusterModels, NodeIdentity, NodeState, Seat};
 use steward_inference::{
     DeviceBudget, Embedded, GenerateRequest, Generation, Model, ModelCard, ModelError, ModelLoader, ModelSource,
     ProgressSink, Prompt, ReplicaLoad, Reservation, ScriptedModel,
@@ -24,8 +24,6 @@ use tokio::sync::watch;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Shards: few, since each takes a row.
-const SHARDS: u32 = 16;
 
 /// One store, and the authority of its nodes.
 pub struct World {
@@ -59,20 +57,18 @@ impl World {
         let trusted = self.authority.certificate_pem();
         let identity = LinkIdentity::from_pem(trusted, &issued.certificate_pem, &issued.key_pem).unwrap();
         let links = LinkConfig::new(([127, 0, 0, 1], 0).into(), watch::channel(Arc::new(identity)).1);
-        let config = ClusterConfig {
-            shards: SHARDS,
-            ..ClusterConfig::new(NodeIdentity {
-                id,
-                link_address: String::new(),
-                api_address: String::new(),
-                zone: String::new(),
-                weight: 100,
-                version: "0.1.0".to_owned(),
-            })
-        };
+        let config = ClusterConfig::new(NodeIdentity {
+            id,
+            link_address: String::new(),
+            api_address: String::new(),
+            zone: String::new(),
+            weight: 100,
+            version: "0.1.0".to_owned(),
+        });
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let seat = Seat::take(config, links, Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)).await.unwrap();
+        let seat =
+            Seat::take(config, links, Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)).await.unwrap();
         let device = DeviceBudget::new("gpu0", device_bytes);
         let loader = Arc::new(Files::new(files));
         let parts = ModelParts {
@@ -89,6 +85,9 @@ impl World {
         let steward = parts.start().await.unwrap();
         seat.serve(&steward);
         models.show_on(steward.host());
+        self.soon("it takes shards", seat.cluster().ready()).await;
+        let is_told = |board: &Board| board.living(id).is_some_and(|(member, _)| member.state == NodeState::Up);
+        self.soon("its device is known", models.until(is_told)).await;
         TestNode { id, seat, models, steward, loader, device }
     }
 
@@ -117,7 +116,9 @@ impl TestNode {
     pub async fn until_on(&self, world: &World, name: &str, nodes: &[&TestNode]) -> Arc<Board> {
         let wanted: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
         let what = format!("{name} is on {wanted:?}, not as {:?}", self.models.board());
-        let there = |board: &Board| on(board, name) == wanted && board.placed.get(&id(name)).is_some_and(|at| at.len() == wanted.len());
+        let there = |board: &Board| {
+            on(board, name) == wanted && board.placed.get(&id(name)).is_some_and(|at| at.len() == wanted.len())
+        };
         world.soon(&what, self.models.until(there)).await
     }
 
@@ -156,7 +157,10 @@ impl Files {
     fn open(&self, source: &ModelSource) -> Result<ScriptedModel, ModelError> {
         let name = source.path.to_str().unwrap();
         if !self.there.lock().contains(name) {
-            return Err(ModelError::FileInvalid { path: source.path.clone(), what: "it is not on this node".to_owned() });
+            return Err(ModelError::FileInvalid {
+                path: source.path.clone(),
+                what: "it is not on this node".to_owned(),
+            });
         }
         let bytes: u64 = name.rsplit('-').next().unwrap().parse().unwrap();
         let model = ScriptedModel::echo(source.id.clone());

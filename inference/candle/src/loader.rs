@@ -14,7 +14,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use steward_inference::{
-    DeviceBudget, LoadProgress, LoadStage, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
+    DeviceBudget, LoadProgress, LoadStage, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource,
+    ProgressSink,
 };
 use steward_types::Clock;
 
