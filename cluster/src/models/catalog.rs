@@ -11,7 +11,7 @@ use steward_types::limits::MODEL_ADD_TIME_MAX;
 use steward_types::{ErrorCode, ModelId};
 
 use super::board::{ReplicaState, bump_version};
-use super::plan::{Missing, plan};
+use super::plan::{Missing, Plan, plan};
 use super::routed::RoutedModel;
 use super::{Board, ClusterModels, Shared};
 use crate::placement::Replica;
@@ -58,11 +58,12 @@ impl ModelCatalog for ClusterModels {
             board = settled => board,
             () = self.shared.clock.sleep(MODEL_ADD_TIME_MAX) => self.board(),
         };
-        let found = view(&board, &id).ok_or_else(|| Failure::from(ModelError::NotFound { id: id.clone() }))?;
+        let plan = plan(&board);
+        let found = view(&board, &plan, &id).ok_or_else(|| Failure::from(ModelError::NotFound { id: id.clone() }))?;
         match (&found.state, added) {
             // Nobody has it, so nobody shall be offered it. What was there before stays.
             (ModelState::Failed(_), Added::New(_)) => {
-                let failure = failure(&id, plan(&board).missing.get(&id));
+                let failure = failure(&id, plan.missing.get(&id));
                 self.shared.withdraw(&id).await?;
                 Err(failure)
             }
@@ -73,7 +74,8 @@ impl ModelCatalog for ClusterModels {
     async fn views(&self) -> Vec<ModelView> {
         // What a person is shown is read now; a store that does not answer leaves what was known.
         let board = self.shared.refresh().await.unwrap_or_else(|_| self.board());
-        board.offers.keys().filter_map(|id| view(&board, id)).collect()
+        let plan = plan(&board);
+        board.offers.keys().filter_map(|id| view(&board, &plan, id)).collect()
     }
 
     async fn remove(&self, id: &ModelId) -> Result<(), Failure> {
@@ -105,7 +107,7 @@ impl ClusterModels {
     async fn settled(&self, id: &ModelId, revision: u64) -> Arc<Board> {
         self.until(|board| {
             let is_offered = board.offers.get(id).is_some_and(|offer| offer.revision == revision);
-            !is_offered || !matches!(view(board, id).map(|view| view.state), Some(ModelState::Loading))
+            !is_offered || !matches!(view(board, &plan(board), id).map(|view| view.state), Some(ModelState::Loading))
         })
         .await
     }
@@ -165,10 +167,9 @@ impl Shared {
     }
 }
 
-/// How a model is doing, by the board.
-pub(super) fn view(board: &Board, id: &ModelId) -> Option<ModelView> {
+/// How a model is doing, by the board and the plan that follows from it.
+fn view(board: &Board, plan: &Plan, id: &ModelId) -> Option<ModelView> {
     let offer = board.offers.get(id)?;
-    let plan = plan(board);
     let missing = plan.missing.get(id);
     let mut placed: Vec<PlacedReplica> = Vec::new();
     for replica in board.placed.get(id).into_iter().flatten() {
