@@ -8,6 +8,7 @@ mod docs;
 mod grpcurl;
 mod hostile;
 mod kill;
+mod models;
 mod openai;
 mod packaging;
 mod parts;
