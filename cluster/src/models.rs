@@ -38,6 +38,7 @@ pub(crate) use call::MODEL_CALL;
 pub(crate) use desk::Desk;
 
 use crate::link::Links;
+use crate::member::NodeState;
 use crate::seat::Seat;
 use crate::shard::ShardMap;
 
@@ -136,10 +137,14 @@ impl ClusterModels {
     }
 
     /// Returns once this node, which drains, has nothing left that others need: each of its replicas is ready
-    /// elsewhere, or fits nowhere else, and no generation runs here for another node. The caller bounds the wait.
+    /// elsewhere, or there is nowhere else, and no generation runs here for another node. The caller bounds the wait.
     pub async fn drained(&self) {
         let me = self.shared.map.node();
         self.until(|board| {
+            let mut others = board.all_living().filter(|(member, _)| member.id != me);
+            if !others.any(|(member, _)| member.state == NodeState::Up) {
+                return true;
+            }
             let plan = plan(board);
             let has_one = |(model, replicas): (&ModelId, &Vec<crate::placement::Replica>)| {
                 replicas.iter().any(|replica| replica.node == me) && !plan.missing.contains_key(model)

@@ -99,6 +99,9 @@ async fn a_drain_moves_a_replica_before_it_stops_the_old_one() {
     first.models.stop().await;
     first.seat.leave().await.unwrap();
     second.until_on(&world, BIG, &[&second]).await;
+    // The last one has nobody to wait for.
+    assert!(second.seat.drain(std::time::Duration::from_secs(60)).await.is_err());
+    world.soon("the last one lets go", second.models.drained()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
