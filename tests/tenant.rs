@@ -116,7 +116,8 @@ pub async fn run(client: &Client, session: &str, text: &str) -> v1::RunResponse 
     client.sessions().run(request).await.unwrap().into_inner()
 }
 
-async fn create_project(node: &NodeProcess, name: &str, limit: Micros) -> (Client, String) {
+/// A project on a node: a client with an admin's key, and the key.
+pub async fn create_project(node: &NodeProcess, name: &str, limit: Micros) -> (Client, String) {
     let root = node.root_client().unwrap();
     let price = |per_token: u64, per_call_micros| v1::Price {
         per_million_input_tokens_micros: per_token * 1_000_000,

@@ -1,6 +1,7 @@
 //! Where the kinds get their models from, and the entity that shows one model to operators.
 
 mod entity;
+mod offer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use steward_inference::{DeviceSnapshot, Model, ModelCard, ModelError, ReplicaLoa
 use steward_types::ModelId;
 
 pub use entity::{ModelReplica, ModelRequest, ModelResponse};
+pub use offer::{ModelOffer, NewModel, Replicas, ReplicasError};
 
 /// The models that this node can ask.
 #[async_trait]

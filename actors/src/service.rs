@@ -33,7 +33,7 @@ pub use budgets::BudgetTree;
 pub use direct::{DirectCall, DirectChat, DirectChatEvent, DirectEmbedding, DirectUsage};
 pub use error::{Failure, FieldViolation};
 pub use keys::{Caller, NewKey};
-pub use models::{ModelCatalog, ModelState, ModelView, StoredModels};
+pub use models::{ModelCatalog, ModelState, ModelView, PlacedReplica, StoredModels};
 pub use projects::NewProject;
 pub use receipts::{AnchorState, Anchoring, CheckpointView, NoAnchoring, ProofCheck, ReceiptView};
 pub use replay::Replayed;

@@ -46,6 +46,10 @@ struct Scripted;
 
 #[async_trait]
 impl ModelLoader for Scripted {
+    async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError> {
+        Ok(ScriptedModel::echo(source.id).card().clone())
+    }
+
     async fn load(
         &self,
         source: ModelSource,
@@ -233,7 +237,7 @@ async fn be_the_server() -> Result<(), BoxError> {
     let log = Arc::new(LogIdentity::new("bench.example".to_owned(), [7; 32])?);
     let parts = NodeParts::new(store, clock, Arc::new(SystemEntropy), Arc::new(models), Arc::new(NoWorld), log);
     let steward = parts.start().await?;
-    steward.add_model(ModelSource::new("echo".parse()?, "echo"), String::new()).await?;
+    steward.add_model(ModelSource::new("echo".parse()?, "echo")).await?;
     let project: steward_types::ProjectId = "bench".parse()?;
     let new = NewProject { id: project.clone(), limit: None, period: Period::None, prices: None, chains: Vec::new() };
     steward.create_project(new).await?;

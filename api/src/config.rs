@@ -5,6 +5,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use steward_types::limits::{KEY_REQUESTS_MAX, TURN_WAIT_TIME_DEFAULT};
+use tokio::sync::watch;
+
+/// Whether a node takes new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: it is a member of a cluster and has no shards.
+    Starting,
+    /// It does.
+    Ready,
+    /// Not any more: it hands over what it has.
+    Draining,
+}
 
 /// How the edge is configured.
 #[derive(Debug, Clone)]
@@ -18,6 +30,8 @@ pub struct ApiConfig {
     /// Origins whose browsers may call, such as `https://console.example.com`; `*` for every origin. A browser sends no
     /// key by itself, so an open list gives nothing away.
     pub origins: Vec<String>,
+    /// What `/readyz` and the health service say. A receiver whose sender is gone keeps to what it heard last.
+    pub readiness: watch::Receiver<Readiness>,
 }
 
 /// Where certificate and key are, as PEM files.
@@ -37,6 +51,7 @@ impl Default for ApiConfig {
             request_time_default: TURN_WAIT_TIME_DEFAULT,
             key_requests_max: KEY_REQUESTS_MAX,
             origins: vec!["*".to_owned()],
+            readiness: watch::channel(Readiness::Ready).1,
         }
     }
 }

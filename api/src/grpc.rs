@@ -23,6 +23,7 @@ use steward_types::limits::{REQUEST_BYTES_MAX, WATCHERS_MAX};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
+use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower::{Service, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -47,7 +48,7 @@ pub(crate) fn router(
     gate: &Gate,
     config: &ApiConfig,
     ending: &CancellationToken,
-) -> Result<Router, ServeError> {
+) -> Result<(Router, HealthReporter), ServeError> {
     let shared = Services { steward: steward.clone(), watchers: Admission::new(WATCHERS_MAX), ending: ending.clone() };
     macro_rules! mount {
         ($router:expr, $($module:ident::$server:ident),*) => {{
@@ -76,10 +77,9 @@ pub(crate) fn router(
         actors_server::ActorsServer
     );
     let guarded = guarded.layer(from_fn_with_state(gate.clone(), auth::grpc));
-    // A node serves from the moment it listens: what it needs is started before.
-    let (_reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
     let open = mount(Router::new(), health);
-    Ok(guarded.merge(open).layer(GrpcWebLayer::new()).layer(cors(config)))
+    Ok((guarded.merge(open).layer(GrpcWebLayer::new()).layer(cors(config)), reporter))
 }
 
 /// Puts a service under its name, as [`tonic::service::Routes`] does, but leaves the fallback to the whole router.

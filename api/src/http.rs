@@ -15,10 +15,11 @@ use serde_json::json;
 use steward_actors::service::{Caller, DirectCall, Failure, Steward};
 use steward_types::ErrorCode;
 use steward_types::limits::REQUEST_BYTES_MAX;
+use tokio::sync::watch;
 
 pub(crate) use self::error::openai_error;
 use crate::auth::{self, Gate};
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, Readiness};
 use crate::metric;
 use crate::server::Peer;
 
@@ -36,16 +37,26 @@ pub(crate) fn router(steward: &Steward, gate: &Gate, config: &ApiConfig) -> Rout
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics));
+    let open = open.layer(Extension(config.readiness.clone()));
     openai.merge(open).fallback(unknown).with_state(steward.clone())
 }
 
 /// Ready: the store answers, and the node takes new work.
-async fn ready(State(steward): State<Steward>) -> Response {
-    let store = steward.projects(None, 1).await;
-    match store {
-        Ok(_) if steward.host().is_accepting() => "ready\n".into_response(),
-        Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, "the node is draining\n").into_response(),
-        Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, format!("{failure}\n")).into_response(),
+async fn ready(
+    State(steward): State<Steward>,
+    Extension(readiness): Extension<watch::Receiver<Readiness>>,
+) -> Response {
+    let refuse = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    let readiness = *readiness.borrow();
+    if readiness == Readiness::Draining || !steward.host().is_accepting() {
+        return refuse("the node is draining\n".to_owned());
+    }
+    if readiness == Readiness::Starting {
+        return refuse("the node has no shards yet\n".to_owned());
+    }
+    match steward.projects(None, 1).await {
+        Ok(_) => "ready\n".into_response(),
+        Err(failure) => refuse(format!("{failure}\n")),
     }
 }
 

@@ -17,5 +17,5 @@ mod server;
 mod status;
 mod tls;
 
-pub use config::{ApiConfig, TlsFiles};
+pub use config::{ApiConfig, Readiness, TlsFiles};
 pub use server::{ServeError, serve};

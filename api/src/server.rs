@@ -16,13 +16,16 @@ use steward_types::limits::{SHUTDOWN_TIME_MAX, TLS_HANDSHAKE_TIME_MAX};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tower::ServiceExt;
 
 use crate::auth::Gate;
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, Readiness};
 use crate::{grpc, http as web, metric, tls};
 
 /// Why a server could not be started, or ended.
@@ -62,7 +65,8 @@ pub async fn serve(
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let ending = CancellationToken::new();
     let gate = Gate::new(steward.clone(), config.clone());
-    let services = grpc::router(&steward, &gate, &config, &ending)?;
+    let (services, health) = grpc::router(&steward, &gate, &config, &ending)?;
+    let mut telling = std::pin::pin!(tell_health(health, config.readiness.clone()));
     let router = web::router(&steward, &gate, &config).merge(services);
     let connections = Connections { router, acceptor, steward: steward.clone(), graceful: GracefulShutdown::new() };
     let mut tasks = JoinSet::new();
@@ -80,6 +84,7 @@ pub async fn serve(
                 }
             },
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            never = &mut telling => match never {},
             () = &mut shutdown => break,
         }
     }
@@ -90,6 +95,18 @@ pub async fn serve(
     }
     tasks.shutdown().await;
     Ok(())
+}
+
+/// Keeps the health service to what the node says of itself.
+async fn tell_health(health: HealthReporter, mut readiness: watch::Receiver<Readiness>) -> Infallible {
+    loop {
+        let now = *readiness.borrow_and_update();
+        let status = if now == Readiness::Ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status("", status).await;
+        if readiness.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 struct Connections {

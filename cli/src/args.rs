@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use steward_actors::model::Replicas;
 use steward_types::Micros;
 
 use crate::output::Output;
@@ -126,6 +127,9 @@ pub struct Up {
     /// Join the cluster in the store, with the identity that `steward cluster issue` made in this folder
     #[arg(long, value_name = "IDENTITY")]
     pub join: Option<PathBuf>,
+    /// With --join: a member to ask where the cluster's store is; may be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    pub member: Vec<String>,
 }
 
 /// Subcommands of `projects`.
@@ -211,6 +215,9 @@ pub enum Models {
         /// Refuse it unless its weights have this SHA-256 (hexadecimal)
         #[arg(long)]
         sha256: Option<String>,
+        /// How many nodes of a cluster should have it loaded: a number, or `all`
+        #[arg(long, default_value = "1", value_name = "N")]
+        replicas: Replicas,
         /// Where fetched models are kept
         #[arg(long, env = "STEWARD_MODEL_CACHE")]
         cache: Option<PathBuf>,

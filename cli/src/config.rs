@@ -76,6 +76,10 @@ impl TryFrom<String> for StoreChoice {
 pub struct ClusterSettings {
     /// The folder that `steward cluster issue` made for this node.
     pub identity: PathBuf,
+    /// Members, as HOST:PORT of their links, of which the first that answers says where the cluster's state is. Not
+    /// needed where `store` says so.
+    #[serde(default)]
+    pub join: Vec<String>,
     /// Where it listens for other nodes.
     #[serde(default = "any_loopback")]
     pub listen: SocketAddr,
@@ -95,6 +99,7 @@ impl ClusterSettings {
     pub fn new(identity: PathBuf) -> Self {
         Self {
             identity,
+            join: Vec::new(),
             listen: any_loopback(),
             advertise: String::new(),
             zone: String::new(),
@@ -203,9 +208,11 @@ impl NodeConfig {
     /// Says which setting is wrong, and why.
     pub fn check_store(&self) -> anyhow::Result<()> {
         let alone = self.store == StoreChoice::Embedded;
+        let asks = self.cluster.as_ref().is_some_and(|cluster| !cluster.join.is_empty());
         ensure!(
-            self.cluster.is_none() || !alone,
-            "cluster: several nodes share a store, so give store = 'served:HOST:PORT' or 'fdb:CLUSTER_FILE' too"
+            self.cluster.is_none() || !alone || asks,
+            "cluster: several nodes share a store, so give store = 'served:HOST:PORT' or 'fdb:CLUSTER_FILE' too, or \
+             cluster.join = ['HOST:PORT'] of a member"
         );
         let served = matches!(self.store, StoreChoice::Served(_));
         ensure!(

@@ -36,6 +36,7 @@ use tokio::sync::broadcast;
 
 pub use authority::{AuthorityError, ClusterAuthority, NodeCertificate};
 pub use config::{LinkConfig, LinkLimits, LinkTiming, PROTOCOL_VERSIONS, Versions};
+pub use dial::{IdentifyError, identify};
 pub use error::{CallError, LinkError, REFUSED_PANIC, Refusal};
 pub use identity::{IdentityError, LinkIdentity};
 pub use peers::{PeerEvent, PeerState};

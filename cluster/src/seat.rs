@@ -18,8 +18,10 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::introduction::{INTRODUCTION_CALL, Introduce, introduce};
 use crate::link::{Inbound, LinkConfig, LinkError, Links, Refusal};
 use crate::member::{Cluster, ClusterConfig, ClusterError, ShardHooks};
+use crate::models::{Desk, MODEL_CALL};
 use crate::route::{ASK_REFUSED, ENTITY_CALL, Route};
 use crate::shard::ShardMap;
 
@@ -57,7 +59,13 @@ impl Seat {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, SeatError> {
-        let door = Arc::new(Door { host: OnceLock::new(), opened: Notify::new(), clock: Arc::clone(&clock) });
+        let door = Arc::new(Door {
+            host: OnceLock::new(),
+            models: OnceLock::new(),
+            introduce: OnceLock::new(),
+            opened: Notify::new(),
+            clock: Arc::clone(&clock),
+        });
         let inbound = Arc::clone(&door) as Arc<dyn Inbound>;
         let links = Links::start(links, inbound, Arc::clone(&clock), Arc::clone(&entropy)).await?;
         if config.identity.link_address.is_empty() {
@@ -104,6 +112,16 @@ impl Seat {
         self.tasks.lock().spawn(recover_what_comes(map, clock, steward));
     }
 
+    /// Answers nodes that want to join and know only this one, once.
+    pub fn introduce(&self, introduce: Introduce) {
+        assert!(self.door.introduce.set(introduce).is_ok(), "a node says once how it introduces others");
+    }
+
+    /// Lets other nodes ask this one about its models, once.
+    pub(crate) fn serve_models(&self, desk: Arc<Desk>) {
+        assert!(self.door.models.set(desk).is_ok(), "a node serves its models once");
+    }
+
     /// Hands every shard to other nodes, each once its entities have finished what they have in hand.
     ///
     /// # Errors
@@ -129,9 +147,11 @@ impl fmt::Debug for Seat {
     }
 }
 
-/// What others reach of the node: its host, once there is one.
+/// What others reach of the node: its host and its models, once there are some.
 struct Door {
     host: OnceLock<Host>,
+    models: OnceLock<Arc<Desk>>,
+    introduce: OnceLock<Introduce>,
     opened: Notify,
     clock: Arc<dyn Clock>,
 }
@@ -162,6 +182,14 @@ impl fmt::Debug for Door {
 #[async_trait]
 impl Inbound for Door {
     async fn on_call(&self, from: &NodeId, kind: u16, payload: Bytes, time_left: Duration) -> Result<Bytes, Refusal> {
+        if kind == INTRODUCTION_CALL {
+            return introduce(self.introduce.get());
+        }
+        if kind == MODEL_CALL
+            && let Some(models) = self.models.get()
+        {
+            return models.answer(*from, &payload).await;
+        }
         if kind != ENTITY_CALL {
             return Err(refusal(&AskError::UnknownKind { kind: format!("call {kind} of {from}") }));
         }

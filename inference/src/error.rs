@@ -1,12 +1,14 @@
 //! Why a model could not be opened or asked. The caller acts on the variant, a person on its text.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use steward_types::{ErrorCode, ModelId};
 use thiserror::Error;
 
-/// Why a model could not be opened, or could not answer.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+/// Why a model could not be opened, or could not answer. It travels between the nodes of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum ModelError {
     /// No model of this name is known here.
     #[error("there is no model {id}")]
@@ -48,7 +50,7 @@ pub enum ModelError {
         /// The model.
         id: ModelId,
         /// What it was asked to do, as a verb.
-        operation: &'static str,
+        operation: Cow<'static, str>,
     },
     /// The model is loading, or its queue is full. The same request may succeed later.
     #[error("model {id} is busy: {reason}")]
@@ -62,9 +64,17 @@ pub enum ModelError {
     #[error("{field}: {what}")]
     InvalidRequest {
         /// The field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
         what: String,
+    },
+    /// Every replica that could be asked is on a node that is gone. What was made before is not lost.
+    #[error("no replica of model {id} can be reached: {reason}")]
+    Unreachable {
+        /// The model.
+        id: ModelId,
+        /// What was tried last.
+        reason: String,
     },
     /// The engine failed; a bug, or a replica that was stopped under the request.
     #[error("the model failed: {what}")]
@@ -85,6 +95,7 @@ impl ModelError {
             Self::Unsuited { .. } => ErrorCode::ModelUnsuited,
             Self::Busy { .. } => ErrorCode::ModelBusy,
             Self::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+            Self::Unreachable { .. } => ErrorCode::NodeUnreachable,
             Self::Failed { .. } => ErrorCode::Internal,
         }
     }

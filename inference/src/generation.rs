@@ -94,9 +94,19 @@ struct CreditAccount {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
+/// What a generation's credit came to since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CreditTotal {
+    /// Tokens granted in all.
+    pub tokens: u64,
+    /// Nothing more will be granted.
+    pub is_finished: bool,
+}
+
 #[derive(Debug, Default)]
 struct Balance {
     tokens: u64,
+    granted: u64,
     closed: bool,
     cancelled: bool,
 }
@@ -112,6 +122,7 @@ impl Credit {
         self.change(|balance| {
             if !balance.closed {
                 balance.tokens = balance.tokens.saturating_add(u64::from(tokens));
+                balance.granted = balance.granted.saturating_add(u64::from(tokens));
             }
         });
     }
@@ -120,6 +131,37 @@ impl Credit {
     /// [`FinishReason::Budget`].
     pub fn finish(&self) {
         self.change(|balance| balance.closed = true);
+    }
+
+    /// Brings the account to what another one came to: it never takes anything back. For relays between nodes.
+    pub fn raise_to(&self, total: CreditTotal) {
+        self.change(|balance| {
+            let more = total.tokens.saturating_sub(balance.granted);
+            if !balance.closed {
+                balance.tokens = balance.tokens.saturating_add(more);
+                balance.granted = balance.granted.saturating_add(more);
+            }
+            balance.closed |= total.is_finished;
+        });
+    }
+
+    /// What was granted since the generation began. For relays between nodes.
+    pub fn total(&self) -> CreditTotal {
+        let balance = self.0.balance.lock();
+        CreditTotal { tokens: balance.granted, is_finished: balance.closed }
+    }
+
+    /// Waits until the total is another than `seen`, and returns it. For relays between nodes.
+    pub async fn total_after(&self, seen: CreditTotal) -> CreditTotal {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.total() {
+                same if same == seen => changed.await,
+                total => return total,
+            }
+        }
     }
 
     /// Tokens that may still be made.
@@ -308,6 +350,23 @@ mod tests {
         assert!(matches!(generation.next().await, Some(Ok(GenerationEvent::Token { .. }))));
         assert!(matches!(generation.next().await, Some(Err(ModelError::Failed { .. }))));
         assert!(generation.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_account_follows_another_and_gives_nothing_twice() {
+        let (_sink, asked) = Generation::channel(|| ());
+        let (made, _generation) = Generation::channel(|| ());
+        let waiting = asked.credit().total();
+        asked.credit().grant(5);
+        let total = asked.credit().total_after(waiting).await;
+        made.credit().raise_to(total);
+        made.credit().raise_to(total);
+        assert_eq!(made.credit().remaining(), 5);
+        asked.credit().grant(2);
+        asked.credit().finish();
+        made.credit().raise_to(asked.credit().total());
+        made.credit().raise_to(total);
+        assert_eq!((made.credit().remaining(), made.credit().total().is_finished), (7, true));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ pub use card::{ModelCard, ModelFamily, ModelHash};
 pub use device::{DeviceBudget, DeviceSnapshot, Reservation};
 pub use error::ModelError;
 pub use generation::{
-    Completion, Credit, CreditState, FinishReason, Generation, GenerationEvent, GenerationSink, Usage,
+    Completion, Credit, CreditState, CreditTotal, FinishReason, Generation, GenerationEvent, GenerationSink, Usage,
 };
 pub use model::{Embedded, LoadProgress, LoadStage, Model, ModelLoader, ModelSource, ProgressSink, ReplicaLoad};
 pub use request::{ChatMessage, GenerateRequest, Prompt, Role, Sampling};

@@ -57,6 +57,8 @@ pub struct ModelSource {
     pub id: ModelId,
     /// A file, or a folder of files.
     pub path: PathBuf,
+    /// Where it can be had when nothing is at `path`, such as `pypi:…`; may be empty.
+    pub origin: String,
     /// Refuse the file unless this is its hash.
     pub hash: Option<ModelHash>,
     /// Use at most this many tokens of context, where the model has more.
@@ -66,7 +68,7 @@ pub struct ModelSource {
 impl ModelSource {
     /// A model at `path`, with whatever hash and context its file has.
     pub fn new(id: ModelId, path: impl Into<PathBuf>) -> Self {
-        Self { id, path: path.into(), hash: None, context_tokens_max: None }
+        Self { id, path: path.into(), origin: String::new(), hash: None, context_tokens_max: None }
     }
 }
 
@@ -101,6 +103,10 @@ pub type ProgressSink = Arc<dyn Fn(LoadProgress) + Send + Sync>;
 /// Opens models of the kinds that one driver knows.
 #[async_trait]
 pub trait ModelLoader: Send + Sync + fmt::Debug + 'static {
+    /// What the model is, with its file read to know its hash but nothing loaded and no memory taken: so that a place
+    /// can be chosen for it. [`ModelError::FileInvalid`] names what is wrong and where.
+    async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError>;
+
     /// Opens a model under `device`'s budget, on a blocking thread. Weights are reserved before they are loaded:
     /// [`ModelError::DeviceMemory`] when they do not fit; [`ModelError::FileInvalid`] names what is wrong and where.
     /// Dropping the future lets the thread end by itself and unloads what it loaded.

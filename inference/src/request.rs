@@ -164,7 +164,7 @@ fn in_range(field: &'static str, value: f32, least: f32, most: f32) -> Result<()
 }
 
 fn invalid<T>(field: &'static str, what: impl Into<String>) -> Result<T, ModelError> {
-    Err(ModelError::InvalidRequest { field, what: what.into() })
+    Err(ModelError::InvalidRequest { field: field.into(), what: what.into() })
 }
 
 #[cfg(test)]

@@ -68,6 +68,13 @@ impl ScriptedModel {
         self
     }
 
+    /// Says that it takes so much memory; whoever loads it reserves that.
+    #[must_use]
+    pub fn weighing(mut self, weights_bytes: u64, kv_bytes_per_token: u64) -> Self {
+        (self.card.weights_bytes, self.card.kv_bytes_per_token) = (weights_bytes, kv_bytes_per_token);
+        self
+    }
+
     /// As a handle to a model.
     pub fn into_model(self) -> Arc<dyn Model> {
         Arc::new(self)
@@ -109,7 +116,7 @@ impl Model for ScriptedModel {
     async fn embed(&self, texts: Vec<String>) -> Result<Embedded, ModelError> {
         if texts.is_empty() || texts.len() > EMBED_TEXTS_MAX {
             let what = format!("1 to {EMBED_TEXTS_MAX} texts, not {}", texts.len());
-            return Err(ModelError::InvalidRequest { field: "texts", what });
+            return Err(ModelError::InvalidRequest { field: "texts".into(), what });
         }
         let tokens: usize = texts.iter().map(|text| words(text).count()).sum();
         let prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);

@@ -265,6 +265,42 @@ pub const REPLICA_ACTIVE_MAX: usize = 8;
 pub const REPLICA_QUEUE_MAX: usize = 64;
 /// Tokens that one slice of a hold pays for.
 pub const HOLD_SLICE_TOKENS: u32 = 64;
+/// Nodes that write where replicas of models should be: those of the least ids that live. One would do; more outlive it.
+pub const MODEL_PLANNERS: usize = 3;
+/// Times that a node tries to load a model before it says that it cannot.
+pub const MODEL_LOAD_ATTEMPTS_MAX: u32 = 3;
+/// Wait before the second try; each further one is twice as long.
+pub const MODEL_LOAD_BACKOFF: Duration = Duration::from_millis(500);
+/// Characters of a load's failure that others are told.
+pub const MODEL_FAILURE_CHARS_MAX: usize = 400;
+/// Longest that adding a model waits until a node has it.
+pub const MODEL_ADD_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// Longest that a request waits until a replica of its model is ready, such as after a node's death.
+pub const MODEL_WAIT_TIME_MAX: Duration = Duration::from_secs(30);
+/// Time between two looks at a node's devices, and so at most one row a node in that time.
+pub const MACHINE_REPORT_TIME: Duration = Duration::from_secs(1);
+/// How old what is known of a replica's load may be before it is read again.
+pub const REPLICA_LOAD_FRESH_TIME: Duration = Duration::from_secs(2);
+/// Generations more than on the least busy replica for which a request still goes where its prefix is.
+pub const PREFIX_SLACK_GENERATIONS: u32 = 4;
+/// Prefixes of which a node remembers the replica.
+pub const PREFIXES_MAX: usize = 65_536;
+/// Bytes of raw text after which there is a further prefix.
+pub const PREFIX_TEXT_BYTES: usize = 1_024;
+/// Longest that a node keeps a question for a generation's next tokens before it answers that there are none yet.
+pub const GENERATION_FOLLOW_TIME: Duration = Duration::from_secs(1);
+/// Longest that one question to a replica on another node may take.
+pub const GENERATION_CALL_TIME_MAX: Duration = Duration::from_secs(4);
+/// Silence of a replica's node after which a generation goes on elsewhere.
+pub const GENERATION_LOST_TIME: Duration = Duration::from_secs(6);
+/// Time without a question after which a generation for another node is given up.
+pub const GENERATION_ABANDONED_TIME: Duration = Duration::from_secs(15);
+/// Events of a generation that go into one answer, and that wait to be asked for.
+pub const GENERATION_EVENTS_MAX: usize = 256;
+/// Generations for other nodes at once.
+pub const GENERATIONS_SERVED_MAX: usize = 4_096;
+/// Replicas that one request is taken to before it fails.
+pub const GENERATION_MOVES_MAX: usize = 4;
 
 // Budgets.
 
@@ -408,6 +444,8 @@ pub const LINK_ANSWERS_KEPT_MAX: usize = 4_096;
 pub const LINK_ANSWERS_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Changes of peers that a slow watcher may lag behind before it misses some.
 pub const LINK_EVENTS_MAX: usize = 1_024;
+/// Longest that a node waits for a member to say who it is, and then to introduce it.
+pub const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Validity of a cluster's authority.
 pub const AUTHORITY_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How much before now a certificate's validity begins, for clocks that differ.

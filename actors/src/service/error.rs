@@ -160,7 +160,7 @@ impl From<PriceError> for Failure {
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         match &error {
-            ModelError::InvalidRequest { field, what } => Self::field(*field, what.clone()),
+            ModelError::InvalidRequest { field, what } => Self::field(field.as_ref(), what.clone()),
             _ => Self::caused_by(error.code(), error),
         }
     }

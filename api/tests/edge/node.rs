@@ -10,7 +10,9 @@ use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
 use steward_api::proto::google_rpc::{BadRequest, ErrorInfo, Status as RpcStatus};
 use steward_api::proto::v1;
 use steward_api::{ApiConfig, serve};
-use steward_inference::{DeviceBudget, Model, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel};
+use steward_inference::{
+    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
+};
 use steward_storage::{MemoryStore, Store};
 use steward_types::{Clock, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
@@ -35,6 +37,10 @@ struct Scripted;
 
 #[async_trait]
 impl ModelLoader for Scripted {
+    async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError> {
+        Ok(ScriptedModel::echo(source.id).card().clone())
+    }
+
     async fn load(
         &self,
         source: ModelSource,
@@ -97,7 +103,7 @@ impl Node {
         let log = Arc::new(LogIdentity::new("test.example".to_owned(), [7; 32]).unwrap());
         let parts = NodeParts::new(store, clock, Arc::new(SystemEntropy), Arc::new(models), Arc::new(NoWorld), log);
         let steward = parts.start().await.unwrap();
-        steward.add_model(ModelSource::new("echo".parse().unwrap(), "echo"), String::new()).await.unwrap();
+        steward.add_model(ModelSource::new("echo".parse().unwrap(), "echo")).await.unwrap();
         let root = steward.bootstrap_key(None).await.unwrap().reveal();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -2,9 +2,11 @@
 
 use prost::Message;
 use steward_api::proto::v1;
-use steward_api::{ApiConfig, TlsFiles};
+use steward_api::{ApiConfig, Readiness, TlsFiles};
+use tokio::sync::watch;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -49,7 +51,27 @@ async fn health_needs_no_key() {
     let node = Node::start().await;
     let mut health = HealthClient::new(node.client("").await.channel);
     let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert_eq!(answer.status, i32::from(tonic_health::pb::health_check_response::ServingStatus::Serving));
+    assert_eq!(answer.status, i32::from(ServingStatus::Serving));
+}
+
+#[tokio::test]
+async fn a_node_that_drains_or_has_no_shards_yet_says_that_it_is_not_ready() {
+    let (tell, readiness) = watch::channel(Readiness::Starting);
+    let node = Node::start_with(ApiConfig { readiness, ..ApiConfig::default() }).await;
+    let mut health = HealthClient::new(node.client("").await.channel);
+    let mut changes = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut check = async |state: Readiness, status: ServingStatus, http: u16, body: &str| {
+        tell.send_replace(state);
+        // The health service tells each change; what it says first may be of before.
+        while changes.message().await.unwrap().unwrap().status != i32::from(status) {}
+        let answer = reqwest::get(node.url("/readyz")).await.unwrap();
+        assert_eq!(answer.status().as_u16(), http);
+        assert_eq!(answer.text().await.unwrap(), body);
+    };
+    check(Readiness::Starting, ServingStatus::NotServing, 503, "the node has no shards yet\n").await;
+    check(Readiness::Ready, ServingStatus::Serving, 200, "ready\n").await;
+    check(Readiness::Draining, ServingStatus::NotServing, 503, "the node is draining\n").await;
+    check(Readiness::Ready, ServingStatus::Serving, 200, "ready\n").await;
 }
 
 /// Frames of a gRPC-web answer: whether each is the trailers, and its bytes.

@@ -1,6 +1,7 @@
 //! `steward models`: fetch, load, list, unload.
 
 use anyhow::Context as _;
+use steward_actors::model::Replicas;
 use steward_api::proto::v1;
 
 use super::Session;
@@ -15,9 +16,9 @@ use crate::sources;
 pub async fn run(command: Models, session: &Session) -> anyhow::Result<()> {
     let (output, mut models) = (session.output, session.client.models());
     match command {
-        Models::Add { name, source, sha256, cache } => {
+        Models::Add { name, source, sha256, replicas, cache } => {
             let cache = cache.map_or_else(sources::cache_folder, Ok)?;
-            show(session, &add(session, &name, &source, sha256, &cache).await?)
+            show(session, &add(session, &name, &source, sha256, replicas, &cache).await?)
         }
         Models::List => {
             let listed = models.list(v1::ListModelsRequest {}).await?.into_inner();
@@ -30,11 +31,12 @@ pub async fn run(command: Models, session: &Session) -> anyhow::Result<()> {
                     model.architecture.clone(),
                     model.context_tokens.to_string(),
                     format!("{} MB", model.memory_bytes >> 20),
+                    replicas(model),
                     model.state.clone(),
                 ]
             });
             output.table(
-                &["model", "kind", "context", "memory", "state"],
+                &["model", "kind", "context", "memory", "replicas", "state"],
                 rows.collect(),
                 "no model yet: steward models add",
             );
@@ -60,6 +62,7 @@ pub async fn add(
     name: &str,
     source: &str,
     sha256: Option<String>,
+    replicas: Replicas,
     cache: &std::path::Path,
 ) -> anyhow::Result<v1::Model> {
     let known = sources::known(if source.is_empty() { name } else { source });
@@ -73,10 +76,32 @@ pub async fn add(
     let path = std::path::absolute(path)?.into_os_string().into_string();
     let path = path.map_err(|path| anyhow::anyhow!("{} is not UTF-8", path.display()))?;
     let spinner = session.output.spinner(&format!("loading {name}"));
-    let request = v1::AddModelRequest { name: name.into(), path, source: text.into(), expected_hash };
+    let request = v1::AddModelRequest {
+        name: name.into(),
+        path,
+        source: text.into(),
+        expected_hash,
+        replicas: match replicas {
+            Replicas::Count(count) => count.get(),
+            Replicas::Each => 0,
+        },
+        on_each_node: replicas == Replicas::Each,
+    };
     let added = session.client.models().add(request).await.with_context(|| format!("{name} was not loaded"))?;
     spinner.finish_and_clear();
     Ok(added.into_inner())
+}
+
+/// How many of the replicas that should be there are ready.
+fn replicas(model: &v1::Model) -> String {
+    let ready = match model.replicas.is_empty() {
+        true => usize::from(model.state == "ready"),
+        false => model.replicas.iter().filter(|replica| replica.state == "ready").count(),
+    };
+    match model.replicas_wished {
+        0 => format!("{ready} of all"),
+        wished => format!("{ready} of {wished}"),
+    }
 }
 
 fn show(session: &Session, model: &v1::Model) -> anyhow::Result<()> {
@@ -91,8 +116,16 @@ fn show(session: &Session, model: &v1::Model) -> anyhow::Result<()> {
         ("sha256", model.hash.clone()),
         ("context", format!("{} tokens", model.context_tokens)),
         ("memory", format!("{} MB", model.memory_bytes >> 20)),
+        ("replicas", replicas(model)),
         ("state", model.state.clone()),
     ]);
+    for replica in &model.replicas {
+        let why = if replica.failure.is_empty() { String::new() } else { format!(": {}", replica.failure) };
+        output.line(format!("{} of {}: {}{why}", replica.device, replica.node, replica.state));
+    }
+    if !model.missing.is_empty() {
+        output.line(output.paint(Tone::Bad, &model.missing));
+    }
     if !model.failure.is_empty() {
         output.line(output.paint(Tone::Bad, &model.failure));
     }

@@ -47,6 +47,10 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
             None => ClusterSettings::new(identity),
         });
     }
+    if !up.member.is_empty() {
+        let cluster = config.cluster.as_mut().context("--member goes with --join IDENTITY")?;
+        cluster.join = up.member;
+    }
     let data = config.data.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let node = Node::start(config, std::sync::Arc::new(SystemClock::new())).await?;

@@ -31,7 +31,7 @@ pub async fn set_up(node: &NodeProcess, models: &[(&str, PathBuf)], output: Outp
         let spinner = output.spinner(&format!("loading {name}"));
         let path = path.to_str().context("the models' folder is not UTF-8")?.to_owned();
         let request =
-            v1::AddModelRequest { name: (*name).into(), path, source: "demo".into(), expected_hash: String::new() };
+            v1::AddModelRequest { name: (*name).into(), path, source: "demo".into(), ..v1::AddModelRequest::default() };
         let model = root.client.models().add(request).await?.into_inner();
         spinner.finish_and_clear();
         output.line(format!("  model   {name}: {} MB on the device", model.memory_bytes >> 20));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use steward_api::Readiness;
 use steward_cluster::link::{LinkConfig, LinkIdentity};
 use steward_cluster::{ClusterConfig, NodeIdentity, Seat};
 use steward_storage::Store;
 use steward_types::{Clock, Entropy, NodeId};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::ClusterSettings;
 
@@ -61,6 +62,27 @@ impl Drop for Identity {
     fn drop(&mut self) {
         self.reading.abort();
     }
+}
+
+/// Tells whether the node is ready: not before it has shards, and not while it drains, whoever asked for that.
+pub(super) fn tell_readiness(seat: &Arc<Seat>, readiness: &Arc<watch::Sender<Readiness>>) -> JoinSet<()> {
+    readiness.send_replace(Readiness::Starting);
+    let (seat, readiness) = (Arc::clone(seat), Arc::clone(readiness));
+    let mut telling = JoinSet::new();
+    telling.spawn(async move {
+        let cluster = seat.cluster();
+        loop {
+            let generation = cluster.map().generation();
+            let now = match cluster.is_ready() {
+                _ if cluster.is_draining() => Readiness::Draining,
+                true => Readiness::Ready,
+                false => Readiness::Starting,
+            };
+            readiness.send_if_modified(|told| std::mem::replace(told, now) != now);
+            cluster.map().changed_since(generation).await;
+        }
+    });
+    telling
 }
 
 /// Takes the node's seat in the cluster whose state is in `store`.

@@ -14,7 +14,7 @@ use super::authority::SERVER_NAME;
 use super::config::Versions;
 use super::frame::Tag;
 use super::handshake::{self, Accepted, HandshakeError, Hello, Welcome};
-use super::identity::node_of;
+use super::identity::{LinkIdentity, node_of};
 use super::sessions::Inbox;
 use super::shared::Shared;
 use super::transport::Transport;
@@ -107,6 +107,37 @@ pub(super) async fn dial(
     let label = hex::encode(inbox.tag());
     let transport = Transport { stream: stream.into(), label, close };
     Ok(Greeted { transport, cookie, inbox, accepted })
+}
+
+/// Why it is not known who listens on an address.
+#[derive(Debug, Clone, Error)]
+pub enum IdentifyError {
+    /// Nobody answers, or not as a node does.
+    #[error("{0}")]
+    Broken(String),
+    /// Its certificate is not of an authority that this node trusts.
+    #[error("{0}")]
+    Untrusted(String),
+}
+
+/// Who listens on the address, by its certificate. The caller bounds the time.
+///
+/// # Errors
+/// [`IdentifyError`]; dropping the future is safe.
+pub async fn identify(address: SocketAddr, identity: &LinkIdentity) -> Result<NodeId, IdentifyError> {
+    let broken = |error: std::io::Error| IdentifyError::Broken(format!("cannot connect to {address}: {error}"));
+    let stream = TcpStream::connect(address).await.map_err(broken)?;
+    let name = ServerName::try_from(SERVER_NAME).expect("the name is a constant and valid");
+    let connected = TlsConnector::from(identity.client_config()).connect(name, stream).await;
+    let stream = connected.map_err(|error| {
+        let is_untrusted = error
+            .get_ref()
+            .is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))));
+        let text = format!("TLS: {error}");
+        if is_untrusted { IdentifyError::Untrusted(text) } else { IdentifyError::Broken(text) }
+    })?;
+    let nameless = || IdentifyError::Untrusted(format!("the certificate at {address} names no node"));
+    peer_of(stream.get_ref().1.peer_certificates()).ok_or_else(nameless)
 }
 
 /// Under which label both ends draw the session's cookie from the TLS connection.

@@ -110,6 +110,11 @@ impl Cluster {
         state == Some(NodeState::Up) && self.node.map.is_fresh() && (holds || !planned)
     }
 
+    /// Whether this node was told to hand over its shards, and not told otherwise since.
+    pub fn is_draining(&self) -> bool {
+        self.node.draining.load(Ordering::Acquire)
+    }
+
     /// Returns once [`is_ready`](Self::is_ready) holds. Dropping the future is safe.
     pub async fn ready(&self) {
         loop {

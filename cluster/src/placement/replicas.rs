@@ -33,6 +33,9 @@ pub struct ReplicaWish {
     pub replicas: u32,
     /// Where there are replicas now; they stay as long as they are wished and their device is there.
     pub present: Vec<Replica>,
+    /// Devices that cannot have it, whatever room they have.
+    #[serde(default)]
+    pub refused: Vec<Replica>,
 }
 
 /// A place of a replica.
@@ -78,10 +81,12 @@ pub fn place_replicas(devices: &[DeviceLoad], models: &[ReplicaWish]) -> Replica
     for wish in wishes {
         let mut replicas = kept(&room, wish);
         // A device that keeps a replica has its bytes taken already; one that loses a replica gives them back later.
+        let mut search = Search::new(&room, wish, &replicas);
         while replicas.len() < wish.replicas as usize {
-            let Some(at) = best(&room, wish, &replicas) else { break };
+            let Some(at) = search.best(&room, needed(wish)) else { break };
             room[at].free -= needed(wish);
             replicas.push(room[at].replica());
+            search.take(&room, at);
         }
         let missing = (wish.replicas as usize).saturating_sub(replicas.len());
         if missing > 0 {
@@ -124,18 +129,38 @@ fn kept(room: &[Room<'_>], wish: &ReplicaWish) -> Vec<Replica> {
     by_rank.into_iter().take(wish.replicas as usize).map(|(_, replica)| replica.clone()).collect()
 }
 
-/// A device holds at most one replica of a model: a second would share nothing but the device's speed.
-fn best(room: &[Room<'_>], wish: &ReplicaWish, replicas: &[Replica]) -> Option<usize> {
-    let on_node = |node: NodeId| replicas.iter().filter(|replica| replica.node == node).count();
-    let taken = |room: &Room<'_>| {
-        let here = |replica: &Replica| replica.node == room.device.node && replica.device == room.device.device;
-        replicas.iter().any(here) || wish.present.iter().any(here)
-    };
-    let fits = |(_, room): &(usize, &Room<'_>)| room.free >= needed(wish) && !taken(room);
-    let rank = |(at, room): &(usize, &Room<'_>)| {
-        (on_node(room.device.node), room.free - needed(wish), room.device.load_permille, *at)
-    };
-    room.iter().enumerate().filter(fits).min_by_key(rank).map(|(at, _)| at)
+/// The search for places of one model's replicas.
+struct Search {
+    /// Devices that get none. One holds at most one replica of a model: a second would share nothing but its speed.
+    barred: Vec<bool>,
+    /// How many replicas there are on each device's node.
+    on_node: Vec<usize>,
+}
+
+impl Search {
+    fn new(room: &[Room<'_>], wish: &ReplicaWish, kept: &[Replica]) -> Self {
+        let taken: BTreeSet<&Replica> = wish.present.iter().chain(&wish.refused).chain(kept).collect();
+        let mut on_node = BTreeMap::<NodeId, usize>::new();
+        kept.iter().for_each(|replica| *on_node.entry(replica.node).or_default() += 1);
+        let count = |room: &Room<'_>| on_node.get(&room.device.node).copied().unwrap_or(0);
+        let barred = room.iter().map(|room| taken.contains(&room.replica())).collect();
+        Self { barred, on_node: room.iter().map(count).collect() }
+    }
+
+    /// A node with the fewest replicas, there the device that is filled best, of those the least busy.
+    fn best(&self, room: &[Room<'_>], needed: u64) -> Option<usize> {
+        let fits = |(at, room): &(usize, &Room<'_>)| room.free >= needed && !self.barred[*at];
+        let rank =
+            |(at, room): &(usize, &Room<'_>)| (self.on_node[*at], room.free - needed, room.device.load_permille, *at);
+        room.iter().enumerate().filter(fits).min_by_key(rank).map(|(at, _)| at)
+    }
+
+    fn take(&mut self, room: &[Room<'_>], at: usize) {
+        self.barred[at] = true;
+        for (room_at, on_node) in room.iter().zip(&mut self.on_node) {
+            *on_node += usize::from(room_at.device.node == room[at].device.node);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +179,14 @@ mod tests {
 
     fn wish(model: &str, bytes: u64, replicas: u32) -> ReplicaWish {
         let model = model.parse().unwrap();
-        ReplicaWish { model, weights_bytes: bytes - bytes / 4, kv_bytes: bytes / 4, replicas, present: Vec::new() }
+        ReplicaWish {
+            model,
+            weights_bytes: bytes - bytes / 4,
+            kv_bytes: bytes / 4,
+            replicas,
+            present: Vec::new(),
+            refused: Vec::new(),
+        }
     }
 
     fn places(plan: &ReplicaPlan, model: &str) -> Vec<(NodeId, String)> {
@@ -183,6 +215,14 @@ mod tests {
         let present = [1, 9].map(|number| Replica { node: node(number), device: "gpu0".into() }).to_vec();
         let plan = place_replicas(&devices, &[ReplicaWish { present, ..wish("m", 80, 2) }]);
         assert_eq!(places(&plan, "m"), [(node(1), "gpu0".into()), (node(3), "gpu0".into())]);
+    }
+
+    #[test]
+    fn a_device_that_refused_a_model_is_not_asked_again() {
+        let devices = [device(1, "gpu0", 81), device(2, "gpu0", 200)];
+        let refused = vec![Replica { node: node(1), device: "gpu0".into() }];
+        let plan = place_replicas(&devices, &[ReplicaWish { refused, ..wish("m", 80, 1) }]);
+        assert_eq!(places(&plan, "m"), [(node(2), "gpu0".into())]);
     }
 
     proptest! {

@@ -30,16 +30,16 @@ impl View {
     /// Reads the state of a cluster of `count` shards; conflicts with nothing.
     pub(crate) async fn load(txn: &Txn, count: u32) -> Result<Self, StoreError> {
         let version = read_counter(txn, &version_key(), Isolation::Snapshot).await?;
-        let members = scan::<NodeRecord>(txn, &nodes()).await?;
+        let members = scan::<NodeRecord>(txn, &nodes(), Isolation::Snapshot).await?;
         let members = members.into_iter().map(|(_, record)| (record.id, record)).collect();
         let mut view = Self { version, members, shards: vec![None; count as usize], ..Self::default() };
-        for (row, record) in scan::<ShardRecord>(txn, &shards()).await? {
+        for (row, record) in scan::<ShardRecord>(txn, &shards(), Isolation::Snapshot).await? {
             let (shard,): (u32,) = key::unpack_below(&shards(), &row)?;
             if let Some(slot) = view.shards.get_mut(shard as usize) {
                 *slot = Some(record);
             }
         }
-        for (row, pin) in scan::<Pin>(txn, &pins()).await? {
+        for (row, pin) in scan::<Pin>(txn, &pins(), Isolation::Snapshot).await? {
             let (shard,): (u32,) = key::unpack_below(&pins(), &row)?;
             view.pins.insert(shard, pin.node);
         }
@@ -96,9 +96,14 @@ fn member(record: &NodeRecord) -> Member {
     Member { id: record.id, weight: record.weight, zone: record.zone.clone(), release, state: record.state }
 }
 
-async fn scan<R: Record>(txn: &Txn, subspace: &Subspace) -> Result<Vec<(bytes::Bytes, R)>, StoreError> {
+/// Every record of a subspace.
+pub(crate) async fn scan<R: Record>(
+    txn: &Txn,
+    subspace: &Subspace,
+    isolation: Isolation,
+) -> Result<Vec<(bytes::Bytes, R)>, StoreError> {
     let mut rows = Vec::new();
-    let mut range = Some(RangeRead::subspace(subspace).snapshot());
+    let mut range = Some(RangeRead { isolation, ..RangeRead::subspace(subspace) });
     while let Some(rest) = range {
         let page = txn.scan::<R>(rest).await?;
         rows.extend(page.rows);

@@ -5,7 +5,7 @@ mod weights;
 
 use candle_core::{D, Device, Result, Tensor};
 
-pub use weights::{BertConfig, check_weights, load_weights};
+pub use weights::{BertConfig, Weights, check_weights, load_weights};
 
 /// A loaded encoder.
 #[derive(Debug)]

@@ -71,7 +71,7 @@ impl ChatTemplate {
         let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|error| {
             let what = format!("the model's chat template refuses it: {error}");
-            ModelError::InvalidRequest { field: "messages", what }
+            ModelError::InvalidRequest { field: "messages".into(), what }
         })
     }
 }

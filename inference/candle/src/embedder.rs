@@ -75,13 +75,13 @@ impl Model for Embedder {
     }
 
     async fn generate(&self, _: GenerateRequest) -> Result<Generation, ModelError> {
-        Err(ModelError::Unsuited { id: self.card.id.clone(), operation: "generate" })
+        Err(ModelError::Unsuited { id: self.card.id.clone(), operation: "generate".into() })
     }
 
     async fn embed(&self, texts: Vec<String>) -> Result<Embedded, ModelError> {
         if texts.is_empty() || texts.len() > EMBED_TEXTS_MAX {
             let what = format!("1 to {EMBED_TEXTS_MAX} texts, not {}", texts.len());
-            return Err(ModelError::InvalidRequest { field: "texts", what });
+            return Err(ModelError::InvalidRequest { field: "texts".into(), what });
         }
         let before = self.asked.fetch_add(1, Ordering::Relaxed);
         let _asked = Asked(&self.asked);
@@ -95,7 +95,7 @@ impl Model for Embedder {
     async fn count_tokens(&self, prompt: &Prompt) -> Result<u32, ModelError> {
         match prompt {
             Prompt::Text(text) => Ok(u32::try_from(self.encoder.tokens(text)?.len()).unwrap_or(u32::MAX)),
-            Prompt::Messages(_) => Err(ModelError::Unsuited { id: self.card.id.clone(), operation: "chat" }),
+            Prompt::Messages(_) => Err(ModelError::Unsuited { id: self.card.id.clone(), operation: "chat".into() }),
         }
     }
 

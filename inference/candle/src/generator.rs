@@ -59,7 +59,7 @@ impl Model for Generator {
         }
         if prompt.is_empty() {
             let what = "the prompt has no tokens".to_owned();
-            return Err(ModelError::InvalidRequest { field: "prompt", what });
+            return Err(ModelError::InvalidRequest { field: "prompt".into(), what });
         }
         let door = Arc::clone(self.replica.door());
         let (sink, generation) = Generation::channel(move || door.ring());
@@ -68,7 +68,7 @@ impl Model for Generator {
     }
 
     async fn embed(&self, _: Vec<String>) -> Result<Embedded, ModelError> {
-        Err(ModelError::Unsuited { id: self.card.id.clone(), operation: "embed" })
+        Err(ModelError::Unsuited { id: self.card.id.clone(), operation: "embed".into() })
     }
 
     async fn count_tokens(&self, prompt: &Prompt) -> Result<u32, ModelError> {

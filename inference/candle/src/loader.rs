@@ -14,7 +14,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use steward_inference::{
-    DeviceBudget, LoadProgress, LoadStage, Model, ModelError, ModelHash, ModelLoader, ModelSource, ProgressSink,
+    DeviceBudget, LoadProgress, LoadStage, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource,
+    ProgressSink,
 };
 use steward_types::Clock;
 
@@ -41,13 +42,26 @@ impl CandleLoader {
         device: &Arc<DeviceBudget>,
         progress: &ProgressSink,
     ) -> Result<Arc<dyn Model>, ModelError> {
-        let loading = Loading { source, device, progress, clock: &self.clock };
-        if source.path.is_dir() { loading.folder() } else { loading.gguf() }
+        let loading = Loading { source, progress, clock: &self.clock };
+        if source.path.is_dir() { loading.folder(device) } else { loading.gguf(device) }
+    }
+
+    /// Reads what a model is on this thread, which takes as long as reading its file once.
+    pub fn card(&self, source: &ModelSource) -> Result<ModelCard, ModelError> {
+        let silent: ProgressSink = Arc::new(|_| {});
+        let loading = Loading { source, progress: &silent, clock: &self.clock };
+        if source.path.is_dir() { loading.folder_card() } else { loading.gguf_card() }
     }
 }
 
 #[async_trait]
 impl ModelLoader for CandleLoader {
+    async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError> {
+        let loader = self.clone();
+        let reading = tokio::task::spawn_blocking(move || loader.card(&source));
+        reading.await.unwrap_or_else(|error| Err(ModelError::Failed { what: error.to_string() }))
+    }
+
     async fn load(
         &self,
         source: ModelSource,
@@ -63,7 +77,6 @@ impl ModelLoader for CandleLoader {
 /// One model that is being opened.
 struct Loading<'a> {
     source: &'a ModelSource,
-    device: &'a Arc<DeviceBudget>,
     progress: &'a ProgressSink,
     clock: &'a Arc<dyn Clock>,
 }

@@ -105,7 +105,7 @@ impl GeneratorTokenizer {
                 Ok(tokens)
             }
             Prompt::Messages(messages) => {
-                let operation = "chat, because its file has no chat template";
+                let operation = "chat, because its file has no chat template".into();
                 let template =
                     self.template.as_ref().ok_or_else(|| ModelError::Unsuited { id: id.clone(), operation })?;
                 let text = template.render(messages, self.control.iter().map(|(text, _)| text.as_str()))?;

@@ -1,15 +1,16 @@
 //! Opens a folder with a BERT in safetensors as an embedder.
 
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use steward_inference::{LoadStage, Model, ModelCard, ModelError, ModelFamily};
+use steward_inference::{DeviceBudget, LoadStage, Model, ModelCard, ModelError, ModelFamily};
 use tokenizers::Tokenizer;
 
 use super::{Loading, invalid, open_file, unreadable};
-use crate::bert::{BertConfig, check_weights, load_weights};
+use crate::bert::{BertConfig, Weights, check_weights, load_weights};
 use crate::embedder::Embedder;
 
 /// Largest of the JSON files beside the weights.
@@ -27,8 +28,42 @@ struct SentenceBert {
     max_seq_length: usize,
 }
 
+/// A folder whose files fit each other.
+struct Checked {
+    /// The weights.
+    path: PathBuf,
+    file: File,
+    file_bytes: u64,
+    config: BertConfig,
+    tokenizer: Tokenizer,
+    context: usize,
+    weights: Weights,
+}
+
 impl Loading<'_> {
-    pub(super) fn folder(&self) -> Result<Arc<dyn Model>, ModelError> {
+    pub(super) fn folder(&self, device: &Arc<DeviceBudget>) -> Result<Arc<dyn Model>, ModelError> {
+        let mut checked = self.check_folder()?;
+        let weights_bytes = checked.weights.device_bytes(&checked.config);
+        let reserved = device.reserve(format!("{} weights", self.source.id), weights_bytes)?;
+        let card = self.folder_card_of(&mut checked)?;
+        let Checked { path, file, file_bytes, config, tokenizer, weights, .. } = checked;
+        let mut done = 0;
+        let mut progress = |bytes| {
+            done += bytes;
+            self.tell(LoadStage::Weights, done, file_bytes);
+        };
+        let bert = load_weights(file, &weights, &config, &mut progress).map_err(|what| invalid(&path, what))?;
+        let embedder = Embedder::new(card, bert, tokenizer, Arc::clone(self.clock), reserved);
+        self.tell(LoadStage::Ready, file_bytes, file_bytes);
+        Ok(Arc::new(embedder))
+    }
+
+    /// What the folder is, by its files and the hash of its weights.
+    pub(super) fn folder_card(&self) -> Result<ModelCard, ModelError> {
+        self.folder_card_of(&mut self.check_folder()?)
+    }
+
+    fn check_folder(&self) -> Result<Checked, ModelError> {
         let folder = self.source.path.as_path();
         let path = folder.join("model.safetensors");
         let (mut file, file_bytes) = open_file(&path)?;
@@ -39,29 +74,22 @@ impl Loading<'_> {
         let context = config.max_position_embeddings.min(sequence_length(folder)?);
         check_pooling(folder)?;
         let weights = check_weights(&mut file, file_bytes, &config).map_err(|what| invalid(&path, what))?;
-        let weights_bytes = weights.device_bytes(&config);
-        let reserved = self.device.reserve(format!("{} weights", self.source.id), weights_bytes)?;
-        let hash = self.hash(&path, &mut file, file_bytes)?;
-        let mut done = 0;
-        let mut progress = |bytes| {
-            done += bytes;
-            self.tell(LoadStage::Weights, done, file_bytes);
-        };
-        let bert = load_weights(file, &weights, &config, &mut progress).map_err(|what| invalid(&path, what))?;
-        let card = ModelCard {
+        Ok(Checked { path, file, file_bytes, config, tokenizer, context, weights })
+    }
+
+    fn folder_card_of(&self, checked: &mut Checked) -> Result<ModelCard, ModelError> {
+        let Checked { path, file, file_bytes, config, context, weights, .. } = checked;
+        Ok(ModelCard {
             id: self.source.id.clone(),
-            hash,
+            hash: self.hash(path, file, *file_bytes)?,
             family: ModelFamily::Bert,
-            context_tokens: self.context_tokens(context),
+            context_tokens: self.context_tokens(*context),
             can_generate: false,
             can_embed: true,
             embedding_dimensions: u32::try_from(config.hidden_size).unwrap_or(u32::MAX),
-            weights_bytes,
+            weights_bytes: weights.device_bytes(config),
             kv_bytes_per_token: 0,
-        };
-        let embedder = Embedder::new(card, bert, tokenizer, Arc::clone(self.clock), reserved);
-        self.tell(LoadStage::Ready, file_bytes, file_bytes);
-        Ok(Arc::new(embedder))
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Opens a GGUF file as a generator.
 
+use std::fs::File;
 use std::io::{BufReader, Seek};
 use std::sync::Arc;
 
-use steward_inference::{LoadStage, Model, ModelCard, ModelError, ModelFamily};
+use steward_inference::{DeviceBudget, LoadStage, Model, ModelCard, ModelError, ModelFamily};
 
 use super::{Loading, invalid, open_file, unreadable};
 use crate::generator::Generator;
@@ -12,8 +13,49 @@ use crate::llama::{Llama, LlamaConfig};
 use crate::replica::Engine;
 use crate::tokenizer::GeneratorTokenizer;
 
+/// A file whose header is sound.
+struct Checked {
+    file: File,
+    file_bytes: u64,
+    header: Header,
+    tokenizer: GeneratorTokenizer,
+    config: LlamaConfig,
+}
+
 impl Loading<'_> {
-    pub(super) fn gguf(&self) -> Result<Arc<dyn Model>, ModelError> {
+    pub(super) fn gguf(&self, device: &Arc<DeviceBudget>) -> Result<Arc<dyn Model>, ModelError> {
+        let path = self.source.path.as_path();
+        let wrong = |error: HeaderError| invalid(path, error.to_string());
+        let mut checked = self.check_gguf()?;
+        let weights_bytes = checked.config.weights_bytes(&checked.header);
+        let reserved = device.reserve(format!("{} weights", self.source.id), weights_bytes)?;
+        let card = self.gguf_card_of(&mut checked)?;
+        let Checked { mut file, header, tokenizer, config, .. } = checked;
+        file.rewind().map_err(|error| unreadable(path, &error))?;
+        let (total, mut done) = (header.tensors.values().map(|tensor| tensor.bytes).sum(), 0);
+        let mut progress = |bytes| {
+            done += bytes;
+            self.tell(LoadStage::Weights, done, total);
+        };
+        let engine = Engine {
+            id: self.source.id.clone(),
+            llama: Llama::load(file, &header, config, &mut progress).map_err(wrong)?,
+            tokenizer: Arc::new(tokenizer),
+            device: Arc::clone(device),
+            clock: Arc::clone(self.clock),
+            _weights: reserved,
+        };
+        let generator = Generator::start(card, engine)?;
+        self.tell(LoadStage::Ready, total, total);
+        Ok(Arc::new(generator))
+    }
+
+    /// What the file is, by its header and its hash.
+    pub(super) fn gguf_card(&self) -> Result<ModelCard, ModelError> {
+        self.gguf_card_of(&mut self.check_gguf()?)
+    }
+
+    fn check_gguf(&self) -> Result<Checked, ModelError> {
         let path = self.source.path.as_path();
         let wrong = |error: HeaderError| invalid(path, error.to_string());
         let (mut file, file_bytes) = open_file(path)?;
@@ -22,37 +64,22 @@ impl Loading<'_> {
         check_architecture(&header).map_err(wrong)?;
         let tokenizer = GeneratorTokenizer::new(&header.metadata, Arc::clone(self.clock)).map_err(wrong)?;
         let config = LlamaConfig::check(&header, tokenizer.vocabulary()).map_err(wrong)?;
-        let weights_bytes = config.weights_bytes(&header);
-        let reserved = self.device.reserve(format!("{} weights", self.source.id), weights_bytes)?;
-        let hash = self.hash(path, &mut file, file_bytes)?;
-        file.rewind().map_err(|error| unreadable(path, &error))?;
-        let (total, mut done) = (header.tensors.values().map(|tensor| tensor.bytes).sum(), 0);
-        let mut progress = |bytes| {
-            done += bytes;
-            self.tell(LoadStage::Weights, done, total);
-        };
-        let card = ModelCard {
+        Ok(Checked { file, file_bytes, header, tokenizer, config })
+    }
+
+    fn gguf_card_of(&self, checked: &mut Checked) -> Result<ModelCard, ModelError> {
+        let Checked { file, file_bytes, header, config, .. } = checked;
+        Ok(ModelCard {
             id: self.source.id.clone(),
-            hash,
+            hash: self.hash(&self.source.path, file, *file_bytes)?,
             family: ModelFamily::Llama,
             context_tokens: self.context_tokens(config.context),
             can_generate: true,
             can_embed: false,
             embedding_dimensions: 0,
-            weights_bytes,
+            weights_bytes: config.weights_bytes(header),
             kv_bytes_per_token: config.kv_bytes_per_token(),
-        };
-        let engine = Engine {
-            id: self.source.id.clone(),
-            llama: Llama::load(file, &header, config, &mut progress).map_err(wrong)?,
-            tokenizer: Arc::new(tokenizer),
-            device: Arc::clone(self.device),
-            clock: Arc::clone(self.clock),
-            _weights: reserved,
-        };
-        let generator = Generator::start(card, engine)?;
-        self.tell(LoadStage::Ready, total, total);
-        Ok(Arc::new(generator))
+        })
     }
 }
 
