@@ -50,8 +50,7 @@ impl Fleet {
             let identity = identity(name);
             steward(&base.binary, &["cluster", "issue"], &[&authority, &identity]).await?;
             let identity = identity.to_str().context("the folder is not UTF-8")?;
-            let (store, listen, advertise) =
-                (network.store(number), network.listen(number), network.advertise(number));
+            let (store, listen, advertise) = (network.store(number), network.listen(number), network.advertise(number));
             setup.config = format!(
                 "store = \"served:{store}\"\n{}\n[cluster]\nidentity = {identity:?}\nlisten = \"{listen}\"\n\
                  advertise = \"{advertise}\"\n",

@@ -141,9 +141,7 @@ fn rank(outcome: &Outcome, places: &BTreeMap<&str, usize>) -> Option<Rank> {
     match outcome {
         Outcome::Length(length) => Some(Rank { length: *length, is_read: true }),
         Outcome::Appended { list, .. } => Some(Rank { length: list.len(), is_read: false }),
-        Outcome::Unknown { value } => {
-            places.get(value.as_str()).map(|&length| Rank { length, is_read: false })
-        }
+        Outcome::Unknown { value } => places.get(value.as_str()).map(|&length| Rank { length, is_read: false }),
     }
 }
 

@@ -71,7 +71,8 @@ pub struct Down {
 impl Plan {
     /// How long a fault of this kind lasts.
     pub fn down(&self, fault: Fault) -> RangeInclusive<Duration> {
-        let Down { min, max } = self.down.get(&fault).copied().unwrap_or(Down { min: self.down_min, max: self.down_max });
+        let Down { min, max } =
+            self.down.get(&fault).copied().unwrap_or(Down { min: self.down_min, max: self.down_max });
         min..=max
     }
 

@@ -161,11 +161,8 @@ impl Register<'_> {
     /// Appends through a node. Says whether it was answered.
     async fn append(&self, node: usize, value: String) -> anyhow::Result<bool> {
         let message = v1::Message { text: String::new(), data_json: json!({ "value": value }).to_string() };
-        let run = v1::RunRequest {
-            session: self.session.to_owned(),
-            message: Some(message),
-            idempotency_key: String::new(),
-        };
+        let run =
+            v1::RunRequest { session: self.session.to_owned(), message: Some(message), idempotency_key: String::new() };
         let asked = self.shared.clock.monotonic();
         let mut sessions = self.shared.clients[node].sessions();
         let answer = tokio::time::timeout(CALL_TIME_MAX, sessions.run(run)).await;

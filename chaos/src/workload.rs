@@ -225,7 +225,9 @@ where
 fn is_node_gone(status: &tonic::Status) -> bool {
     let broken = status.details().is_empty()
         && matches!(status.code(), tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal);
-    broken || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+    let busy =
+        status.code() == tonic::Code::ResourceExhausted && steward::client::explain(status).contains("MAILBOX_FULL");
+    broken || busy || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
 }
 
 struct InFlight<'a>(&'a AtomicUsize);
