@@ -13,6 +13,7 @@ use steward_types::limits::SHARDS;
 use steward_types::{Clock as _, SessionId, SystemClock, SystemEntropy};
 
 use crate::nemesis::Faults;
+use crate::pulse::Healed;
 use crate::workload::{Clients, retry};
 
 /// How soon after the last fault everything goes on.
@@ -20,12 +21,11 @@ pub const HEALING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Shards that are asked at a time.
 const ASKED_AT_ONCE: usize = 32;
 
-/// Asks an entity of every shard, each through one node or another, and returns how long that took.
+/// Asks an entity of every shard, each through one node or another, and returns how long the slowest took to answer.
 ///
 /// # Errors
 /// When one does not answer, however often it is asked.
 pub async fn every_shard_answers(roots: &[Client]) -> anyhow::Result<Duration> {
-    let clock = SystemClock::new();
     let asks = ids_of_all_shards()?.into_iter().map(|(shard, id)| async move {
         let ask = v1::AskActorRequest {
             kind: "session".to_owned(),
@@ -33,16 +33,17 @@ pub async fn every_shard_answers(roots: &[Client]) -> anyhow::Result<Duration> {
             request: Some(v1::Payload { r#type: String::new(), json: "\"Show\"".to_owned() }),
         };
         let clients = Clients::new(roots.to_vec(), shard as usize);
+        let clock = SystemClock::new();
         let answer = retry(&clients, |client| {
             let ask = ask.clone();
             async move { client.actors().ask(ask).await }
         });
-        answer.await.with_context(|| format!("shard {shard}"))
+        answer.await.with_context(|| format!("shard {shard}"))?;
+        anyhow::Ok(clock.monotonic())
     });
     let asks: Vec<_> = asks.collect();
-    let began = clock.monotonic();
-    futures::stream::iter(asks).buffer_unordered(ASKED_AT_ONCE).try_collect::<Vec<_>>().await?;
-    Ok(clock.monotonic().saturating_sub(began))
+    let took: Vec<Duration> = futures::stream::iter(asks).buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+    took.into_iter().max().context("there are shards")
 }
 
 /// An id of a session that does not exist, for each shard.
@@ -57,11 +58,13 @@ fn ids_of_all_shards() -> anyhow::Result<BTreeMap<u32, String>> {
 
 /// What did not go on in time.
 pub fn findings(faults: &Faults, shards: Option<Duration>) -> Vec<String> {
-    let is_late = |took: &Duration| *took > HEALING_TIME_MAX;
-    let late = faults.healed.iter().copied().filter(is_late).map(|took| ("every worker went on", took));
-    let late = late.chain(shards.filter(is_late).map(|took| ("every shard answered", took)));
-    let late = late.map(|(what, took)| format!("{what} only {:.1} s after the faults", took.as_secs_f64()));
-    late.chain(faults.unhealed.iter().map(|who| format!("{who} did not go on after the faults"))).collect()
+    let late = faults.healed.iter().filter(|healed| healed.took > HEALING_TIME_MAX);
+    let late =
+        late.map(|Healed { took, last }| format!("{last} went on only {:.1} s after the faults", took.as_secs_f64()));
+    let shards = shards.filter(|took| *took > HEALING_TIME_MAX);
+    let shards = shards.map(|took| format!("a shard answered only {:.1} s after it was asked", took.as_secs_f64()));
+    let never = faults.unhealed.iter().map(|who| format!("{who} did not go on after the faults"));
+    late.chain(shards).chain(never).collect()
 }
 
 #[cfg(test)]
@@ -76,11 +79,11 @@ mod tests {
 
     #[test]
     fn what_heals_late_or_not_is_a_finding() {
-        let faults = Faults { healed: vec![Duration::from_secs(3)], ..Faults::default() };
+        let healed = |seconds| vec![Healed { took: Duration::from_secs(seconds), last: "session-2".to_owned() }];
+        let faults = Faults { healed: healed(3), ..Faults::default() };
         assert!(findings(&faults, Some(Duration::from_secs(2))).is_empty());
         assert_eq!(findings(&faults, Some(Duration::from_secs(11))).len(), 1);
-        let healed = vec![Duration::from_secs(12)];
-        let faults = Faults { healed, unhealed: vec!["session-1".to_owned()], ..Faults::default() };
+        let faults = Faults { healed: healed(12), unhealed: vec!["session-1".to_owned()], ..Faults::default() };
         assert_eq!(findings(&faults, None).len(), 2);
     }
 }

@@ -15,6 +15,7 @@ use steward_types::{Clock as _, SystemClock};
 use crate::fleet::Fleet;
 use crate::network::{Cut, Network};
 use crate::plan::Plan;
+use crate::pulse::Healed;
 use crate::workload::Load;
 
 /// How long a run waits for what does not heal in the time that it promises, to say by how much.
@@ -74,7 +75,7 @@ pub struct Faults {
     /// Connections that were reset.
     pub connections_reset: usize,
     /// After each round: how long it took until every worker had finished something that ended after the faults.
-    pub healed: Vec<Duration>,
+    pub healed: Vec<Healed>,
     /// Who had not finished anything in time after a round.
     pub unhealed: Vec<String>,
 }

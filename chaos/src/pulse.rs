@@ -4,8 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use steward_types::{Clock as _, SystemClock};
 use tokio::sync::Notify;
+
+/// That everyone has gone on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Healed {
+    /// How long it took.
+    pub took: Duration,
+    /// Who was last.
+    pub last: String,
+}
 
 /// When each worker of a run last finished something.
 #[derive(Debug)]
@@ -39,18 +49,20 @@ impl Pulse {
         self.beaten.notify_one();
     }
 
-    /// Waits until every worker has finished something that ended after this was called, and returns how long the last
-    /// one took. One waits at a time.
+    /// Waits until every worker has finished something that ended after this was called, and returns who was last and
+    /// how long that one took. One waits at a time.
     ///
     /// # Errors
     /// Who has not, when `within` is over.
-    pub async fn all(&self, within: Duration) -> Result<Duration, Vec<String>> {
+    pub async fn all(&self, within: Duration) -> Result<Healed, Vec<String>> {
         let since = self.clock.monotonic();
+        let mut last = String::new();
         loop {
             let late: Vec<String> = self.late(since);
             let passed = self.clock.monotonic().saturating_sub(since);
-            if late.is_empty() {
-                return Ok(passed);
+            match late.as_slice() {
+                [] => return Ok(Healed { took: passed, last }),
+                [who, ..] => last.clone_from(who),
             }
             let Some(left) = within.checked_sub(passed) else { return Err(late) };
             tokio::select! {
@@ -79,9 +91,9 @@ mod tests {
         pulse.end("c");
         assert_eq!(pulse.all(Duration::ZERO).await, Err(vec!["a".to_owned(), "b".to_owned()]));
         let (all, ()) = tokio::join!(pulse.all(Duration::from_secs(60)), async {
-            pulse.beat("b");
             pulse.beat("a");
+            pulse.beat("b");
         });
-        assert!(all.is_ok());
+        assert_eq!(all.map(|healed| healed.last), Ok("b".to_owned()));
     }
 }

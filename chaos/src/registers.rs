@@ -23,13 +23,14 @@ use crate::workload::{Clients, retry};
 /// The agent that is a register.
 pub const AGENT: &str = "register";
 /// Clients of one register.
-const CLIENTS: u32 = 4;
+const CLIENTS: u32 = 3;
 /// Appends after which a register is checked and another one begins: each append answers with the whole list.
 const APPENDS_MAX: usize = 150;
-/// How long a client waits for an answer before it takes the outcome for open and goes on.
-const CALL_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long a client waits for an answer before it takes the outcome for open and goes on. What it gave up may still
+/// stand in the register's queue, so that impatient clients would only make it longer.
+const CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// The longest pause of a client between two operations.
-const PAUSE_MAX: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// What the clients of all registers share.
 pub struct Shared {

@@ -33,7 +33,7 @@ pub struct Report {
     pub anchors: usize,
     /// What was done to append-only registers, and whether their histories are linearizable.
     pub registers: Checked,
-    /// How long it took after the last fault until an entity of every shard had answered.
+    /// After the last fault an entity of every shard was asked: how long the slowest took to answer.
     pub shards_answered: Option<Duration>,
     /// How long it took, in seconds.
     pub seconds: u64,
@@ -64,7 +64,7 @@ impl Report {
     }
 
     fn write_healing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut healed = self.faults.healed.clone();
+        let mut healed: Vec<Duration> = self.faults.healed.iter().map(|healed| healed.took).collect();
         healed.sort_unstable();
         if let (Some(middle), Some(longest)) = (healed.get(healed.len() / 2), healed.last()) {
             let (rounds, middle, longest) = (healed.len(), middle.as_secs_f64(), longest.as_secs_f64());
@@ -75,7 +75,7 @@ impl Report {
             )?;
         }
         if let Some(shards) = self.shards_answered {
-            writeln!(f, "an entity of every shard answered within {:.1} s of the last fault", shards.as_secs_f64())?;
+            writeln!(f, "then an entity of every shard answered, the slowest after {:.1} s", shards.as_secs_f64())?;
         }
         Ok(())
     }

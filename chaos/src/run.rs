@@ -101,11 +101,11 @@ pub async fn run(
             anyhow::bail!("a register ended before the kills were done");
         }
     };
+    enough.store(true, Ordering::SeqCst);
     let shards_answered = match plan.nodes {
         1 => None,
         _ => Some(healing::every_shard_answers(&roots).await?),
     };
-    enough.store(true, Ordering::SeqCst);
     let mut histories: Vec<History> = Vec::new();
     while let Some(ended) = sessions.join_next().await {
         histories.push(ended??);
