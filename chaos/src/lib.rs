@@ -7,6 +7,7 @@ pub mod dialler;
 pub mod fleet;
 pub mod healing;
 pub mod linear;
+pub mod measure;
 pub mod nemesis;
 pub mod network;
 pub mod plan;

@@ -151,6 +151,11 @@ impl NodeProcess {
         remove_if_there(&self.setup.data().join(READY_FILE))
     }
 
+    /// What it is started with from now on: another release, in a rolling upgrade.
+    pub fn replace_binary(&mut self, binary: PathBuf) {
+        self.setup.binary = binary;
+    }
+
     /// Starts it again on the same data and address.
     ///
     /// # Errors
