@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use steward_chaos::nemesis::Fault;
+use steward_chaos::plan::Down;
 use steward_chaos::run::Programs;
 use steward_chaos::{Plan, run};
 
@@ -18,24 +20,30 @@ async fn a_node_killed_at_random_points_keeps_every_promise() {
     let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
     println!("{report}");
     assert!(report.is_good(), "{report}");
-    assert_eq!(report.faults.kills, plan.kills);
+    assert_eq!(report.fired(Fault::Kill).felt, plan.kills);
     assert!(report.faults.hit * 10 >= report.faults.done * 9, "the kills missed the turns: {report}");
     assert!(report.effects_asked >= report.effects_done as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_whose_nodes_and_store_die_keeps_every_promise() {
+async fn a_cluster_whose_nodes_store_and_network_fail_keeps_every_promise() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/cluster.toml")).unwrap();
     plan.kills = parts::kills();
     plan.sessions = 12;
+    plan.registers = 2;
     plan.down_max = Duration::from_secs(3);
+    plan.down.insert(Fault::Pause, Down { min: Duration::from_secs(1), max: Duration::from_secs(6) });
+    assert!(plan.kills as usize >= plan.faults.len(), "a short run has every kind of fault");
     let programs = Programs { steward: parts::steward(), anvil: parts::anvil() };
     let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
     println!("{report}");
     assert!(report.is_good(), "{report}");
-    let faults = report.faults;
-    assert_eq!(faults.done, plan.kills);
-    assert!(faults.kills > 0 && faults.pauses > 0 && faults.store_kills > 0 && faults.drains > 0, "{report}");
-    assert!(faults.hit * 10 >= faults.done * 8, "the faults missed the turns: {report}");
+    assert_eq!(report.faults.done, plan.kills);
+    for fault in &plan.faults {
+        assert!(report.fired(*fault).felt > 0, "no {fault:?} bit: {report}");
+    }
+    assert!(report.faults.withheld_bytes > 0 && report.faults.connections_reset > 0, "{report}");
+    assert!(report.registers.appends > 0 && report.registers.reads > 0, "{report}");
+    assert!(report.faults.hit * 10 >= report.faults.done * 8, "the faults missed the turns: {report}");
 }

@@ -41,7 +41,7 @@ fn assert_none(what: &str, found: &[String]) {
 #[test]
 fn dependencies_point_down_only() {
     let layers: &[&[&str]] = &[
-        &["steward-types"],
+        &["steward-types", "steward-chaos-proxy"],
         &["foundationdb-sys"],
         &["steward-storage", "steward-scripting", "steward-inference", "steward-adapters", "steward-receipts"],
         &[

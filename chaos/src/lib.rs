@@ -3,9 +3,17 @@
 //! It knows a node only as its clients do, and as an operator who can kill it.
 
 pub mod check;
+pub mod dialler;
 pub mod fleet;
+pub mod healing;
+pub mod linear;
+pub mod measure;
 pub mod nemesis;
+pub mod network;
 pub mod plan;
+pub mod project;
+pub mod pulse;
+pub mod registers;
 pub mod report;
 pub mod run;
 pub mod workload;

@@ -1,11 +1,18 @@
-//! `steward-chaos run PLAN`: kills a real node at random points under load and says whether the promise held.
+//! `steward-chaos`: runs plans that kill real nodes under load and say whether the promise held, and measures what a
+//! cluster does when nodes die, when the machine is busy, and when it is asked for too much.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use steward::output::{Output, Tone};
+use steward_chaos::measure::failover::failover;
+use steward_chaos::measure::overload::overload;
+use steward_chaos::measure::rolling::rolling;
+use steward_chaos::measure::stage::Binaries;
+use steward_chaos::measure::starved::starved;
 use steward_chaos::run::Programs;
 use steward_chaos::{Plan, run};
 
@@ -14,6 +21,12 @@ use steward_chaos::{Plan, run};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// The steward binary [default: beside this one]
+    #[arg(long, global = true)]
+    steward: Option<PathBuf>,
+    /// Print what was found as JSON
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,43 +41,100 @@ enum Command {
         /// Make the random choices from this, whatever the plan says
         #[arg(long)]
         seed: Option<u64>,
-        /// The steward binary [default: beside this one]
-        #[arg(long)]
-        steward: Option<PathBuf>,
         /// The anvil binary
         #[arg(long, env = "STEWARD_ANVIL")]
         anvil: PathBuf,
-        /// Print the report as JSON
+    },
+    /// Kill the owner of an entity again and again; measure how long the entity is away
+    Failover {
+        /// How often
+        #[arg(long, default_value_t = 30)]
+        count: u32,
+    },
+    /// Keep every core busy beside a cluster; count the nodes that are taken for dead
+    Starved {
+        /// How long
+        #[arg(long = "for", default_value = "10m", value_parser = humantime_serde::re::humantime::parse_duration)]
+        time: Duration,
+    },
+    /// Restart every node in turn under load; count the calls that fail
+    Rolling {
+        /// How often each node
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+        /// Clients that call
+        #[arg(long, default_value_t = 8)]
+        clients: usize,
+        /// Restart with this binary: an upgrade [default: the same]
         #[arg(long)]
-        json: bool,
+        next_binary: Option<PathBuf>,
+    },
+    /// Give a cluster ten times its load; measure the calls that are admitted, and memory
+    Overload {
+        /// How long each load
+        #[arg(long = "for", default_value = "1m", value_parser = humantime_serde::re::humantime::parse_duration)]
+        time: Duration,
     },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Command::Run { plan, kills, seed, steward, anvil, json } = Arguments::parse().command;
-    let output = Output::new(json);
-    match chaos(plan, kills, seed, steward, anvil, output).await {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    match command(arguments, output).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => steward::commands::report(&error, output),
     }
 }
 
+/// Does what was asked for. Says whether what it promises held.
+async fn command(arguments: Arguments, output: Output) -> anyhow::Result<bool> {
+    let beside = std::env::current_exe()?.with_file_name("steward");
+    let steward = arguments.steward.unwrap_or(beside);
+    let folder = tempfile::tempdir()?;
+    match arguments.command {
+        Command::Run { plan, kills, seed, anvil } => {
+            chaos(plan, kills, seed, Programs { steward, anvil }, output).await
+        }
+        Command::Failover { count } => {
+            let bar = output.progress("failovers", u64::from(count));
+            let measured = failover(&steward, folder.path(), count, |done| bar.set_position(u64::from(done))).await;
+            bar.finish_and_clear();
+            print(&measured?, output).map(|()| true)
+        }
+        Command::Starved { time } => {
+            let measured = starved(&steward, folder.path(), time).await?;
+            print(&measured, output)?;
+            Ok(measured.evictions == 0)
+        }
+        Command::Rolling { rounds, clients, next_binary } => {
+            let binaries = Binaries { next: next_binary.unwrap_or_else(|| steward.clone()), steward };
+            let measured = rolling(&binaries, folder.path(), rounds, clients).await?;
+            print(&measured, output)?;
+            Ok(measured.is_good())
+        }
+        Command::Overload { time } => print(&overload(&steward, folder.path(), time).await?, output).map(|()| true),
+    }
+}
+
+fn print(measured: &(impl serde::Serialize + std::fmt::Display), output: Output) -> anyhow::Result<()> {
+    let text = if output.is_json() { serde_json::to_string(measured)? } else { measured.to_string() };
+    output.line(text);
+    Ok(())
+}
+
 async fn chaos(
     plan: PathBuf,
     kills: Option<u32>,
     seed: Option<u64>,
-    steward: Option<PathBuf>,
-    anvil: PathBuf,
+    programs: Programs,
     output: Output,
 ) -> anyhow::Result<bool> {
     let mut plan = Plan::read(&plan)?;
     plan.kills = kills.unwrap_or(plan.kills);
     plan.seed = seed.unwrap_or(plan.seed);
-    let beside = std::env::current_exe()?.with_file_name("steward");
-    let programs = Programs { steward: steward.unwrap_or(beside), anvil };
     let folder = tempfile::tempdir()?;
     let bar = output.progress("faults", u64::from(plan.kills));
     let report = run(&plan, &programs, folder.path(), |faults| bar.set_position(u64::from(faults.done))).await;

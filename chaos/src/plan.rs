@@ -1,5 +1,7 @@
 //! What a run does, as a TOML file.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,11 +46,36 @@ pub struct Plan {
     /// The longest.
     #[serde(default, with = "humantime_serde")]
     pub down_max: Duration,
+    /// The same for kinds of faults that differ.
+    #[serde(default)]
+    pub down: BTreeMap<Fault, Down>,
+    /// Append-only registers whose histories are checked for linearizability.
+    #[serde(default)]
+    pub registers: u32,
     /// What the random choices start from.
     pub seed: u64,
 }
 
+/// How long a fault lasts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Down {
+    /// At least.
+    #[serde(with = "humantime_serde")]
+    pub min: Duration,
+    /// At most.
+    #[serde(with = "humantime_serde")]
+    pub max: Duration,
+}
+
 impl Plan {
+    /// How long a fault of this kind lasts.
+    pub fn down(&self, fault: Fault) -> RangeInclusive<Duration> {
+        let Down { min, max } =
+            self.down.get(&fault).copied().unwrap_or(Down { min: self.down_min, max: self.down_max });
+        min..=max
+    }
+
     /// Reads a plan.
     ///
     /// # Errors
@@ -60,8 +87,10 @@ impl Plan {
         ensure!(plan.nodes > 0, "{}: nodes is at least 1", file.display());
         ensure!(plan.life_min <= plan.life_max, "{}: life_min is longer than life_max", file.display());
         ensure!(plan.down_min <= plan.down_max, "{}: down_min is longer than down_max", file.display());
-        let store = plan.faults.contains(&Fault::KillStore);
-        ensure!(plan.nodes > 1 || !store, "{}: kill_store asks for several nodes", file.display());
+        let turned = plan.down.iter().find(|(_, down)| down.min > down.max);
+        ensure!(turned.is_none(), "{}: down: min is longer than max for {turned:?}", file.display());
+        let wanting = plan.faults.iter().find(|fault| fault.wants_cluster());
+        ensure!(plan.nodes > 1 || wanting.is_none(), "{}: {wanting:?} asks for several nodes", file.display());
         Ok(plan)
     }
 }

@@ -1,6 +1,6 @@
 //! One run: world, chain, node, load, nemesis, checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,8 +9,6 @@ use anyhow::{Context as _, ensure};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use steward::client::Client;
-use steward::commands::agents::read_bundle;
 use steward::process::{NodeProcess, NodeSetup, Role, until};
 use steward_adapters_evm::devnet::{Anvil, Mining};
 use steward_api::proto::v1;
@@ -19,13 +17,18 @@ use tokio::task::JoinSet;
 
 use crate::check::{Books, check};
 use crate::fleet::Fleet;
-use crate::nemesis::{self, Faults};
+use crate::healing;
+use crate::nemesis::{self, Fault, Faults};
 use crate::plan::Plan;
+use crate::project;
+use crate::pulse::Pulse;
+use crate::registers::{self, Checked};
 use crate::report::Report;
 use crate::workload::{self, Clients, History, Load, retry};
 use crate::world::World;
 
 const PROJECT: &str = "chaos";
+const REGISTERS: &str = "registers";
 const CHAIN: &str = "eip155:31337";
 const KEY_VARIABLE: &str = "STEWARD_CHAOS_CHAIN_KEY";
 /// Receipts asked for at a time.
@@ -48,21 +51,23 @@ pub async fn run(
     plan: &Plan,
     programs: &Programs,
     folder: &Path,
-    progress: impl FnMut(Faults),
+    progress: impl FnMut(&Faults),
 ) -> anyhow::Result<Report> {
     let clock = SystemClock::new();
     let (world, anvil) = (World::start().await?, Anvil::start(&programs.anvil, Mining::Automatic).await?);
     let endpoint = anvil.url().to_string();
     let mut fleet = Fleet::start(&setup(programs, folder, &endpoint), plan.nodes).await?;
-    let (client, key) = project(&fleet.nodes[0]).await?;
-    let servers = fleet.nodes.iter().map(|node| Client::new(node.server(), Some(&key)));
-    let clients = servers.collect::<anyhow::Result<Vec<_>>>()?;
+    let clients = project::create(&fleet.nodes, PROJECT, "mixed", &[CHAIN]).await?;
+    let client = clients[0].clone();
+    let roots = fleet.nodes.iter().map(NodeProcess::root_client).collect::<anyhow::Result<Vec<_>>>()?;
+    let pulse = Arc::new(Pulse::default());
     let load = Arc::new(Load {
         agent: "mixed".to_owned(),
         service: world.url().to_owned(),
         numbers: AtomicU64::new(0),
         in_flight: AtomicUsize::new(0),
         events: AtomicU64::new(0),
+        pulse: Arc::clone(&pulse),
     });
     let enough = Arc::new(AtomicBool::new(plan.kills == 0));
     let mut sessions = JoinSet::new();
@@ -70,6 +75,17 @@ pub async fn run(
         let (load, enough) = (Arc::clone(&load), Arc::clone(&enough));
         let clients = Clients::new(clients.clone(), number as usize);
         sessions.spawn(workload::session(clients, load, format!("session-{number}"), plan.messages, enough));
+    }
+    let mut registers = JoinSet::new();
+    if plan.registers > 0 {
+        let clients = project::create(&fleet.nodes, REGISTERS, registers::AGENT, &[]).await?;
+        let enough = Arc::clone(&enough);
+        let shared = registers::Shared { clients, roots: roots.clone(), pulse, enough, clock: SystemClock::new() };
+        let shared = Arc::new(shared);
+        for number in 0..plan.registers {
+            let (shared, seed) = (Arc::clone(&shared), plan.seed.wrapping_add(u64::from(number)));
+            registers.spawn(registers::registers(shared, format!("register-{number}"), seed));
+        }
     }
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
     let faults = tokio::select! {
@@ -80,16 +96,31 @@ pub async fn run(
             ended??;
             anyhow::bail!("a session ended before the kills were done");
         }
+        Some(ended) = registers.join_next(), if plan.kills > 0 => {
+            ended??;
+            anyhow::bail!("a register ended before the kills were done");
+        }
     };
     enough.store(true, Ordering::SeqCst);
+    let shards_answered = match plan.nodes {
+        1 => None,
+        _ => Some(healing::every_shard_answers(&roots).await?),
+    };
     let mut histories: Vec<History> = Vec::new();
     while let Some(ended) = sessions.join_next().await {
         histories.push(ended??);
     }
+    let mut checked = Checked::default();
+    while let Some(ended) = registers.join_next().await {
+        checked = checked.and(ended??);
+    }
     let client = Clients::new(vec![client], 0);
     let books = books(&client, &endpoint).await?;
     let seen = world.seen();
-    let findings = check(&histories, &seen, &books);
+    let mut findings = check(&histories, &seen, &books);
+    findings.extend(checked.violations.iter().cloned());
+    findings.extend(healing::findings(&faults, shards_answered));
+    findings.extend(unfelt(plan, &faults));
     let told_unknown = |reply: &Value| reply["plain"] == "unknown";
     let report = Report {
         faults,
@@ -106,11 +137,21 @@ pub async fn run(
         receipts: books.receipts.len(),
         settled_micros: books.audit.settled_micros,
         anchors: books.anchored.len(),
+        registers: checked,
+        shards_answered,
         seconds: clock.monotonic().as_secs(),
         findings,
     };
     fleet.stop().await?;
     Ok(report)
+}
+
+/// Kinds of faults that were asked for and did not bite.
+fn unfelt(plan: &Plan, faults: &Faults) -> Vec<String> {
+    let fired = plan.kills as usize >= plan.faults.len();
+    let kinds: BTreeSet<Fault> = plan.faults.iter().copied().filter(|_| fired).collect();
+    let unfelt = kinds.into_iter().filter(|kind| faults.kinds.get(kind).is_none_or(|tally| tally.felt == 0));
+    unfelt.map(|kind| format!("no fault of the kind {kind:?} bit")).collect()
 }
 
 fn setup(programs: &Programs, folder: &Path, endpoint: &str) -> NodeSetup {
@@ -125,42 +166,6 @@ fn setup(programs: &Programs, folder: &Path, endpoint: &str) -> NodeSetup {
         config,
         environment: vec![(KEY_VARIABLE.to_owned(), hex::encode(Anvil::development_key().expose()))],
     }
-}
-
-/// Makes the project with its prices and agent, and gives a client with a key of its own, and the key.
-async fn project(node: &NodeProcess) -> anyhow::Result<(Client, String)> {
-    let root = node.root_client()?;
-    let price = |tokens, call| v1::Price {
-        per_million_input_tokens_micros: tokens,
-        per_million_output_tokens_micros: 2 * tokens,
-        per_call_micros: call,
-        per_second_micros: 0,
-    };
-    let prices = v1::PriceList {
-        model_default: Some(price(3_000_000, 1)),
-        function_default: Some(price(0, 7)),
-        ..Default::default()
-    };
-    let create = v1::CreateProjectRequest {
-        name: PROJECT.to_owned(),
-        limit_micros: Some(1_000_000_000_000),
-        prices: Some(prices),
-        chains: vec![CHAIN.to_owned()],
-        ..Default::default()
-    };
-    root.projects().create(create).await?;
-    let key = v1::CreateKeyRequest {
-        project: PROJECT.to_owned(),
-        label: "chaos".to_owned(),
-        role: v1::KeyRole::Admin.into(),
-        idempotency_key: String::new(),
-    };
-    let key = root.projects().create_key(key).await?.into_inner();
-    let client = Client::new(node.server(), Some(&key.secret))?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/mixed");
-    let deploy = v1::DeployAgentRequest { project: PROJECT.to_owned(), bundle: Some(read_bundle(&folder)?) };
-    client.agents().deploy(deploy).await?;
-    Ok((client, key.secret))
 }
 
 /// Waits until every receipt is in the log and the log's newest root is on the chain for good, then takes stock.

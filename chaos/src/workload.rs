@@ -13,6 +13,8 @@ use steward_api::proto::v1;
 use steward_api::proto::v1::SessionEventKind as Kind;
 use steward_types::{Clock as _, SystemClock};
 
+use crate::pulse::Pulse;
+
 /// Longest wait for any one turn, all deaths of the node in it included. A turn that takes longer is stuck. Generous,
 /// because on a machine that is busy otherwise a node may die many times before it gets to a given session.
 const TURN_TIME_MAX: Duration = Duration::from_secs(600);
@@ -57,6 +59,8 @@ pub struct Load {
     pub in_flight: AtomicUsize,
     /// Events seen.
     pub events: AtomicU64,
+    /// Hears of each turn that ended.
+    pub pulse: Arc<Pulse>,
 }
 
 /// What one turn showed.
@@ -98,6 +102,7 @@ pub async fn session(
     .await?;
     let mut history = History { session: opened.id, turns: Vec::new() };
     let mut next = 1;
+    load.pulse.begin(&key);
     while history.turns.len() < messages as usize || !enough.load(Ordering::SeqCst) {
         let number = load.numbers.fetch_add(1, Ordering::SeqCst);
         let data = serde_json::json!({ "service": load.service, "number": number });
@@ -115,7 +120,9 @@ pub async fn session(
         let turn = tokio::time::timeout(TURN_TIME_MAX, turn).await;
         let stuck = || format!("{} is stuck in turn {} (message {number})", history.session, sent.turn);
         history.turns.push(turn.with_context(stuck)??);
+        load.pulse.beat(&key);
     }
+    load.pulse.end(&key);
     let end = v1::EndSessionRequest { session: history.session.clone(), reason: "done".to_owned() };
     retry(&client, |client| {
         let end = end.clone();
@@ -218,7 +225,9 @@ where
 fn is_node_gone(status: &tonic::Status) -> bool {
     let broken = status.details().is_empty()
         && matches!(status.code(), tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal);
-    broken || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+    let busy =
+        status.code() == tonic::Code::ResourceExhausted && steward::client::explain(status).contains("MAILBOX_FULL");
+    broken || busy || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
 }
 
 struct InFlight<'a>(&'a AtomicUsize);

@@ -63,8 +63,13 @@ impl NodeSetup {
         self.folder.join("data")
     }
 
+    /// The file that its configuration is written to, and that stands in its command line.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("node.toml")
+    }
+
     fn spawn(&self, address: &str) -> anyhow::Result<Child> {
-        let (config, data) = (self.folder.join("node.toml"), self.data());
+        let (config, data) = (self.config_file(), self.data());
         std::fs::create_dir_all(&data).with_context(|| format!("{} cannot be made", data.display()))?;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
         let mut node = Command::new(&self.binary);
@@ -144,6 +149,11 @@ impl NodeProcess {
         }
         self.child.kill().await?;
         remove_if_there(&self.setup.data().join(READY_FILE))
+    }
+
+    /// What it is started with from now on: another release, in a rolling upgrade.
+    pub fn replace_binary(&mut self, binary: PathBuf) {
+        self.setup.binary = binary;
     }
 
     /// Starts it again on the same data and address.

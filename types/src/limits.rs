@@ -118,6 +118,13 @@ pub const BEAT_TIME: Duration = Duration::from_millis(300);
 pub const LEASE_TIME: Duration = Duration::from_millis(1_200);
 /// How much sooner than others a node takes itself for dead.
 pub const LEASE_MARGIN: Duration = Duration::from_millis(300);
+/// How many beats' time a node believes in its leases after its last beat, when beats take longer than the time between
+/// two.
+pub const BEATS_BELIEVED: u32 = 3;
+/// Longest time that a node believes in its leases after its last beat, however long beats take.
+pub const BELIEF_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest time that a beat is waited for before another is tried.
+pub const BEAT_PATIENCE_MAX: Duration = Duration::from_secs(10);
 /// Other nodes whose beats one node listens to.
 pub const BEATS_OBSERVED_MAX: usize = 8;
 /// Shards that one transaction claims or hands over.

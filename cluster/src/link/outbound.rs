@@ -383,10 +383,13 @@ impl Unfinished<'_> {
         if !state.wire.withdraw(call) {
             return None;
         }
-        Some(if state.wire.is_attached() {
-            CallError::Overloaded { node, retry_after: OVERLOAD_RETRY_AFTER }
-        } else {
+        let silence = self.channel.shared.clock.monotonic().saturating_sub(state.heard);
+        Some(if !state.wire.is_attached() {
             CallError::Unreachable { node, reason: state.failure.clone() }
+        } else if silence >= self.channel.shared.config.timing.silent {
+            CallError::Unreachable { node, reason: format!("it has been silent for {} ms", silence.as_millis()) }
+        } else {
+            CallError::Overloaded { node, retry_after: OVERLOAD_RETRY_AFTER }
         })
     }
 }

@@ -4,5 +4,4 @@ mod basics;
 mod cluster;
 mod faults;
 mod load;
-mod proxy;
 mod trust;

@@ -1,11 +1,12 @@
 //! The beat: a node shows that it lives, hears whether others do, and knows when it may be taken for dead itself.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible as Never;
 use std::sync::Arc;
 use std::time::Duration;
 
 use steward_types::NodeId;
-use steward_types::limits::BEATS_OBSERVED_MAX;
+use steward_types::limits::{BEAT_PATIENCE_MAX, BEATS_OBSERVED_MAX};
 use tokio::task::JoinSet;
 
 use super::node::Node;
@@ -17,24 +18,40 @@ use crate::shard::ownership::Life;
 pub(super) async fn run(node: Arc<Node>) {
     let mut silence = Silence::new(&node.config.timing);
     let mut evictions = JoinSet::new();
+    let mut unanswered = 0;
     while !node.is_replaced() {
         let began = node.clock.monotonic();
-        let written = once(&node, began, &mut silence, &mut evictions).await;
+        let written = once(&node, began, patience(&node, unanswered), &mut silence, &mut evictions).await;
+        unanswered = if written == Some(true) { 0 } else { unanswered + u32::from(written.is_none()) };
         while evictions.try_join_next().is_some() {}
         let beat_time = node.config.timing.beat_time;
         // After a failure it tries again sooner, because time runs out.
-        let pause = if written { beat_time } else { beat_time / 3 };
+        let pause = if written == Some(true) { beat_time } else { beat_time / 3 };
         let elapsed = node.clock.monotonic().saturating_sub(began);
         node.clock.sleep(pause.saturating_sub(elapsed).max(Duration::from_millis(1))).await;
     }
 }
 
-/// One beat. Says whether it was written.
-async fn once(node: &Arc<Node>, began: Duration, silence: &mut Silence, evictions: &mut JoinSet<()>) -> bool {
+/// How long a beat is waited for after so many in a row that were not answered. Longer each time: a store that answers
+/// late answers, and one that is asked again and again before it can is only kept busier.
+fn patience(node: &Node, unanswered: u32) -> Duration {
+    let first = node.map.belief_time().max(node.config.timing.lease_time);
+    first.saturating_mul(1 << unanswered.min(8)).min(BEAT_PATIENCE_MAX.max(first))
+}
+
+/// One beat. Says whether it was written; `None` when there was no answer in time.
+async fn once(
+    node: &Arc<Node>,
+    began: Duration,
+    patience: Duration,
+    silence: &mut Silence,
+    evictions: &mut JoinSet<()>,
+) -> Option<bool> {
     let listened = listened(node);
     let outcome = tokio::select! {
         outcome = beat(&*node.store, node.map.life(), &listened) => Some(outcome),
-        () = node.clock.sleep(patience(node)) => None,
+        never = give_up_once_silent(node) => match never {},
+        () = node.clock.sleep(patience) => None,
     };
     match outcome {
         Some(Ok(Beat::Written { version, heard })) => {
@@ -45,7 +62,7 @@ async fn once(node: &Arc<Node>, began: Duration, silence: &mut Silence, eviction
             for dead in silence.look(began, &heard) {
                 evictions.spawn(evict(Arc::clone(node), dead));
             }
-            return true;
+            return Some(true);
         }
         Some(Ok(Beat::Evicted)) => {
             node.forfeit("the cluster has taken this node for dead");
@@ -58,17 +75,21 @@ async fn once(node: &Arc<Node>, began: Duration, silence: &mut Silence, eviction
         None => {
             tracing::warn!("the store does not answer a beat");
             give_up_when_silent(node);
+            return None;
         }
     }
-    false
+    Some(false)
 }
 
-/// How long one beat may take: until this node's leases run out, but always a beat's time, so that a node which was not
-/// scheduled for a while asks the store before it gives up what may still be its own.
-fn patience(node: &Node) -> Duration {
-    let timing = &node.config.timing;
-    let since = node.map.since_confirmed().unwrap_or_default();
-    timing.belief_time().saturating_sub(since).max(timing.beat_time)
+/// Gives up when this node's belief in its leases ends while a beat is on its way; never returns.
+async fn give_up_once_silent(node: &Node) -> Never {
+    loop {
+        let since = node.map.since_confirmed().unwrap_or_default();
+        let left = node.map.belief_time().saturating_sub(since);
+        // A node that was not scheduled for a while lets the store answer before it gives up what may be its own.
+        node.clock.sleep(left.max(node.config.timing.beat_time)).await;
+        give_up_when_silent(node);
+    }
 }
 
 fn give_up_when_silent(node: &Node) {

@@ -167,10 +167,6 @@ pub(super) enum Beat {
 /// Writes a beat, and reads those of others and the version of the state: all that an idle node does.
 pub(super) async fn beat(store: &dyn Store, life: Life, listened: &[Life]) -> Result<Beat, StoreError> {
     let txn = store.begin();
-    let record = txn.load_snapshot::<NodeRecord>(&node_key(life.node)).await?;
-    if record.is_none_or(|record| record.incarnation != life.incarnation || !record.state.is_alive()) {
-        return Ok(Beat::Evicted);
-    }
     let counters = listened.iter().map(|other| {
         let txn = &txn;
         async move {
@@ -178,8 +174,16 @@ pub(super) async fn beat(store: &dyn Store, life: Life, listened: &[Life]) -> Re
             Ok::<_, StoreError>(Heard { node: other.node, incarnation: other.incarnation, counter })
         }
     });
-    let heard = futures::future::try_join_all(counters).await?;
-    let version = read_counter(&txn, &super::record::version_key(), Isolation::Snapshot).await?;
+    // All reads at once: what a beat takes is time that a node is not sure of its leases.
+    let (key, version) = (node_key(life.node), super::record::version_key());
+    let (record, heard, version) = futures::try_join!(
+        txn.load_snapshot::<NodeRecord>(&key),
+        futures::future::try_join_all(counters),
+        read_counter(&txn, &version, Isolation::Snapshot),
+    )?;
+    if record.is_none_or(|record| record.incarnation != life.incarnation || !record.state.is_alive()) {
+        return Ok(Beat::Evicted);
+    }
     txn.atomic(&beat_key(life.node), steward_storage::AtomicOp::Add, 1)?;
     txn.commit().await?;
     Ok(Beat::Written { version, heard })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use steward_storage::{Store, StoreError, Watch};
+use steward_types::limits::{BEATS_BELIEVED, BELIEF_TIME_MAX};
 use steward_types::{Clock, NodeId};
 use tokio::sync::{Notify, watch};
 
@@ -37,7 +38,10 @@ struct Shared {
     clock: Arc<dyn Clock>,
     me: NodeId,
     count: u32,
+    /// How long a node believes in its leases when its beats are quick.
     belief_time: Duration,
+    /// How long beats take lately, in milliseconds.
+    pace: AtomicU64,
     view: RwLock<Arc<View>>,
     holdings: Mutex<Holdings>,
     /// The epoch of each shard that is held and settled; zero for all others.
@@ -67,6 +71,7 @@ impl ShardMap {
             me,
             count,
             belief_time,
+            pace: AtomicU64::new(0),
             view: RwLock::default(),
             holdings: Mutex::default(),
             epochs: (0..count).map(|_| AtomicU64::new(0)).collect(),
@@ -108,7 +113,15 @@ impl ShardMap {
 
     /// Whether the last beat is recent enough to believe in the leases.
     pub fn is_fresh(&self) -> bool {
-        self.since_confirmed().is_some_and(|since| since < self.0.belief_time)
+        self.since_confirmed().is_some_and(|since| since < self.belief_time())
+    }
+
+    /// How long this node believes in its leases after its last beat: longer while beats take long. Then the store is
+    /// slow for those too who would take this node for dead, and count its silence in beats of their own; and a node
+    /// that gave up all that it has whenever the store is slow would make it slower by taking everything up again.
+    pub(crate) fn belief_time(&self) -> Duration {
+        let pace = Duration::from_millis(self.0.pace.load(Ordering::Acquire));
+        self.0.belief_time.max(pace * BEATS_BELIEVED).min(self.0.belief_time.max(BELIEF_TIME_MAX))
     }
 
     /// The cluster's state as last read.
@@ -185,6 +198,10 @@ impl ShardMap {
     /// Notes a successful beat. Says whether the last one was too long ago to believe in.
     pub(crate) fn confirm(&self, began: Duration) -> bool {
         let was_stale = !self.is_fresh();
+        let took = millis(self.0.clock.monotonic().saturating_sub(began));
+        // Up at once and down slowly, since one quick beat between slow ones says little.
+        let pace = self.0.pace.load(Ordering::Acquire);
+        self.0.pace.store(took.max(pace - pace / 4), Ordering::Release);
         self.0.confirmed.store(1 + millis(began), Ordering::Release);
         if was_stale {
             self.announce();

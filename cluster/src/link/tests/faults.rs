@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use steward_chaos_proxy::{Hold, Proxy};
 use tokio_util::task::TaskTracker;
 
 use super::super::*;
 use super::cluster::*;
-use super::proxy::{Proxy, Traffic};
 
 /// Resets that the test makes when `LINK_RESETS` does not say.
 const RESETS: usize = 200;
@@ -38,20 +38,24 @@ fn numbers_at(node: &Node) -> Vec<u32> {
     node.recorder.calls.lock().iter().map(|(_, bytes)| u32::from_be_bytes(bytes[..].try_into().unwrap())).collect()
 }
 
+fn count_at(node: &Node) -> usize {
+    node.recorder.calls.lock().len()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_many_resets_nothing_is_lost_doubled_or_reordered_for_a_pair() {
     let wanted = std::env::var("LINK_RESETS").map_or(RESETS, |text| text.parse().unwrap());
     let authority = authority();
     let (left, right) = (node(&authority, 1).await, node(&authority, 2).await);
-    let there = Proxy::to(right.links.address()).await;
-    let back = Proxy::to(left.links.address()).await;
+    let there = Proxy::to(right.links.address()).await.unwrap();
+    let back = Proxy::to(left.links.address()).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let tasks = TaskTracker::new();
-    let from_left = tasks.spawn(send_numbers(left.links.clone(), right.at(there.address), stop.clone()));
-    let from_right = tasks.spawn(send_numbers(right.links.clone(), left.at(back.address), stop.clone()));
+    let from_left = tasks.spawn(send_numbers(left.links.clone(), right.at(there.address()), stop.clone()));
+    let from_right = tasks.spawn(send_numbers(right.links.clone(), left.at(back.address()), stop.clone()));
     while there.resets() + back.resets() < wanted {
-        let (at_left, at_right) = (numbers_at(&left).len(), numbers_at(&right).len());
-        until("both sides go on", || numbers_at(&left).len() > at_left && numbers_at(&right).len() > at_right).await;
+        let (at_left, at_right) = (count_at(&left), count_at(&right));
+        until("both sides go on", || count_at(&left) > at_left && count_at(&right) > at_right).await;
         let before = there.resets() + back.resets();
         there.reset();
         back.reset();
@@ -82,10 +86,10 @@ async fn a_call_to_a_peer_that_is_not_there_says_so_and_that_nothing_was_done() 
 async fn a_peer_behind_a_black_hole_is_unreachable_within_the_deadline() {
     let authority = authority();
     let (left, right) = (node(&authority, 1).await, node(&authority, 2).await);
-    let proxy = Proxy::to(right.links.address()).await;
-    proxy.set(Traffic { hold_there: true, hold_back: true });
+    let proxy = Proxy::to(right.links.address()).await.unwrap();
+    proxy.hold(Hold::BOTH);
     let deadline = Duration::from_millis(200);
-    let answer = left.links.call(&right.at(proxy.address), Lane::Data, ECHO, Bytes::new(), deadline).await;
+    let answer = left.links.call(&right.at(proxy.address()), Lane::Data, ECHO, Bytes::new(), deadline).await;
     assert!(matches!(answer, Err(CallError::Unreachable { .. })), "{answer:?}");
     until("the black hole has swallowed the connection", || proxy.live() > 0).await;
 }
@@ -94,13 +98,13 @@ async fn a_peer_behind_a_black_hole_is_unreachable_within_the_deadline() {
 async fn a_peer_that_hears_but_is_not_heard_is_silent_and_up_again_once_it_is() {
     let authority = authority();
     let (left, right) = (node(&authority, 1).await, node(&authority, 2).await);
-    let proxy = Proxy::to(right.links.address()).await;
+    let proxy = Proxy::to(right.links.address()).await.unwrap();
     let mut events = left.links.peer_events();
-    left.links.connect(&right.at(proxy.address));
+    left.links.connect(&right.at(proxy.address()));
     assert_eq!(events.recv().await, Ok(PeerEvent::Up(id(2))));
-    proxy.set(Traffic { hold_there: false, hold_back: true });
+    proxy.hold(Hold::BACK);
     assert_eq!(events.recv().await, Ok(PeerEvent::Silent(id(2))));
-    proxy.set(Traffic::default());
+    proxy.hold(Hold::NONE);
     assert_eq!(events.recv().await, Ok(PeerEvent::Up(id(2))));
 }
 
@@ -112,15 +116,15 @@ async fn a_connection_that_stays_silent_is_dialled_again_and_its_calls_go_on() {
         config.timing.data_dead = Duration::from_millis(300);
     };
     let (left, right) = (node_with(&authority, 1, fast).await, node_with(&authority, 2, fast).await);
-    let proxy = Proxy::to(right.links.address()).await;
-    let peer = right.at(proxy.address);
+    let proxy = Proxy::to(right.links.address()).await.unwrap();
+    let peer = right.at(proxy.address());
     call(&left, &peer, RECORD, "1").await.unwrap();
-    proxy.set(Traffic { hold_there: true, hold_back: true });
+    proxy.hold(Hold::BOTH);
     let tasks = TaskTracker::new();
     let (links, to) = (left.links.clone(), peer.clone());
     let waiting = tasks.spawn(async move { links.call(&to, Lane::Data, RECORD, "2".into(), PATIENCE).await });
     until("the connection was given up", || proxy.live() == 0 || proxy.resets() > 0 || proxy.live() > 1).await;
-    proxy.set(Traffic::default());
+    proxy.hold(Hold::NONE);
     assert_eq!(waiting.await.unwrap(), Ok(Bytes::new()));
     let arrived: Vec<_> = right.recorder.calls.lock().iter().map(|(_, payload)| payload.clone()).collect();
     assert_eq!(arrived, ["1", "2"]);

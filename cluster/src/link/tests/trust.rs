@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use steward_chaos_proxy::Proxy;
 use steward_types::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::*;
 use super::cluster::*;
-use super::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_another_authority_is_refused_on_both_ends() {
@@ -66,8 +66,8 @@ async fn plain_tcp_and_tls_without_a_certificate_are_closed() {
 async fn certificates_and_authorities_rotate_without_a_restart() {
     let (old, new) = (authority(), authority());
     let (left, right) = (node(&old, 1).await, node(&old, 2).await);
-    let proxy = Proxy::to(right.links.address()).await;
-    let peer = right.at(proxy.address);
+    let proxy = Proxy::to(right.links.address()).await.unwrap();
+    let peer = right.at(proxy.address());
     call(&left, &peer, ECHO, "").await.unwrap();
     let both = [old.certificate_pem(), new.certificate_pem()];
     // First every node trusts both, then each gets a certificate of the new authority, then the old one is dropped.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use steward_chaos_proxy::Proxy;
 use steward_storage::{Isolation, RangeRead, Store, StoreError, StoreExt, Txn};
 use steward_storage_embedded::{EmbeddedConfig, EmbeddedStore};
 use steward_types::{Entropy, SystemEntropy};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::proxy::Proxy;
 use crate::stage::{Stage, clock, get, put, until};
 
 const CUTS: u64 = 40;
@@ -100,8 +100,8 @@ async fn check(direct: &dyn Store, tally: &Tally) {
 
 async fn cut_again_and_again(direct: Arc<dyn Store>) {
     let stage = Stage::of(Arc::clone(&direct)).await;
-    let proxy = Proxy::to(stage.address).await;
-    let client: Arc<dyn Store> = Arc::new(stage.client_through(proxy.address).await);
+    let proxy = Proxy::to(stage.address).await.unwrap();
+    let client: Arc<dyn Store> = Arc::new(stage.client_through(proxy.address()).await);
     let (tally, mut workers) = (Arc::new(Tally::default()), JoinSet::new());
     for worker in 0..WORKERS {
         workers.spawn(count(Arc::clone(&client), Arc::clone(&tally), worker));
@@ -146,8 +146,8 @@ async fn cut_connections_lose_and_double_nothing_on_an_embedded_store() {
 #[tokio::test]
 async fn a_transaction_that_read_over_a_lost_connection_is_too_old() {
     let stage = Stage::new().await;
-    let proxy = Proxy::to(stage.address).await;
-    let client = stage.client_through(proxy.address).await;
+    let proxy = Proxy::to(stage.address).await.unwrap();
+    let client = stage.client_through(proxy.address()).await;
     let (reading, writing) = (client.begin(), client.begin());
     reading.get(b"a", Isolation::Serializable).await.unwrap();
     writing.get(b"a", Isolation::Serializable).await.unwrap();
@@ -166,8 +166,8 @@ async fn a_transaction_that_read_over_a_lost_connection_is_too_old() {
 #[tokio::test]
 async fn a_watch_outlives_its_connection() {
     let stage = Stage::new().await;
-    let proxy = Proxy::to(stage.address).await;
-    let (client, other) = (stage.client_through(proxy.address).await, stage.client().await);
+    let proxy = Proxy::to(stage.address).await.unwrap();
+    let (client, other) = (stage.client_through(proxy.address()).await, stage.client().await);
     let txn = client.begin();
     let watch = txn.watch(b"w").unwrap();
     txn.commit().await.unwrap();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustls::pki_types::CertificateDer;
+use steward_chaos_proxy::Proxy;
 use steward_storage::{Isolation, Store, StoreError, StoreExt, Txn};
 use steward_storage_embedded::{EmbeddedConfig, EmbeddedStore};
 use steward_storage_link::{ServedConfig, ServedStore, StoreServer};
@@ -21,7 +22,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::certificates::{self, Authority, SERVER_NAME};
-use crate::proxy::Proxy;
 use crate::stage::{clock, get, put, until};
 
 const FOLDER: &str = "STEWARD_SERVED_TEST_FOLDER";
@@ -134,8 +134,8 @@ async fn a_killed_server_loses_nothing_that_it_acknowledged() {
     let folder = folder(&authority);
     let kills = std::env::var(KILLS).map_or(KILLS_DEFAULT, |text| text.parse().unwrap());
     let mut process = Process::start(folder.path());
-    let proxy = Proxy::to(process.address).await;
-    let config = ServedConfig::new(proxy.address.to_string(), SERVER_NAME, authority.client());
+    let proxy = Proxy::to(process.address).await.unwrap();
+    let config = ServedConfig::new(proxy.address().to_string(), SERVER_NAME, authority.client());
     let client = Arc::new(ServedStore::connect(config, clock()).await.unwrap());
     let (tally, mut workers) = (Arc::new(Tally::default()), JoinSet::new());
     for worker in 0..WORKERS {

@@ -13,7 +13,6 @@ mod conformance;
 mod faults;
 mod gate;
 mod kill;
-mod proxy;
 mod silence;
 mod stage;
 mod trust;

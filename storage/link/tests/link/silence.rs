@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use steward_chaos_proxy::{Hold, Proxy};
 use steward_storage::{Isolation, Store, StoreError};
 use steward_storage_link::{ServedConfig, ServedStore};
 use tokio::task::JoinSet;
 
-use crate::proxy::{Direction, Proxy};
 use crate::stage::{Stage, clock, get, put, until};
 
-async fn check(directions: &[Direction]) {
+async fn check(hold: Hold) {
     let stage = Stage::new().await;
-    let proxy = Proxy::to(stage.address).await;
-    let config = ServedConfig { call_time: Duration::from_millis(500), ..stage.config(proxy.address) };
+    let proxy = Proxy::to(stage.address).await.unwrap();
+    let config = ServedConfig { call_time: Duration::from_millis(500), ..stage.config(proxy.address()) };
     let client = Arc::new(ServedStore::connect(config, clock()).await.unwrap());
     put(&*client, b"a", b"1").await.unwrap();
-    proxy.block(directions);
+    proxy.hold(hold);
     until("something is withheld", || proxy.withheld() > 0).await;
     let mut calls = JoinSet::new();
     let (reader, writer) = (Arc::clone(&client), Arc::clone(&client));
@@ -27,12 +27,12 @@ async fn check(directions: &[Direction]) {
             outcome,
             Err(StoreError::Unavailable { .. } | StoreError::TooOld { .. } | StoreError::CommitUnknown)
         );
-        assert!(honest, "{directions:?}: {outcome:?}");
+        assert!(honest, "{hold:?}: {outcome:?}");
     }
     until("the silence is noticed", || !client.state().connected).await;
     let unavailable = get(&*client, b"a").await.unwrap_err().to_string();
     assert!(unavailable.contains("no connection"), "{unavailable}");
-    proxy.block(&[]);
+    proxy.hold(Hold::NONE);
     until("the store is used again", || client.state().connected).await;
     let txn = client.begin();
     assert_eq!(txn.get(b"a", Isolation::Serializable).await.unwrap().as_deref(), Some(&b"1"[..]));
@@ -43,24 +43,24 @@ async fn check(directions: &[Direction]) {
 
 #[tokio::test]
 async fn silence_in_both_directions_is_noticed() {
-    check(&[Direction::ToServer, Direction::ToClient]).await;
+    check(Hold::BOTH).await;
 }
 
 #[tokio::test]
 async fn silence_towards_the_client_is_noticed() {
-    check(&[Direction::ToClient]).await;
+    check(Hold::BACK).await;
 }
 
 #[tokio::test]
 async fn silence_towards_the_server_is_noticed() {
-    check(&[Direction::ToServer]).await;
+    check(Hold::THERE).await;
 }
 
 #[tokio::test]
 async fn a_stranger_at_the_address_of_a_stopped_server_is_not_taken_for_it() {
     let (stage, later) = (Stage::new().await, Stage::new().await);
-    let proxy = Proxy::to(stage.address).await;
-    let client = stage.client_through(proxy.address).await;
+    let proxy = Proxy::to(stage.address).await.unwrap();
+    let client = stage.client_through(proxy.address()).await;
     put(&client, b"a", b"1").await.unwrap();
     let Stage { stop, mut tasks, .. } = stage;
     stop.cancel();

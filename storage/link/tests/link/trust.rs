@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use steward_chaos_proxy::Proxy;
 use steward_storage::MemoryStore;
 use steward_storage_link::{ClientTls, LinkError, ServedConfig, ServedStore, ServerTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::certificates::{Authority, SERVER_NAME};
-use crate::proxy::Proxy;
 use crate::stage::{Stage, clock, get, put, until};
 
 async fn connect(stage: &Stage, tls: impl Into<ClientTls>) -> Result<ServedStore, LinkError> {
@@ -79,13 +79,13 @@ async fn rotated_certificates_are_used_with_the_next_connection() {
     let source = Arc::clone(&server_config);
     let server_tls = ServerTls::from_source(move || Arc::clone(&source.lock()));
     let stage = Stage::with_tls(Arc::new(MemoryStore::new()), old, server_tls).await;
-    let proxy = Proxy::to(stage.address).await;
+    let proxy = Proxy::to(stage.address).await.unwrap();
     let (source, counted) = (Arc::clone(&client_config), Arc::clone(&asked));
     let client_tls = ClientTls::from_source(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         Arc::clone(&source.lock())
     });
-    let config = ServedConfig::new(proxy.address.to_string(), SERVER_NAME, client_tls);
+    let config = ServedConfig::new(proxy.address().to_string(), SERVER_NAME, client_tls);
     let client = ServedStore::connect(config, clock()).await.unwrap();
     put(&client, b"a", b"1").await.unwrap();
     *server_config.lock() = new.server();

@@ -1,0 +1,10 @@
+//! Measurements on a cluster of real processes: how fast it fails over, whether it holds still when the machine is busy,
+//! and whether its nodes can be restarted under load.
+
+pub mod failover;
+pub mod load;
+pub mod overload;
+pub mod quantile;
+pub mod rolling;
+pub mod stage;
+pub mod starved;
