@@ -189,9 +189,15 @@ impl Client {
     /// A new transaction of FoundationDB's, which knows only what is sent: what a transaction of ours has written and
     /// not committed, it keeps itself.
     pub(crate) fn transaction(&self) -> Result<foundationdb::Transaction, StoreError> {
+        let transaction = self.watching_transaction()?;
+        transaction.set_option(TransactionOption::ReadYourWritesDisable).map_err(failure::of_read)?;
+        Ok(transaction)
+    }
+
+    /// A transaction that may watch: FoundationDB refuses to where it keeps no account of a transaction's writes.
+    pub(crate) fn watching_transaction(&self) -> Result<foundationdb::Transaction, StoreError> {
         let transaction = self.database.create_trx().map_err(failure::of_read)?;
         let set = |option| transaction.set_option(option).map_err(failure::of_read);
-        set(TransactionOption::ReadYourWritesDisable)?;
         if let Some(tag) = &self.tag {
             set(TransactionOption::Tag(tag.clone()))?;
         }
