@@ -62,7 +62,7 @@ impl Node {
         std::fs::create_dir_all(&config.data).with_context(|| format!("{} cannot be made", config.data.display()))?;
         let read = |cluster: &ClusterSettings| Identity::read(cluster.identity.clone(), Arc::clone(&clock));
         let identity = config.cluster.as_ref().map(read).transpose()?;
-        let store = stores::open(&config.store, &config.data, identity.as_ref(), &clock).await?;
+        let store = stores::open(&config, identity.as_ref(), &clock).await?;
         let models = models::open(&config, &store, &clock).await?;
         // A cluster's nodes share their secrets.
         let secrets_folder = config.cluster.as_ref().map_or(&config.data, |cluster| &cluster.identity);
