@@ -4,45 +4,51 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
-use steward::process::{NodeProcess, NodeSetup, Role};
+use steward::process::{NodeProcess, NodeSetup};
 use tokio::process::Command;
+
+use crate::plan::Plan;
+use crate::store::{SharedStore, StoreChoice};
 
 /// Everything that the nemesis can hit.
 #[derive(Debug)]
 pub struct Fleet {
-    /// The store's process, where there is one.
-    pub store: Option<NodeProcess>,
+    /// The store that the nodes share, where there are several.
+    pub store: Option<SharedStore>,
     /// The nodes.
     pub nodes: Vec<NodeProcess>,
 }
 
 impl Fleet {
-    /// Starts one node for each of `configs`; several share a store and are a cluster.
+    /// Starts the plan's nodes; several share a store and are a cluster. FoundationDB is started from `fdbserver`.
     ///
     /// # Errors
     /// When a process does not get ready; with the last lines of its log.
-    pub async fn start(base: &NodeSetup, count: u32) -> anyhow::Result<Self> {
-        if count == 1 {
+    pub async fn start(base: &NodeSetup, plan: &Plan, fdbserver: Option<&Path>) -> anyhow::Result<Self> {
+        if plan.nodes == 1 {
             return Ok(Self { store: None, nodes: vec![NodeProcess::start(base.clone()).await?] });
         }
         let authority = base.folder.join("authority");
         steward(&base.binary, &["cluster", "init"], &[&authority]).await?;
         let identity = |name: &str| base.folder.join(name).join("identity");
-        steward(&base.binary, &["cluster", "issue"], &[&authority, &identity("store")]).await?;
-        let setup = NodeSetup {
-            folder: base.folder.join("store"),
-            role: Role::Store { identity: identity("store") },
-            ..base.clone()
+        let store = match &plan.store {
+            StoreChoice::Served => {
+                steward(&base.binary, &["cluster", "issue"], &[&authority, &identity("store")]).await?;
+                SharedStore::serve(base, identity("store")).await?
+            }
+            StoreChoice::FoundationDb { processes } => {
+                SharedStore::foundationdb(fdbserver, &base.folder.join("store"), *processes).await?
+            }
+            StoreChoice::Foreign(file) => SharedStore::Foreign(file.clone()),
         };
-        let store = NodeProcess::start(setup).await.context("the store")?;
+        let (first, last) = (store.setting(), store.section());
         let mut nodes = Vec::new();
-        for number in 1..=count {
+        for number in 1..=plan.nodes {
             let name = format!("node-{number}");
             let identity = identity(&name);
             steward(&base.binary, &["cluster", "issue"], &[&authority, &identity]).await?;
             let identity = identity.to_str().context("the folder is not UTF-8")?;
-            let (address, config) = (store.server(), &base.config);
-            let config = format!("store = {address:?}\n{config}\n[cluster]\nidentity = {identity:?}\n");
+            let config = format!("{first}{}\n[cluster]\nidentity = {identity:?}\n{last}", base.config);
             let setup = NodeSetup { folder: base.folder.join(&name), config, ..base.clone() };
             nodes.push(NodeProcess::start(setup).await.with_context(|| name.clone())?);
         }

@@ -8,6 +8,7 @@ pub mod nemesis;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod store;
 pub mod workload;
 pub mod world;
 

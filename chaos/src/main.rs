@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use steward::output::{Output, Tone};
 use steward_chaos::run::Programs;
+use steward_chaos::store::StoreChoice;
 use steward_chaos::{Plan, run};
+use steward_storage_fdb::devcluster::SERVER_VARIABLE;
 
 #[derive(Debug, Parser)]
 #[command(name = "steward-chaos", version, about)]
@@ -19,52 +21,61 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a plan
-    Run {
-        /// The plan (TOML)
-        plan: PathBuf,
-        /// Kill so many times, whatever the plan says
-        #[arg(long)]
-        kills: Option<u32>,
-        /// Make the random choices from this, whatever the plan says
-        #[arg(long)]
-        seed: Option<u64>,
-        /// The steward binary [default: beside this one]
-        #[arg(long)]
-        steward: Option<PathBuf>,
-        /// The anvil binary
-        #[arg(long, env = "STEWARD_ANVIL")]
-        anvil: PathBuf,
-        /// Print the report as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The plan (TOML)
+    plan: PathBuf,
+    /// Strike so many times, whatever the plan says
+    #[arg(long)]
+    kills: Option<u32>,
+    /// Make the random choices from this, whatever the plan says
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Let the nodes share this store, whatever the plan says: served, foundationdb, foundationdb:PROCESSES, or
+    /// fdb:CLUSTER_FILE
+    #[arg(long)]
+    store: Option<StoreChoice>,
+    /// The steward binary [default: beside this one]
+    #[arg(long)]
+    steward: Option<PathBuf>,
+    /// The anvil binary
+    #[arg(long, env = "STEWARD_ANVIL")]
+    anvil: PathBuf,
+    /// The fdbserver binary, for a run that starts FoundationDB
+    #[arg(long, env = SERVER_VARIABLE)]
+    fdbserver: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Command::Run { plan, kills, seed, steward, anvil, json } = Arguments::parse().command;
-    let output = Output::new(json);
-    match chaos(plan, kills, seed, steward, anvil, output).await {
+    let Command::Run(arguments) = Arguments::parse().command;
+    let output = Output::new(arguments.json);
+    match chaos(arguments, output).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => steward::commands::report(&error, output),
     }
 }
 
-async fn chaos(
-    plan: PathBuf,
-    kills: Option<u32>,
-    seed: Option<u64>,
-    steward: Option<PathBuf>,
-    anvil: PathBuf,
-    output: Output,
-) -> anyhow::Result<bool> {
-    let mut plan = Plan::read(&plan)?;
-    plan.kills = kills.unwrap_or(plan.kills);
-    plan.seed = seed.unwrap_or(plan.seed);
+async fn chaos(arguments: Run, output: Output) -> anyhow::Result<bool> {
+    let mut plan = Plan::read(&arguments.plan)?;
+    plan.kills = arguments.kills.unwrap_or(plan.kills);
+    plan.seed = arguments.seed.unwrap_or(plan.seed);
+    plan.store = arguments.store.unwrap_or(plan.store);
+    plan.check_store()?;
     let beside = std::env::current_exe()?.with_file_name("steward");
-    let programs = Programs { steward: steward.unwrap_or(beside), anvil };
+    let programs = Programs {
+        steward: arguments.steward.unwrap_or(beside),
+        anvil: arguments.anvil,
+        fdbserver: arguments.fdbserver,
+    };
     let folder = tempfile::tempdir()?;
     let bar = output.progress("faults", u64::from(plan.kills));
     let report = run(&plan, &programs, folder.path(), |faults| bar.set_position(u64::from(faults.done))).await;

@@ -21,8 +21,10 @@ pub enum Fault {
     Kill,
     /// SIGSTOP of a node for a while, then SIGCONT.
     Pause,
-    /// SIGKILL of the store, which starts again.
+    /// SIGKILL of the store, or of one of its processes, which starts again.
     KillStore,
+    /// SIGSTOP of the store, or of one of its processes, for a while, then SIGCONT.
+    PauseStore,
     /// SIGTERM of a node, which drains and starts again.
     Drain,
 }
@@ -38,8 +40,10 @@ pub struct Faults {
     pub kills: u32,
     /// Nodes paused.
     pub pauses: u32,
-    /// Stores killed.
+    /// Processes of the store killed.
     pub store_kills: u32,
+    /// Processes of the store paused.
+    pub store_pauses: u32,
     /// Nodes drained.
     pub drains: u32,
 }
@@ -71,9 +75,15 @@ pub async fn strike(
         let node = &mut fleet.nodes[victim];
         match (fault, &mut fleet.store) {
             (Fault::KillStore, Some(store)) => {
-                store.kill().await?;
+                store.kill_and_start_again(random.random_range(0..store.size())).await?;
                 faults.store_kills += 1;
-                store.start_again().await?;
+            }
+            (Fault::PauseStore, Some(store)) => {
+                let process = random.random_range(0..store.size());
+                store.pause(process).await?;
+                faults.store_pauses += 1;
+                clock.sleep(down).await;
+                store.resume(process).await?;
             }
             (Fault::Pause, _) => {
                 node.pause().await?;
@@ -86,7 +96,7 @@ pub async fn strike(
                 faults.drains += 1;
                 node.start_again().await?;
             }
-            (Fault::Kill | Fault::KillStore, _) => {
+            (Fault::Kill | Fault::KillStore | Fault::PauseStore, _) => {
                 node.kill().await?;
                 faults.kills += 1;
                 clock.sleep(down).await;

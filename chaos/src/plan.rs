@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use crate::nemesis::Fault;
+use crate::store::StoreChoice;
 
 const fn one() -> u32 {
     1
@@ -24,9 +25,13 @@ pub struct Plan {
     pub sessions: u32,
     /// Messages that each gets, one after the other, again and again until the kills are done.
     pub messages: u32,
-    /// How many nodes there are; several share a served store and are a cluster.
+    /// How many nodes there are; several share a store and are a cluster.
     #[serde(default = "one")]
     pub nodes: u32,
+    /// The store that several nodes share: `served`, `foundationdb` or `foundationdb:PROCESSES`, which the run starts, or
+    /// `fdb:CLUSTER_FILE`, which others run.
+    #[serde(default)]
+    pub store: StoreChoice,
     /// How often the nemesis strikes.
     pub kills: u32,
     /// How it strikes: all of these in a random order, round by round.
@@ -60,8 +65,19 @@ impl Plan {
         ensure!(plan.nodes > 0, "{}: nodes is at least 1", file.display());
         ensure!(plan.life_min <= plan.life_max, "{}: life_min is longer than life_max", file.display());
         ensure!(plan.down_min <= plan.down_max, "{}: down_min is longer than down_max", file.display());
-        let store = plan.faults.contains(&Fault::KillStore);
-        ensure!(plan.nodes > 1 || !store, "{}: kill_store asks for several nodes", file.display());
+        plan.check_store().with_context(|| file.display().to_string())?;
         Ok(plan)
+    }
+
+    /// Checks that the store can be hit as the plan says.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn check_store(&self) -> anyhow::Result<()> {
+        let hit = self.faults.iter().any(|fault| matches!(fault, Fault::KillStore | Fault::PauseStore));
+        ensure!(self.nodes > 1 || !hit, "kill_store and pause_store ask for several nodes");
+        ensure!(self.nodes > 1 || self.store == StoreChoice::Served, "a store is shared by several nodes");
+        ensure!(self.store.is_ours() || !hit, "kill_store and pause_store ask for a store that the run starts");
+        Ok(())
     }
 }

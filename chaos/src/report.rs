@@ -44,12 +44,13 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Faults { done, hit, kills, pauses, store_kills, drains } = self.faults;
+        let Faults { done, hit, kills, pauses, store_kills, store_pauses, drains } = self.faults;
         writeln!(f, "{done} faults, {hit} of them with turns in flight, in {} s", self.seconds)?;
         if kills != done {
             writeln!(
                 f,
-                "{kills} nodes killed, {pauses} paused, {drains} drained; the store killed {store_kills} times"
+                "{kills} nodes killed, {pauses} paused, {drains} drained; the store killed {store_kills} times, paused \
+                 {store_pauses}"
             )?;
         }
         writeln!(f, "{} sessions, {} turns, {} events", self.sessions, self.turns, self.events)?;

@@ -38,6 +38,8 @@ pub struct Programs {
     pub steward: PathBuf,
     /// The `anvil` binary.
     pub anvil: PathBuf,
+    /// The `fdbserver` binary, for plans that start FoundationDB.
+    pub fdbserver: Option<PathBuf>,
 }
 
 /// Runs a plan in `folder`; `progress` hears of every blow.
@@ -53,7 +55,7 @@ pub async fn run(
     let clock = SystemClock::new();
     let (world, anvil) = (World::start().await?, Anvil::start(&programs.anvil, Mining::Automatic).await?);
     let endpoint = anvil.url().to_string();
-    let mut fleet = Fleet::start(&setup(programs, folder, &endpoint), plan.nodes).await?;
+    let mut fleet = Fleet::start(&setup(programs, folder, &endpoint), plan, programs.fdbserver.as_deref()).await?;
     let (client, key) = project(&fleet.nodes[0]).await?;
     let servers = fleet.nodes.iter().map(|node| Client::new(node.server(), Some(&key)));
     let clients = servers.collect::<anyhow::Result<Vec<_>>>()?;
