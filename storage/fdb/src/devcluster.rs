@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use foundationdb::options::TransactionOption;
+use foundationdb::options::{ConflictRangeType, TransactionOption};
 use foundationdb::{Database, FdbError, Transaction};
+use futures::future::select_all;
 use thiserror::Error;
 use tokio::process::{Child, Command};
 
+use crate::FdbOpenError;
 use crate::client::{self, describe};
-use crate::{FdbOpenError, cluster_file};
 
 /// Names the environment variable that names the `fdbserver` binary.
 pub const SERVER_VARIABLE: &str = "FDB_SERVER";
@@ -202,21 +203,30 @@ impl DevCluster {
         let mut command = Command::new(&self.binary);
         command.arg("-p").arg(format!("127.0.0.1:{port}")).arg("-C").arg(self.cluster_file());
         command.arg("-d").arg(data).arg("-L").arg(logs);
-        // Copies are kept in different zones, so each process is one of its own.
-        command.arg("-i").arg(format!("machine-{number}")).arg("-z").arg(format!("zone-{number}"));
+        // Copies are kept on different machines, so each process passes for one.
+        command.arg("-i").arg(format!("machine-{number}"));
         command.arg("--parentpid").arg(std::process::id().to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(output.try_clone().map_err(failed)?).stderr(output).kill_on_drop(true);
         command.spawn().map_err(failed)
     }
 
     /// Makes the new cluster's database, and returns once it serves.
-    async fn create_database(&self) -> Result<(), DevClusterError> {
-        let not_serving = |reason| DevClusterError::NotServing { folder: self.folder.clone(), reason };
-        cluster_file::check(&self.cluster_file())?;
-        let copies = if self.size() >= 3 { 2 } else { 1 };
-        let late = |_| not_serving(format!("it gave no answer in {} s", START_TIME_MAX.as_secs()));
-        let created = tokio::time::timeout(START_TIME_MAX, create_database(&self.cluster_file(), copies)).await;
-        created.map_err(late)?.map_err(|error| not_serving(describe(error)))
+    async fn create_database(&mut self) -> Result<(), DevClusterError> {
+        let folder = self.folder.clone();
+        let not_serving = |reason| DevClusterError::NotServing { folder, reason };
+        let (file, copies) = (self.cluster_file(), if self.size() >= 3 { 2 } else { 1 });
+        let made = tokio::time::timeout(START_TIME_MAX, create_database(&file, copies));
+        let ends = self.processes.iter_mut().map(|process| Box::pin(process.child.wait()));
+        let outcome = tokio::select! {
+            made = made => Ok(made),
+            (_, process, _) = select_all(ends) => Err(process),
+        };
+        match outcome {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(not_serving(describe(error))),
+            Ok(Err(_)) => Err(not_serving(format!("it gave no answer in {} s", START_TIME_MAX.as_secs()))),
+            Err(process) => Err(self.ended(process)),
+        }
     }
 }
 
@@ -260,17 +270,33 @@ fn write_settings(transaction: &Transaction, copies: u8) -> Result<(), FdbError>
     ] {
         transaction.set_option(option)?;
     }
-    let copies = copies.to_string();
-    let settings: [(&[u8], &[u8]); 8] = [
+    let (count, policy) = (copies.to_string(), policy(copies));
+    let settings: [(&[u8], &[u8]); 10] = [
         (b"\xff/conf/initialized", b"1"),
-        (b"\xff/conf/log_replicas", copies.as_bytes()),
+        (b"\xff/conf/log_replicas", count.as_bytes()),
         (b"\xff/conf/log_anti_quorum", b"0"),
         (b"\xff/conf/log_engine", b"2"),
-        (b"\xff/conf/storage_replicas", copies.as_bytes()),
+        (b"\xff/conf/log_replication_policy", &policy),
+        (b"\xff/conf/storage_replicas", count.as_bytes()),
         (b"\xff/conf/storage_engine", b"2"),
-        (b"\xff/init_id", b"0123456789abcdef0123456789abcdef"),
-        (b"\xff/moveKeysLock/Owner", b"0123456789abcdef"),
+        (b"\xff/conf/storage_replication_policy", &policy),
+        (NEW_KEYS[0], b"0123456789abcdef0123456789abcdef"),
+        (NEW_KEYS[1], b"0123456789abcdef"),
     ];
     settings.iter().for_each(|(key, value)| transaction.set(key, value));
-    Ok(())
+    // A database that is there already has them, so that this conflicts with its making.
+    NEW_KEYS
+        .iter()
+        .try_for_each(|key| transaction.add_conflict_range(key, &[key, &[0][..]].concat(), ConflictRangeType::Read))
+}
+
+/// The keys that the making of a database writes first.
+const NEW_KEYS: [&[u8]; 2] = [b"\xff/init_id", b"\xff/moveKeysLock/Owner"];
+
+/// The policy "so many copies, each on a machine of its own", as FoundationDB's `serializeReplicationPolicy` writes it:
+/// the format's version, then each part's name with its length, little endian.
+fn policy(copies: u8) -> Vec<u8> {
+    let text = |text: &str| [&u32::try_from(text.len()).unwrap_or(0).to_le_bytes(), text.as_bytes()].concat();
+    let version = 0x0fdb_00b0_6201_0001_u64.to_le_bytes();
+    [&version[..], &text("Across"), &text("zoneid"), &u32::from(copies).to_le_bytes(), &text("One")].concat()
 }
