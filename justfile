@@ -29,14 +29,19 @@ bench NAME:
 fuzz SECONDS="300":
     tests/fuzz/run.sh {{SECONDS}}
 
-# Three nodes and their store on this machine, until Ctrl-C.
-cluster:
+# Three nodes and their store on this machine, until Ctrl-C: `just cluster fdb:FILE` shares FoundationDB.
+cluster STORE="served":
     cargo build --quiet -p steward
-    packaging/local-cluster.sh
+    packaging/local-cluster.sh target/debug/steward .steward/cluster {{STORE}}
 
 # Kill and pause the nodes and the store of a cluster at random points.
 chaos-cluster FAULTS="300":
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/cluster.toml --kills {{FAULTS}}
+
+# The same on a FoundationDB cluster started from the fdbserver that FDB_SERVER names.
+chaos-foundationdb FAULTS="300":
+    cargo run --quiet --release -p steward-chaos -- run chaos/runs/foundationdb.toml --kills {{FAULTS}}
+
 # Durable steps beside Restate's, in one run on this machine; needs Node and npm.
 bench-restate:
     cd benches/restate && npm ci --silent && node compare.mjs

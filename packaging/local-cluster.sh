@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# usage: local-cluster.sh [STEWARD [FOLDER]]   a store and three nodes on this machine, until Ctrl-C. See docs/cluster.md.
+# usage: local-cluster.sh [STEWARD [FOLDER [STORE]]]   three nodes and their store on this machine, until Ctrl-C.
+# STORE is `served` (the default: one is started here) or `fdb:CLUSTER_FILE`. See docs/cluster.md.
 set -euo pipefail
 steward=${1:-target/debug/steward}
 folder=${2:-.steward/cluster}
+store=${3:-served}
 processes=()
 stop() {
     # The nodes hand their shards over before the store goes; each is told by its own id.
@@ -28,13 +30,28 @@ ready() { # waits until the process of a folder says that it is ready, at most a
     return 1
 }
 
-"$steward" store serve "$folder/store/data" --identity "$folder/store/identity" --listen 127.0.0.1:7702 \
-    >"$folder/store/log" 2>&1 &
-processes+=($!)
-ready store
+case $store in
+served)
+    "$steward" store serve "$folder/store/data" --identity "$folder/store/identity" --listen 127.0.0.1:7702 \
+        >"$folder/store/log" 2>&1 &
+    processes+=($!)
+    ready store
+    options=(--store served:127.0.0.1:7702)
+    ;;
+fdb:?*)
+    # A name of this folder's own, so that a new folder never meets the state of an old one.
+    [ -s "$folder/name" ] || echo "local-cluster/$(date +%s%N)" >"$folder/name"
+    printf 'store = "%s"\n[foundationdb]\nname = "%s"\n' "$store" "$(cat "$folder/name")" >"$folder/node.toml"
+    options=(--config "$folder/node.toml")
+    ;;
+*)
+    echo "store $store is neither served nor fdb:CLUSTER_FILE" >&2
+    exit 2
+    ;;
+esac
 for number in 1 2 3; do
-    "$steward" up --data "$folder/node-$number/data" --listen "127.0.0.1:771$number" \
-        --store served:127.0.0.1:7702 --join "$folder/node-$number/identity" >"$folder/node-$number/log" 2>&1 &
+    "$steward" up "${options[@]}" --data "$folder/node-$number/data" --listen "127.0.0.1:771$number" \
+        --join "$folder/node-$number/identity" >"$folder/node-$number/log" 2>&1 &
     processes+=($!)
 done
 for number in 1 2 3; do ready "node-$number"; done

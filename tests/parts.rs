@@ -32,7 +32,7 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 
 /// A real EVM chain.
 pub fn anvil() -> PathBuf {
-    cached("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
+    cached("contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
 }
 
 /// How often the kill test kills: short by default, as long as `STEWARD_KILLS` says.

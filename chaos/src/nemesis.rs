@@ -29,8 +29,10 @@ pub enum Fault {
     Kill,
     /// SIGSTOP of a node for a while, then SIGCONT.
     Pause,
-    /// SIGKILL of the store, which starts again.
+    /// SIGKILL of the store, or of one of its processes, which starts again.
     KillStore,
+    /// SIGSTOP of the store, or of one of its processes, for a while, then SIGCONT.
+    PauseStore,
     /// SIGTERM of a node, which drains and starts again.
     Drain,
     /// Two nodes do not hear each other for a while.
@@ -146,8 +148,14 @@ async fn blow(fleet: &mut Fleet, fault: Fault, plan: &Plan, random: &mut ChaCha8
         }
         Fault::KillStore => {
             let store = fleet.store.as_mut().context("a run that kills the store has one")?;
-            store.kill().await?;
-            store.start_again().await?;
+            store.kill_and_start_again(random.random_range(0..store.size())).await?;
+        }
+        Fault::PauseStore => {
+            let store = fleet.store.as_mut().context("a run that pauses the store has one")?;
+            let process = random.random_range(0..store.size());
+            store.pause(process).await?;
+            clock.sleep(down).await;
+            store.resume(process).await?;
         }
         Fault::Cut | Fault::CutOneWay | Fault::CutStore | Fault::CutStoreOneWay => {
             let network = fleet.network.as_ref().context("a run that cuts has several nodes")?;

@@ -25,7 +25,7 @@ pub enum Cut {
     FromStore(usize),
 }
 
-/// The proxies, by the number of the node.
+/// The proxies, by the number of the node. A store of many processes that find each other has none before it.
 #[derive(Debug)]
 pub struct Network {
     listens: Vec<SocketAddr>,
@@ -39,7 +39,7 @@ impl Network {
     ///
     /// # Errors
     /// When this machine has no free ports.
-    pub async fn new(marks: &[PathBuf], store: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn new(marks: &[PathBuf], store: Option<SocketAddr>) -> anyhow::Result<Self> {
         let marks: Arc<[PathBuf]> = marks.into();
         let mut network = Self { listens: Vec::new(), links: Vec::new(), stores: Vec::new() };
         for number in 0..marks.len() {
@@ -48,7 +48,9 @@ impl Network {
             let recognise = Arc::new(move |caller| dialler(caller, &marks));
             network.listens.push(listen);
             network.links.push(Proxy::recognising(listen, recognise).await?);
-            network.stores.push(Proxy::to(store).await?);
+            if let Some(store) = store {
+                network.stores.push(Proxy::to(store).await?);
+            }
         }
         Ok(network)
     }
@@ -63,9 +65,9 @@ impl Network {
         self.links[node].address()
     }
 
-    /// Where a node reaches the store.
-    pub fn store(&self, node: usize) -> SocketAddr {
-        self.stores[node].address()
+    /// Where a node reaches the store, where that goes through a proxy.
+    pub fn store(&self, node: usize) -> Option<SocketAddr> {
+        self.stores.get(node).map(Proxy::address)
     }
 
     /// Cuts.
@@ -96,7 +98,9 @@ impl Network {
     /// Resets the connections that others have to a node, and its own to the store.
     pub fn reset(&self, node: usize) {
         self.links[node].reset();
-        self.stores[node].reset();
+        if let Some(store) = self.stores.get(node) {
+            store.reset();
+        }
     }
 
     /// Bytes that were held back so far.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use crate::nemesis::Fault;
+use crate::store::StoreChoice;
 
 const fn one() -> u32 {
     1
@@ -26,9 +27,13 @@ pub struct Plan {
     pub sessions: u32,
     /// Messages that each gets, one after the other, again and again until the kills are done.
     pub messages: u32,
-    /// How many nodes there are; several share a served store and are a cluster.
+    /// How many nodes there are; several share a store and are a cluster.
     #[serde(default = "one")]
     pub nodes: u32,
+    /// The store that several nodes share: `served`, `foundationdb` or `foundationdb:PROCESSES`, which the run starts, or
+    /// `fdb:CLUSTER_FILE`, which others run.
+    #[serde(default)]
+    pub store: StoreChoice,
     /// How often the nemesis strikes.
     pub kills: u32,
     /// How it strikes: all of these in a random order, round by round.
@@ -91,6 +96,20 @@ impl Plan {
         ensure!(turned.is_none(), "{}: down: min is longer than max for {turned:?}", file.display());
         let wanting = plan.faults.iter().find(|fault| fault.wants_cluster());
         ensure!(plan.nodes > 1 || wanting.is_none(), "{}: {wanting:?} asks for several nodes", file.display());
+        plan.check_store().with_context(|| file.display().to_string())?;
         Ok(plan)
+    }
+
+    /// Checks that the store can be hit as the plan says.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn check_store(&self) -> anyhow::Result<()> {
+        let hit = self.faults.iter().any(|fault| matches!(fault, Fault::KillStore | Fault::PauseStore));
+        let cut = self.faults.iter().any(|fault| matches!(fault, Fault::CutStore | Fault::CutStoreOneWay));
+        ensure!(self.nodes > 1 || self.store == StoreChoice::Served, "a store is shared by several nodes");
+        ensure!(self.store.is_ours() || !hit, "kill_store and pause_store ask for a store that the run starts");
+        ensure!(self.store == StoreChoice::Served || !cut, "cut_store and cut_store_one_way ask for the served store");
+        Ok(())
     }
 }

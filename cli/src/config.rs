@@ -19,6 +19,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// The store: `embedded` in the data folder, `served:HOST:PORT`, or `fdb:CLUSTER_FILE`.
     pub store: StoreChoice,
+    /// How a FoundationDB store is used.
+    pub foundationdb: Option<FoundationDbSettings>,
     /// The cluster that the node is a member of; without it the node is alone.
     pub cluster: Option<ClusterSettings>,
     /// Memory that models may take on the CPU, in MiB.
@@ -68,6 +70,23 @@ impl TryFrom<String> for StoreChoice {
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
     }
+}
+
+/// How a node uses FoundationDB; each has a default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FoundationDbSettings {
+    /// The name below which every key stands, `steward` unless given: several clusters of Steward's may share one
+    /// database under different names.
+    pub name: Option<String>,
+    /// The client library; without it what `FDB_CLIENT_LIBRARY` names, or the system's.
+    pub library: Option<PathBuf>,
+    /// The tag of every transaction, by which FoundationDB counts and may throttle them.
+    pub tag: Option<String>,
+    /// The folder in which FoundationDB's client writes trace files.
+    pub trace_folder: Option<PathBuf>,
+    /// Log each transaction in the trace files under an identifier of its own: slow, for finding a fault.
+    pub log_transactions: bool,
 }
 
 /// What a node needs to know of its cluster.
@@ -161,6 +180,7 @@ impl Default for NodeConfig {
             data: PathBuf::from("steward-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
             store: StoreChoice::Embedded,
+            foundationdb: None,
             cluster: None,
             device_memory_mib: 4096,
             log_name: "steward.local".to_owned(),
@@ -219,6 +239,11 @@ impl NodeConfig {
             self.cluster.is_some() || !served,
             "store: a served store asks for the node's certificate, so give cluster.identity too"
         );
+        let on_foundationdb = matches!(self.store, StoreChoice::FoundationDb(_));
+        ensure!(
+            self.foundationdb.is_none() || on_foundationdb,
+            "foundationdb: the node's store is another, so give store = 'fdb:CLUSTER_FILE' too"
+        );
         Ok(())
     }
 }
@@ -237,6 +262,10 @@ mod tests {
         };
         check("datta = 'd'", "datta");
         check("listen = 'here'", "listen");
+        let on_foundationdb = "store = 'fdb:f'\n[foundationdb]\nname = 'n'\ntag = 't'";
+        assert_eq!(NodeConfig::parse(on_foundationdb).unwrap().foundationdb.unwrap().tag.as_deref(), Some("t"));
+        check("[foundationdb]\nname = 'n'", "fdb:CLUSTER_FILE");
+        check("store = 'fdb:f'\n[foundationdb]\nprefix = 'n'", "prefix");
         check("store = 'served:nowhere'", "served:HOST:PORT");
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");

@@ -72,7 +72,7 @@ impl Node {
         if let (Some(cluster), Some(identity)) = (&config.cluster, &identity) {
             config.store = joining::store(&config, cluster, identity, &clock, &entropy).await?;
         }
-        let store = stores::open(&config.store, &config.data, identity.as_ref(), &clock).await?;
+        let store = stores::open(&config, identity.as_ref(), &clock).await?;
         // A cluster's nodes share their secrets.
         let secrets_folder = config.cluster.as_ref().map_or(&config.data, |cluster| &cluster.identity);
         let secret = secrets::log_key(secrets_folder, entropy.as_ref())?;

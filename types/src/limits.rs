@@ -34,6 +34,8 @@ pub const WATCHES_MAX: usize = 100_000;
 
 /// Longest prefix under which a store's keys stand in FoundationDB.
 pub const FDB_PREFIX_BYTES_MAX: usize = 100;
+/// Longest tag of a store's transactions in FoundationDB: its own limit.
+pub const FDB_TAG_BYTES_MAX: usize = 255;
 /// Longest wait for an answer of a FoundationDB cluster to a read before it counts as not available.
 pub const FDB_READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the outcome of a FoundationDB commit before it counts as unknown.

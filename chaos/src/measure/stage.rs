@@ -9,6 +9,7 @@ use steward::process::{NodeProcess, NodeSetup, Role};
 use steward_api::proto::v1;
 
 use crate::fleet::Fleet;
+use crate::store::StoreChoice;
 use crate::project;
 use crate::registers::AGENT;
 
@@ -38,7 +39,7 @@ impl Stage {
             config: "scripted_model = true\nlog_name = \"chaos.steward\"\n".to_owned(),
             environment: Vec::new(),
         };
-        let fleet = Fleet::start(&setup, NODES).await?;
+        let fleet = Fleet::start(&setup, NODES, &StoreChoice::Served, None).await?;
         let clients = project::create(&fleet.nodes, "measured", AGENT, &[]).await?;
         let roots = fleet.nodes.iter().map(NodeProcess::root_client).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self { fleet, clients, roots })

@@ -13,17 +13,16 @@ use steward_types::Clock;
 
 use super::STORE_FOLDER;
 use super::membership::Identity;
-use crate::config::StoreChoice;
+use crate::config::{FoundationDbSettings, NodeConfig, StoreChoice};
 
 /// Opens the store of the node's configuration.
 pub(super) async fn open(
-    choice: &StoreChoice,
-    data: &Path,
+    config: &NodeConfig,
     identity: Option<&Identity>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    match choice {
-        StoreChoice::Embedded => embedded(data, clock).await,
+    match &config.store {
+        StoreChoice::Embedded => embedded(&config.data, clock).await,
         StoreChoice::Served(address) => {
             let newest = identity.context("a served store asks for the node's certificate")?.newest();
             let tls = ClientTls::from_source(move || newest.borrow().client_config());
@@ -31,10 +30,20 @@ pub(super) async fn open(
             Ok(Arc::new(store.with_context(|| format!("the store served at {address}"))?))
         }
         StoreChoice::FoundationDb(file) => {
-            let (config, clock) = (FdbConfig::new(file), Arc::clone(clock));
+            let settings = config.foundationdb.clone().unwrap_or_default();
+            let (config, clock) = (foundationdb(file, settings), Arc::clone(clock));
             let opened = tokio::task::spawn_blocking(move || FdbStore::open(&config, clock)).await?;
             Ok(Arc::new(opened.with_context(|| format!("FoundationDB by {}", file.display()))?))
         }
+    }
+}
+
+fn foundationdb(cluster_file: &Path, settings: FoundationDbSettings) -> FdbConfig {
+    let FoundationDbSettings { name, library, tag, trace_folder, log_transactions } = settings;
+    let config = FdbConfig { library, tag, trace_folder, log_transactions, ..FdbConfig::new(cluster_file) };
+    match name {
+        Some(name) => config.named(&name),
+        None => config,
     }
 }
 

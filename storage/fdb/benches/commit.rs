@@ -1,4 +1,4 @@
-//! Durable commits a second on FoundationDB and what they cost this process, in the lines of the embedded store's bench.
+//! Durable commits a second on FoundationDB and what they cost this process, beside the embedded store on the same disk.
 //!
 //! Run with `cargo bench -p steward-storage-fdb` and `FDB_CLUSTER_FILE` (a cluster that may be written to) or
 //! `FDB_SERVER` (a `fdbserver` to start here, one process on this machine's disk). Each line is one run: so many tasks,
@@ -7,7 +7,7 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops where it fails")]
 
-#[expect(dead_code, reason = "the kill test uses the rest")]
+#[expect(dead_code, reason = "the kill tests use the rest")]
 #[path = "../tests/cluster/server.rs"]
 mod server;
 
@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steward_storage::{Isolation, Store};
-use steward_storage_fdb::FdbStore;
+use steward_storage_embedded::{EmbeddedConfig, EmbeddedStore};
 use steward_types::{Clock, SystemClock};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 const VALUE: [u8; 200] = [7; 200];
@@ -87,10 +88,10 @@ where
     Run { name, wall: clock.monotonic() - started, cpu: cpu_time() - cpu_before, latencies }
 }
 
-async fn commits(store: &FdbStore, tasks: usize, total: usize) {
-    let each = total / tasks;
-    let run = measure(format!("FoundationDB, {tasks} tasks, blind commit"), tasks, each, {
-        let store = store.clone();
+async fn commits(store: &Arc<dyn Store>, tasks: usize, total: usize) {
+    let (each, name) = (total / tasks, store.name());
+    let run = measure(format!("{name}, {tasks} tasks, blind commit"), tasks, each, {
+        let store = Arc::clone(store);
         move |task, number| {
             let txn = store.begin();
             async move {
@@ -100,8 +101,8 @@ async fn commits(store: &FdbStore, tasks: usize, total: usize) {
         }
     });
     run.await.print();
-    let run = measure(format!("FoundationDB, {tasks} tasks, read and commit"), tasks, each, {
-        let store = store.clone();
+    let run = measure(format!("{name}, {tasks} tasks, read and commit"), tasks, each, {
+        let store = Arc::clone(store);
         move |task, number| {
             let txn = store.begin();
             async move {
@@ -113,8 +114,8 @@ async fn commits(store: &FdbStore, tasks: usize, total: usize) {
         }
     });
     run.await.print();
-    let run = measure(format!("FoundationDB, {tasks} tasks, read alone"), tasks, each, {
-        let store = store.clone();
+    let run = measure(format!("{name}, {tasks} tasks, read alone"), tasks, each, {
+        let store = Arc::clone(store);
         move |task, number| {
             let txn = store.begin();
             async move { assert!(txn.get(&key(task, number), Isolation::Snapshot).await.unwrap().is_some()) }
@@ -129,7 +130,12 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     for tasks in [1, 32, 256] {
         let few = if tasks == 1 { total / 8 } else { total };
-        let store = cluster.store(&format!("bench/{tasks}"), Arc::new(SystemClock::new()));
-        runtime.block_on(commits(&store, tasks, few));
+        let (clock, folder) = (Arc::new(SystemClock::new()), TempDir::new().unwrap());
+        let embedded = EmbeddedStore::open(&EmbeddedConfig::new(folder.path().join("store")), clock.clone()).unwrap();
+        let stores: [Arc<dyn Store>; 2] =
+            [Arc::new(embedded), Arc::new(cluster.store(&format!("bench/{tasks}"), clock))];
+        for store in &stores {
+            runtime.block_on(commits(store, tasks, few));
+        }
     }
 }

@@ -19,7 +19,8 @@ pub struct FdbConfig {
     /// What stands before every key, so that several clusters of Steward, and others, share one database. At most
     /// [`FDB_PREFIX_BYTES_MAX`](steward_types::limits::FDB_PREFIX_BYTES_MAX) bytes; must not begin with `0xff`.
     pub prefix: Vec<u8>,
-    /// A tag on every transaction, by which FoundationDB counts and may throttle them; at most 255 bytes.
+    /// A tag on every transaction, by which FoundationDB counts and may throttle them. At most
+    /// [`FDB_TAG_BYTES_MAX`](steward_types::limits::FDB_TAG_BYTES_MAX) bytes.
     pub tag: Option<String>,
     /// A folder in which FoundationDB's client writes trace files. One a process: the first store opened decides.
     pub trace_folder: Option<PathBuf>,
@@ -105,6 +106,14 @@ pub enum FdbOpenError {
     /// The prefix is too long or not the user's.
     #[error("the prefix of {bytes} bytes is not valid: it may have {limit} bytes and must not begin with 0xff")]
     Prefix {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The tag is too long.
+    #[error("the tag of {bytes} bytes is over FoundationDB's limit of {limit}")]
+    Tag {
         /// Its length in bytes.
         bytes: usize,
         /// The limit in bytes.

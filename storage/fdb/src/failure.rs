@@ -11,6 +11,7 @@ use crate::client::describe;
 
 /// FoundationDB's error codes that have a meaning of their own here (its documentation, "Error Codes").
 const TRANSACTION_TOO_OLD: i32 = 1007;
+const DATABASE_LOCKED: i32 = 1038;
 const TRANSACTION_TOO_LARGE: i32 = 2101;
 const KEY_TOO_LARGE: i32 = 2102;
 const VALUE_TOO_LARGE: i32 = 2103;
@@ -19,6 +20,10 @@ const VALUE_TOO_LARGE: i32 = 2103;
 pub(crate) fn of_read(error: FdbError) -> StoreError {
     match error.code() {
         TRANSACTION_TOO_OLD => too_old(),
+        // It may be tried again, says FoundationDB; but only a person unlocks it.
+        DATABASE_LOCKED => StoreError::unavailable(
+            "the FoundationDB database is locked, as while it is restored or is the copy of another; `fdbcli` unlocks it",
+        ),
         KEY_TOO_LARGE => StoreError::TooLarge { what: "key", size: KEY_BYTES_MAX + 1, limit: KEY_BYTES_MAX },
         // Whatever else may be tried again: a server that is behind or busy, roles that moved.
         _ if error.is_retryable() => StoreError::Conflict,

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cluster_file;
 pub mod config;
+pub mod devcluster;
 mod failure;
 mod settling;
 pub mod store;

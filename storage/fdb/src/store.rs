@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 use steward_storage::optimistic::Watches;
 use steward_storage::{Store, StoreError, Txn};
 use steward_types::Clock;
-use steward_types::limits::{FDB_COMMIT_TIME_MAX, FDB_PREFIX_BYTES_MAX, FDB_READ_TIME_MAX, WATCHES_MAX};
+use steward_types::limits::{
+    FDB_COMMIT_TIME_MAX, FDB_PREFIX_BYTES_MAX, FDB_READ_TIME_MAX, FDB_TAG_BYTES_MAX, WATCHES_MAX,
+};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -70,6 +72,9 @@ impl FdbStore {
         let (bytes, limit) = (config.prefix.len(), FDB_PREFIX_BYTES_MAX);
         if bytes > limit || config.prefix.first() == Some(&0xff) {
             return Err(FdbOpenError::Prefix { bytes, limit });
+        }
+        if let Some(tag) = config.tag.as_ref().filter(|tag| tag.len() > FDB_TAG_BYTES_MAX) {
+            return Err(FdbOpenError::Tag { bytes: tag.len(), limit: FDB_TAG_BYTES_MAX });
         }
         cluster_file::check(&config.cluster_file)?;
         client::start(config.library.as_deref(), config.trace_folder.as_deref())?;
@@ -189,9 +194,15 @@ impl Client {
     /// A new transaction of FoundationDB's, which knows only what is sent: what a transaction of ours has written and
     /// not committed, it keeps itself.
     pub(crate) fn transaction(&self) -> Result<foundationdb::Transaction, StoreError> {
+        let transaction = self.watching_transaction()?;
+        transaction.set_option(TransactionOption::ReadYourWritesDisable).map_err(failure::of_read)?;
+        Ok(transaction)
+    }
+
+    /// A transaction that may watch: FoundationDB refuses to where it keeps no account of a transaction's writes.
+    pub(crate) fn watching_transaction(&self) -> Result<foundationdb::Transaction, StoreError> {
         let transaction = self.database.create_trx().map_err(failure::of_read)?;
         let set = |option| transaction.set_option(option).map_err(failure::of_read);
-        set(TransactionOption::ReadYourWritesDisable)?;
         if let Some(tag) = &self.tag {
             set(TransactionOption::Tag(tag.clone()))?;
         }

@@ -41,7 +41,7 @@ async fn changed(client: &Client, key: &[u8], seen: Option<&Bytes>) -> Result<()
 
 async fn wait_once(client: &Client, key: &[u8], seen: Option<&Bytes>) -> Result<(), StoreError> {
     client.ready().await?;
-    let transaction = client.transaction()?;
+    let transaction = client.watching_transaction()?;
     let value = within(FDB_READ_TIME_MAX, "value", transaction.get(key, true)).await?.map_err(failure::of_read)?;
     if value.as_deref() != seen.map(|seen| &seen[..]) {
         return Ok(());

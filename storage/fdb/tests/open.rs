@@ -73,3 +73,11 @@ fn a_prefix_that_is_too_long_or_not_the_users_is_refused() {
         assert!(matches!(error, FdbOpenError::Prefix { .. }), "{error:?}");
     }
 }
+
+#[test]
+fn a_tag_that_foundationdb_would_refuse_is_refused_at_once() {
+    let folder = TempDir::new().unwrap();
+    let tag = Some("t".repeat(256));
+    let error = refusal(&FdbConfig { tag, ..FdbConfig::new(cluster_file(&folder, "test:test@127.0.0.1:4500")) });
+    assert!(matches!(error, FdbOpenError::Tag { bytes: 256, limit: 255 }), "{error:?}");
+}

@@ -11,7 +11,7 @@ use steward_storage_fdb::{FdbConfig, FdbStore};
 use steward_types::{Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy};
 use tokio::task::JoinSet;
 
-use crate::server::Server;
+use crate::server::own_cluster;
 
 /// Names the variable that says how many faults, for a longer run.
 const FAULTS: &str = "STEWARD_KILL_TEST_FAULTS";
@@ -21,6 +21,8 @@ const ACCOUNTS: u64 = 6;
 const OPENING_BALANCE: u64 = 1_000;
 /// Transfers that must be acknowledged between two faults: the test heals as well as it breaks.
 const PROGRESS_MAX: u64 = 150;
+/// Long enough that FoundationDB takes a process for dead, or not.
+const PAUSE_MS_MAX: u64 = 4_000;
 /// Generous: it is a machine's full load that it allows for, not FoundationDB's recovery.
 const HEALING_TIME_MAX: Duration = Duration::from_secs(180);
 
@@ -137,27 +139,38 @@ async fn check(store: &FdbStore, acknowledged: &BTreeSet<Transfer>, open: &BTree
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_and_stalls_loses_and_doubles_nothing() {
-    let Some(mut server) = tokio::task::spawn_blocking(Server::start).await.unwrap() else {
-        println!("a_server_that_dies_and_stalls_loses_and_doubles_nothing skipped: FDB_SERVER is not set");
-        return;
-    };
+    check_faults("a_server_that_dies_and_stalls_loses_and_doubles_nothing", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_processes_die_and_stall_loses_and_doubles_nothing() {
+    check_faults("a_cluster_whose_processes_die_and_stall_loses_and_doubles_nothing", 3).await;
+}
+
+/// Strikes a cluster of so many processes while tasks commit, and checks what is there in the end.
+async fn check_faults(test: &str, processes: usize) {
+    let Some((mut cluster, _folder)) = own_cluster(test, processes).await else { return };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = FdbStore::open(&FdbConfig::new(server.cluster_file()), Arc::clone(&clock)).unwrap();
+    let store = FdbStore::open(&FdbConfig::new(cluster.cluster_file()), Arc::clone(&clock)).unwrap();
     let (progress, mut workers) = (Arc::new(Progress::default()), JoinSet::new());
     for worker in 0..WORKERS {
         workers.spawn(work(store.clone(), worker, Arc::clone(&progress)));
     }
     let faults = std::env::var(FAULTS).map_or(FAULTS_DEFAULT, |text| text.parse().unwrap());
     let (mut kills, mut pauses) = (0, 0);
-    for _ in 0..faults {
+    for fault in 0..faults {
         let until = progress.acknowledged.load(Ordering::Relaxed) + 1 + SystemEntropy.next_u64() % PROGRESS_MAX;
         progress.reach(until, &*clock).await;
-        if SystemEntropy.next_u64().is_multiple_of(2) {
-            server.kill_and_restart();
+        let victim = usize::try_from(SystemEntropy.next_u64()).unwrap() % processes;
+        if fault.is_multiple_of(2) {
+            cluster.kill(victim).await.unwrap();
+            cluster.start_again(victim).unwrap();
             kills += 1;
         } else {
-            let how_long = Duration::from_millis(SystemEntropy.next_u64() % 4_000);
-            server.pause(&*clock, how_long).await;
+            let how_long = Duration::from_millis(SystemEntropy.next_u64() % PAUSE_MS_MAX);
+            cluster.pause(victim).unwrap();
+            clock.sleep(how_long).await;
+            cluster.resume(victim).unwrap();
             pauses += 1;
         }
     }
@@ -173,20 +186,17 @@ async fn a_server_that_dies_and_stalls_loses_and_doubles_nothing() {
     check(&store, &acknowledged, &open).await;
     let (unknown, unavailable) =
         (progress.unknown.load(Ordering::Relaxed), progress.unavailable.load(Ordering::Relaxed));
-    assert!(kills + pauses == faults && kills > 0, "{kills} kills and {pauses} pauses of {faults} faults");
     println!(
-        "{kills} kills, {pauses} pauses: {} transfers acknowledged and checked, {unknown} given up as unknown, \
-         {unavailable} as unavailable",
+        "{processes} processes, {kills} kills, {pauses} pauses: {} transfers acknowledged and checked, {unknown} given \
+         up as unknown, {unavailable} as unavailable",
         acknowledged.len()
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_cluster_is_unavailable_and_usable_once_it_is_back() {
-    let Some(server) = tokio::task::spawn_blocking(Server::start).await.unwrap() else {
-        println!("a_dead_cluster_is_unavailable_and_usable_once_it_is_back skipped: FDB_SERVER is not set");
-        return;
-    };
+    let test = "a_dead_cluster_is_unavailable_and_usable_once_it_is_back";
+    let Some((mut server, _folder)) = own_cluster(test, 1).await else { return };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = FdbStore::open(&FdbConfig::new(server.cluster_file()), Arc::clone(&clock)).unwrap();
     let write = |txn: Txn| async move { txn.set(b"k", b"v") };
@@ -204,8 +214,9 @@ async fn a_dead_cluster_is_unavailable_and_usable_once_it_is_back() {
         let next = store.begin().get(b"k", Isolation::Snapshot).await.unwrap_err();
         assert!(matches!(next, StoreError::Unavailable { .. }), "what is unsettled holds the next back: {next:?}");
     };
-    // Paused for longer than all of these waits together.
-    tokio::join!(server.pause(&*clock, Duration::from_secs(45)), dead);
+    server.pause(0).unwrap();
+    dead.await;
+    server.resume(0).unwrap();
     let settled = loop {
         match store.begin().get(b"k", Isolation::Snapshot).await {
             Ok(value) => break value.unwrap(),
