@@ -5,6 +5,7 @@ use steward::client::Client;
 use steward::process::{NodeProcess, until};
 use steward_api::proto::v1;
 use steward_chaos::fleet::Fleet;
+use steward_chaos::store::StoreChoice;
 use steward_types::Micros;
 
 use crate::tenant::{self, PROJECT, Tenant};
@@ -57,7 +58,7 @@ async fn first_piece(client: &Client, session: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_whose_node_is_killed_goes_on_elsewhere_and_is_paid_once() {
     let folder = tempfile::tempdir().unwrap();
-    let mut fleet = Fleet::start(&tenant::setup(folder.path()), 3).await.unwrap();
+    let mut fleet = Fleet::start(&tenant::setup(folder.path()), 3, &StoreChoice::Served, None).await.unwrap();
     add_model(&fleet.nodes[0]).await;
     let id = holder(&fleet.nodes[0].root_client().unwrap()).await.unwrap();
     let mut victim = fleet.nodes.remove(process_of(&fleet.nodes, &id));

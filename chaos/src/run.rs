@@ -58,7 +58,9 @@ pub async fn run(
     let clock = SystemClock::new();
     let (world, anvil) = (World::start().await?, Anvil::start(&programs.anvil, Mining::Automatic).await?);
     let endpoint = anvil.url().to_string();
-    let mut fleet = Fleet::start(&setup(programs, folder, &endpoint), plan.nodes, &plan.store, programs.fdbserver.as_deref()).await?;
+    let mut fleet =
+        Fleet::start(&setup(programs, folder, &endpoint), plan.nodes, &plan.store, programs.fdbserver.as_deref())
+            .await?;
     let clients = project::create(&fleet.nodes, PROJECT, "mixed", &[CHAIN]).await?;
     let client = clients[0].clone();
     let roots = fleet.nodes.iter().map(NodeProcess::root_client).collect::<anyhow::Result<Vec<_>>>()?;

@@ -57,7 +57,9 @@ impl Anvil {
     /// Where the tests' anvil lies in a checkout whose root is `workspace`: what `STEWARD_ANVIL` names if `named` is
     /// given, else below `tests/.cache`.
     pub fn program(workspace: &Path, named: Option<PathBuf>) -> PathBuf {
-        named.unwrap_or_else(|| workspace.join("tests/.cache/contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"))
+        named.unwrap_or_else(|| {
+            workspace.join("tests/.cache/contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
+        })
     }
 
     /// Starts the program with a fresh chain and waits until it listens. Dropping the future ends it.

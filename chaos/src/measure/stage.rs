@@ -9,9 +9,9 @@ use steward::process::{NodeProcess, NodeSetup, Role};
 use steward_api::proto::v1;
 
 use crate::fleet::Fleet;
-use crate::store::StoreChoice;
 use crate::project;
 use crate::registers::AGENT;
+use crate::store::StoreChoice;
 
 /// Nodes of a measured cluster.
 const NODES: u32 = 3;
