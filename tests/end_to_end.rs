@@ -10,5 +10,6 @@ mod hostile;
 mod kill;
 mod openai;
 mod parts;
+mod shell;
 mod tenant;
 mod tidy;

@@ -81,6 +81,7 @@ impl Node {
         let mut parts = NodeParts::new(Arc::clone(&store), clock, Arc::clone(&entropy), models, http, log);
         parts.lease = seat.as_ref().map(Seat::lease);
         parts.router = seat.as_ref().map(Seat::router);
+        parts.members = seat.as_ref().map(Seat::members);
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
         let registered = chains.clone();
         parts.register = Box::new(move |builder| registered.register(builder));

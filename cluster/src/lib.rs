@@ -2,6 +2,7 @@
 
 pub mod link;
 pub mod member;
+mod members;
 pub mod placement;
 pub mod route;
 pub mod seat;

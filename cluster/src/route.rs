@@ -192,7 +192,7 @@ async fn carry_tells(map: ShardMap, links: Links, clock: Arc<dyn Clock>, told: m
 }
 
 /// The address of a name and port, or of an IP address and port.
-async fn resolve(address: &str) -> Option<SocketAddr> {
+pub(crate) async fn resolve(address: &str) -> Option<SocketAddr> {
     match address.parse() {
         Ok(address) => Some(address),
         Err(_) => tokio::net::lookup_host(address).await.ok()?.next(),
