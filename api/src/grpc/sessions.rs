@@ -149,7 +149,8 @@ impl Sessions for Services {
         let request = request.into_inner();
         let id = parse("session", &request.session).or_status()?;
         let reason = reason(request.reason, &caller.key);
-        let cancel = self.steward.cancel_turn(&caller.reach(), id, reason);
+        let reach = caller.reach();
+        let cancel = self.steward.cancel_turn(&reach, id, reason);
         let view = self.as_operator(&caller, "cancel turn", id, cancel).await.or_status()?;
         self.one(view).await
     }
@@ -159,7 +160,8 @@ impl Sessions for Services {
         let request = request.into_inner();
         let id = parse("session", &request.session).or_status()?;
         let reason = reason(request.reason, &caller.key);
-        let end = self.steward.end_session(&caller.reach(), id, reason);
+        let reach = caller.reach();
+        let end = self.steward.end_session(&reach, id, reason);
         let view = self.as_operator(&caller, "end session", id, end).await.or_status()?;
         self.one(view).await
     }
