@@ -110,7 +110,7 @@ impl Normal {
         if line.starts_with("steward> ") {
             return line.to_owned();
         }
-        let of_a_node = line.starts_with("nod_");
+        let of_a_node = line.trim_start().starts_with("nod_");
         let mut normal = String::new();
         for (at, part) in line.split("  ").filter(|part| !part.trim().is_empty()).enumerate() {
             let words: Vec<String> = part.trim().split(' ').map(|word| self.word(word, of_a_node)).collect();
@@ -126,6 +126,8 @@ impl Normal {
             return "N".to_owned();
         }
         let core = word.trim_matches(|letter: char| matches!(letter, '.' | ',' | ':' | ';' | '`' | '(' | ')' | '*'));
+        // Which node is asked, and so marked, is a matter of their random ids.
+        let word = if of_a_node { word.trim_end_matches('*') } else { word };
         if core.is_empty() { word.to_owned() } else { word.replace(core, &self.named(core)) }
     }
 

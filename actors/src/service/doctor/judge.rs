@@ -206,10 +206,12 @@ impl Facts {
     }
 
     fn nothing_is_paused(&self) -> Found {
-        let paused = self.pauses.iter();
-        paused
-            .map(|pause| Finding::notice(&pause.subject, pause, format!("`steward resume {}`", words(&pause.subject))))
-            .collect()
+        let one = |pause: &crate::pause::Pause| {
+            let why = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+            let what = format!("paused since {}{why}", pause.since);
+            Finding::notice(&pause.subject, what, format!("`steward resume {}`", words(&pause.subject)))
+        };
+        self.pauses.iter().map(one).collect()
     }
 
     fn budgets_are_exact(&self) -> Found {
