@@ -12,5 +12,6 @@ mod models;
 mod openai;
 mod packaging;
 mod parts;
+mod shell;
 mod tenant;
 mod tidy;

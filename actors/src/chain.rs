@@ -6,13 +6,16 @@
 mod anchoring;
 mod desk;
 mod entity;
+mod paused;
 mod records;
+mod status;
 
 pub use anchoring::ChainAnchoring;
 pub use entity::{
     ChainActor, ChainEnvironment, ChainEvent, ChainRequest, ChainResponse, ChainSettings, Follow, PendingAnchor,
 };
 pub use records::AnchorWish;
+pub use status::ChainStatus;
 
 #[cfg(test)]
 mod tests;

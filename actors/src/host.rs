@@ -36,7 +36,7 @@ pub use limits::HostLimits;
 pub use node::{Host, HostBuilder};
 pub use reply::Reply;
 pub use router::{Placement, RemoteRequest, Routed, Router};
-pub use snapshot::{EntityPage, EntityState, EntitySummary, Snapshot};
+pub use snapshot::{EntityPage, EntityState, EntitySummary, KindCount, Snapshot};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! One node: the entity host, the kinds of entity, and the supervision tree.
 
+pub mod activity;
 pub mod agent;
+pub mod audit;
 pub mod budget;
 pub mod chain;
 pub mod device;
@@ -8,6 +10,7 @@ pub mod host;
 pub mod lease;
 pub mod memory;
 pub mod model;
+pub mod pause;
 pub mod project;
 pub mod receipt_log;
 pub mod service;

@@ -14,7 +14,7 @@ mod tiles;
 
 pub use entity::{LogHead, ReceiptLog, ReceiptLogEnvironment, ReceiptLogEvent, ReceiptLogRequest, ReceiptLogResponse};
 pub use identity::LogIdentity;
-pub use pending::{append_pending, direct_call_session};
+pub use pending::{WaitingReceipts, append_pending, direct_call_session, waiting};
 pub use read::{
     AnchoredRoot, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptList, anchors, consistency, get, head, list,
     newest_anchor, newest_anchor_on, prove, record_anchor, root, settled,

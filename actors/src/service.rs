@@ -6,39 +6,54 @@ mod agents;
 mod approvals;
 mod budgets;
 mod direct;
+mod doctor;
 mod error;
 mod idempotency;
 mod keys;
+mod members;
 mod models;
+mod operator;
 mod projects;
+mod query;
 mod receipts;
 mod replay;
 mod sessions;
 mod start;
+mod store_stats;
+mod trace;
+mod why;
 
 use std::fmt;
 use std::sync::Arc;
 
 use steward_storage::Store;
-use steward_types::{Clock, Entropy, ProjectId};
+use steward_types::{Clock, Entropy, ProjectId, Timestamp};
 
+use crate::activity::Activity;
 use crate::host::{Deadline, Host};
 use crate::receipt_log::LogIdentity;
 use crate::session::Programs;
 
-pub use actors::ActorState;
+pub use actors::{ActorPage, ActorPlace, ActorState};
 pub use agents::{AgentView, DeployedAgent};
 pub use approvals::{ApprovalFilter, Decision};
 pub use budgets::BudgetTree;
 pub use direct::{DirectCall, DirectChat, DirectChatEvent, DirectEmbedding, DirectUsage};
+pub use doctor::{Diagnosis, Finding, Severity};
 pub use error::{Failure, FieldViolation};
 pub use keys::{Caller, NewKey};
+pub use members::{Alone, ClusterChange, Member, MemberState, Members, ShardPlace, unknown_node};
 pub use models::{ModelCatalog, ModelState, ModelView, PlacedReplica, StoredModels};
+pub use operator::Operator;
 pub use projects::NewProject;
-pub use receipts::{AnchorState, Anchoring, CheckpointView, NoAnchoring, ProofCheck, ReceiptView};
+pub use query::{Gathered, MissingNode, ModelLine, NodeAnswer, NodeQuery, NodeReport};
+pub use receipts::{AnchorState, Anchoring, CheckpointView, NoAnchoring, ProofCheck, ReceiptView, unknown_chain};
 pub use replay::Replayed;
 pub use sessions::{JournalLine, JournalPage, NewSession, SessionFilter, TurnOutcome};
 pub use start::{MakeAnchoring, NodeParts, RegisterKinds, StartError};
+pub use store_stats::{StorePart, StoreStats};
+pub use trace::{Trace, TraceId, TraceLine};
+pub use why::Why;
 
 /// What a façade is made of.
 #[derive(Debug)]
@@ -59,6 +74,10 @@ pub struct Parts {
     pub log: Arc<LogIdentity>,
     /// The chains.
     pub anchoring: Arc<dyn Anchoring>,
+    /// The nodes of the cluster.
+    pub members: Arc<dyn Members>,
+    /// What the node has done.
+    pub activity: Arc<Activity>,
 }
 
 /// A node, as its edge sees it. Clones are the same node.
@@ -69,6 +88,7 @@ struct Inner {
     parts: Parts,
     lanes: crate::budget::Lanes,
     direct_calls: tokio_util::task::TaskTracker,
+    started: Timestamp,
 }
 
 /// Whose things may be seen.
@@ -94,7 +114,8 @@ impl Steward {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let (lanes, direct_calls) = (crate::budget::Lanes::new(), tokio_util::task::TaskTracker::new());
-        Self(Arc::new(Inner { parts, lanes, direct_calls }))
+        let started = parts.clock.now();
+        Self(Arc::new(Inner { parts, lanes, direct_calls, started }))
     }
 
     /// The entities.
@@ -121,6 +142,16 @@ impl Steward {
     pub async fn settle_direct_calls(&self) {
         self.0.direct_calls.close();
         self.0.direct_calls.wait().await;
+    }
+
+    /// The nodes of the cluster.
+    pub fn members(&self) -> &dyn Members {
+        self.0.parts.members.as_ref()
+    }
+
+    /// When this node started.
+    pub fn started(&self) -> Timestamp {
+        self.0.started
     }
 
     fn parts(&self) -> &Parts {

@@ -12,6 +12,7 @@ mod entity;
 mod environment;
 mod error;
 mod event;
+mod fork;
 pub mod journal;
 pub mod key;
 pub mod read;
@@ -29,8 +30,8 @@ pub use environment::{Loaded, ProgramError, Programs, ScriptThreads, Services, S
 pub use error::SessionError;
 pub use event::{EventBody, Parent, SessionEvent, StepUsage, TurnFailure};
 pub use read::ReadError;
-pub use record::{SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};
-pub use request::{Accepted, Decide, Open, Refusal, Send, SessionRequest, SessionResponse, SessionView};
+pub use record::{ForkedFrom, SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};
+pub use request::{Accepted, Decide, Fork, Open, Refusal, Send, SessionRequest, SessionResponse, SessionView};
 pub use watch::watch;
 
 #[cfg(test)]

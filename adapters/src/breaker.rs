@@ -94,6 +94,11 @@ impl Breaker {
         &self.state
     }
 
+    /// What an operator ordered; nothing while it decides for itself.
+    pub const fn forced(&self) -> Option<Forced> {
+        self.forced
+    }
+
     /// What went wrong last.
     pub fn last_failure(&self) -> Option<&str> {
         self.last_failure.as_deref()

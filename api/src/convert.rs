@@ -3,6 +3,7 @@
 pub(crate) mod approvals;
 pub(crate) mod budgets;
 pub(crate) mod models;
+pub(crate) mod operations;
 pub(crate) mod projects;
 pub(crate) mod receipts;
 pub(crate) mod sessions;

@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod budgets;
 mod models;
+mod operations;
 mod projects;
 mod receipts;
 mod sessions;
@@ -74,7 +75,8 @@ pub(crate) fn router(
         approvals_server::ApprovalsServer,
         budgets_server::BudgetsServer,
         receipts_server::ReceiptsServer,
-        actors_server::ActorsServer
+        actors_server::ActorsServer,
+        operations_server::OperationsServer
     );
     let guarded = guarded.layer(from_fn_with_state(gate.clone(), auth::grpc));
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -1,5 +1,7 @@
 //! What can be written on the command line. Parsing only: each command lives in its own file under `commands/`.
 
+mod operations;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -7,6 +9,8 @@ use steward_actors::model::Replicas;
 use steward_types::Micros;
 
 use crate::output::Output;
+
+pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
 
 /// Steward: a durable runtime for AI agents that spend money.
 #[derive(Debug, Parser)]
@@ -79,6 +83,68 @@ pub enum Command {
     /// The actors behind it all
     #[command(subcommand)]
     Actors(Actors),
+    /// A prompt for operators: every command but those that run something, with completion and history
+    Shell(Shell),
+    /// Look at the whole cluster and say what is wrong and what to do
+    Doctor {
+        /// Add up every project's books too
+        #[arg(long)]
+        audit: bool,
+    },
+    /// The nodes of the cluster [default: ls]
+    Nodes {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Nodes>,
+    },
+    /// The shards, and whose they are [default: ls]
+    Shards {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Shards>,
+    },
+    /// Hand a node's shards to the others, losing no call
+    Drain(Drain),
+    /// Let a node take shards again
+    Undrain {
+        /// The node's id
+        node: String,
+    },
+    /// Hold an agent, a project or a chain back
+    Pause(Pause),
+    /// Let an agent, a project or a chain go on
+    Resume {
+        /// What to resume
+        #[command(subcommand)]
+        subject: Subject,
+    },
+    /// The chains' circuit breakers [default: ls]
+    Breakers {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Breakers>,
+    },
+    /// Actors that are set aside [default: ls]
+    Quarantine {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Quarantine>,
+    },
+    /// The devices of every node, and the models on them
+    Devices,
+    /// What every node does, live
+    Top(Top),
+    /// Everything known of a session, turn, step or receipt, in the order of time
+    Trace {
+        /// ses_…, ses_…/TURN, ses_…/TURN/STEP, or hold_…
+        id: String,
+    },
+    /// What operators did
+    Audit {
+        /// At most so many entries
+        #[arg(long, default_value_t = 50)]
+        most: u32,
+    },
     /// Copy a node's store into one file, or back; or serve it to other nodes
     #[command(subcommand)]
     Store(StoreCommand),
@@ -188,6 +254,9 @@ pub enum Projects {
         name: String,
         /// The key's id
         key_id: String,
+        /// The answer
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -233,6 +302,9 @@ pub enum Models {
     Remove {
         /// Its name
         name: String,
+        /// The answer
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -276,6 +348,7 @@ pub enum Agents {
 #[derive(Debug, Subcommand)]
 pub enum Sessions {
     /// The project's sessions, newest first
+    #[command(visible_alias = "ls")]
     List {
         /// Only this agent's
         #[arg(long)]
@@ -288,6 +361,25 @@ pub enum Sessions {
     Show {
         /// Its id
         session: String,
+    },
+    /// The steps of a session's turns, with what each was asked, answered and cost
+    Journal {
+        /// Its id
+        session: String,
+        /// Only this turn; 0: every turn
+        #[arg(long, default_value_t = 0)]
+        turn: u64,
+    },
+    /// Open a new session with the history of this one, without its money, receipts or effects
+    Fork {
+        /// Its id
+        session: String,
+        /// Up to this turn; 0: the newest that has ended
+        #[arg(long, default_value_t = 0)]
+        at: u64,
+        /// What people call the new session
+        #[arg(long, default_value = "")]
+        label: String,
     },
     /// Follow a session's events
     Follow {
@@ -312,11 +404,17 @@ pub enum Sessions {
     Cancel {
         /// The session's id
         session: String,
+        /// The answer
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// End a session; its history stays
     End {
         /// The session's id
         session: String,
+        /// The answer
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -433,13 +531,22 @@ pub struct Logs {
 /// Subcommands of `actors`.
 #[derive(Debug, Subcommand)]
 pub enum Actors {
-    /// Live actors
+    /// What stands where, and what happens when it dies
+    Tree,
+    /// Live actors of every node
     Ls {
         /// Only this kind
         kind: Option<String>,
     },
     /// A snapshot of one actor
     Inspect {
+        /// Its kind
+        kind: String,
+        /// Its id
+        id: String,
+    },
+    /// Why an actor is as it is
+    Why {
         /// Its kind
         kind: String,
         /// Its id
@@ -460,6 +567,9 @@ pub enum Actors {
         kind: String,
         /// Its id
         id: String,
+        /// The answer
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -484,6 +594,8 @@ pub enum StoreCommand {
         #[arg(long, default_value = "127.0.0.1:7702")]
         listen: std::net::SocketAddr,
     },
+    /// What the store of the node holds, part by part
+    Stats,
     /// Make a new data folder from a backup
     Restore {
         /// The backup

@@ -70,6 +70,8 @@ services! {
     receipts: receipts_client::ReceiptsClient;
     /// Actors.
     actors: actors_client::ActorsClient;
+    /// The cluster.
+    operations: operations_client::OperationsClient;
 }
 
 impl Client {

@@ -11,4 +11,5 @@ pub mod demo;
 pub mod node;
 pub mod output;
 pub mod process;
+pub mod shell;
 pub mod sources;

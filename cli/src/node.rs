@@ -91,6 +91,7 @@ impl Node {
         let mut parts = NodeParts::new(Arc::clone(&store), clock, Arc::clone(&entropy), models.port(), http, log);
         parts.lease = seat.as_ref().map(|seat| seat.lease());
         parts.router = seat.as_ref().map(|seat| seat.router());
+        parts.members = seat.as_ref().map(|seat| seat.members());
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
         let registered = chains.clone();
         parts.register = Box::new(move |builder| registered.register(builder));

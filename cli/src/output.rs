@@ -50,6 +50,14 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
     }
 
+    /// Tells a person on standard error what a result lacks; a program, as a line of JSON among the results.
+    pub fn warn(self, text: impl AsRef<str>) {
+        if self.json {
+            return self.line(serde_json::json!({ "warning": text.as_ref() }).to_string());
+        }
+        let _ = writeln!(std::io::stderr(), "{}", self.paint(Tone::Warning, text));
+    }
+
     /// Prints text as it comes, without a line's end.
     pub fn part(self, text: impl AsRef<str>) {
         let mut out = std::io::stdout();

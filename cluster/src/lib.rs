@@ -4,6 +4,7 @@
 pub mod introduction;
 pub mod link;
 pub mod member;
+mod members;
 pub mod models;
 pub mod placement;
 pub mod route;

@@ -20,6 +20,7 @@ mod peers;
 mod sessions;
 mod shared;
 mod transport;
+mod validity;
 mod wire;
 
 use std::collections::hash_map::Entry;

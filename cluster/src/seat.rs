@@ -10,10 +10,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use steward_actors::host::{AskError, AskJsonError, Deadline, Host, RemoteRequest, Router};
 use steward_actors::lease::Lease;
-use steward_actors::service::Steward;
+use steward_actors::service::{Failure, Members, NodeAnswer, NodeQuery, Steward};
 use steward_storage::Store;
 use steward_types::limits::RECOVERY_SHARDS_PAUSE;
-use steward_types::{Clock, Entropy, NodeId};
+use steward_types::{Clock, Entropy, ErrorCode, NodeId};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::introduction::{INTRODUCTION_CALL, Introduce, introduce};
 use crate::link::{Inbound, LinkConfig, LinkError, Links, Refusal};
 use crate::member::{Cluster, ClusterConfig, ClusterError, ShardHooks};
+use crate::members::{self, ClusterMembers, NODE_CALL};
 use crate::models::{Desk, MODEL_CALL};
 use crate::route::{ASK_REFUSED, ENTITY_CALL, Route};
 use crate::shard::ShardMap;
@@ -42,6 +43,7 @@ pub struct Seat {
     links: Links,
     route: Arc<Route>,
     door: Arc<Door>,
+    members: Arc<ClusterMembers>,
     clock: Arc<dyn Clock>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -60,23 +62,25 @@ impl Seat {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, SeatError> {
         let door = Arc::new(Door {
-            host: OnceLock::new(),
+            steward: OnceLock::new(),
             models: OnceLock::new(),
             introduce: OnceLock::new(),
             opened: Notify::new(),
             clock: Arc::clone(&clock),
         });
         let inbound = Arc::clone(&door) as Arc<dyn Inbound>;
+        let identity = links.identity.clone();
         let links = Links::start(links, inbound, Arc::clone(&clock), Arc::clone(&entropy)).await?;
         if config.identity.link_address.is_empty() {
             config.identity.link_address = links.address().to_string();
         }
         let hooks = Arc::clone(&door) as Arc<dyn ShardHooks>;
         let cluster = Cluster::join(config, store, Arc::clone(&clock), entropy, hooks).await?;
+        let members = Arc::new(ClusterMembers::new(&cluster, links.clone(), identity));
         let (route, tells) = Route::new(cluster.map().clone(), links.clone(), Arc::clone(&clock));
         let mut tasks = JoinSet::new();
         tasks.spawn(tells);
-        Ok(Self { cluster, links, route: Arc::new(route), door, clock, tasks: Mutex::new(tasks) })
+        Ok(Self { cluster, links, route: Arc::new(route), door, members, clock, tasks: Mutex::new(tasks) })
     }
 
     /// Under what the node's entities write.
@@ -87,6 +91,11 @@ impl Seat {
     /// The way to other nodes' entities.
     pub fn router(&self) -> Arc<dyn Router> {
         Arc::clone(&self.route) as _
+    }
+
+    /// The cluster's nodes, for the façade.
+    pub fn members(&self) -> Arc<dyn Members> {
+        Arc::clone(&self.members) as _
     }
 
     /// This node.
@@ -107,7 +116,7 @@ impl Seat {
     /// Opens the node to its shards and to other nodes' calls, once, and from then on wakes what works by itself in
     /// each shard that comes.
     pub fn serve(&self, steward: &Steward) {
-        self.door.open(steward.host().clone());
+        self.door.open(steward.clone());
         let (map, clock, steward) = (self.cluster.map().clone(), Arc::clone(&self.clock), steward.clone());
         self.tasks.lock().spawn(recover_what_comes(map, clock, steward));
     }
@@ -147,9 +156,9 @@ impl fmt::Debug for Seat {
     }
 }
 
-/// What others reach of the node: its host and its models, once there are some.
+/// What others reach of the node: its façade and its models, once there are some.
 struct Door {
-    host: OnceLock<Host>,
+    steward: OnceLock<Steward>,
     models: OnceLock<Arc<Desk>>,
     introduce: OnceLock<Introduce>,
     opened: Notify,
@@ -157,16 +166,16 @@ struct Door {
 }
 
 impl Door {
-    fn open(&self, host: Host) {
-        assert!(self.host.set(host).is_ok(), "a node serves once");
+    fn open(&self, steward: Steward) {
+        assert!(self.steward.set(steward).is_ok(), "a node serves once");
         self.opened.notify_waiters();
     }
 
     async fn host(&self) -> &Host {
         loop {
             let opened = self.opened.notified();
-            if let Some(host) = self.host.get() {
-                return host;
+            if let Some(steward) = self.steward.get() {
+                return steward.host();
             }
             opened.await;
         }
@@ -175,36 +184,44 @@ impl Door {
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("open", &self.host.get().is_some()).finish_non_exhaustive()
+        f.debug_struct("Door").field("open", &self.steward.get().is_some()).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl Inbound for Door {
     async fn on_call(&self, from: &NodeId, kind: u16, payload: Bytes, time_left: Duration) -> Result<Bytes, Refusal> {
-        if kind == INTRODUCTION_CALL {
-            return introduce(self.introduce.get());
+        let deadline = Deadline::after(self.clock.as_ref(), time_left);
+        match (kind, self.models.get()) {
+            (ENTITY_CALL, _) => self.on_entity_call(from, &payload, deadline).await,
+            (NODE_CALL, _) => members::reply(self.on_node_call(from, &payload, deadline).await),
+            (INTRODUCTION_CALL, _) => introduce(self.introduce.get()),
+            (MODEL_CALL, Some(models)) => models.answer(*from, &payload).await,
+            _ => Err(refusal(&AskError::UnknownKind { kind: format!("call {kind} of {from}") })),
         }
-        if kind == MODEL_CALL
-            && let Some(models) = self.models.get()
-        {
-            return models.answer(*from, &payload).await;
-        }
-        if kind != ENTITY_CALL {
-            return Err(refusal(&AskError::UnknownKind { kind: format!("call {kind} of {from}") }));
-        }
-        let request: RemoteRequest = match serde_json::from_slice(&payload) {
+    }
+}
+
+impl Door {
+    async fn on_entity_call(&self, from: &NodeId, payload: &[u8], deadline: Deadline) -> Result<Bytes, Refusal> {
+        let request: RemoteRequest = match serde_json::from_slice(payload) {
             Ok(request) => request,
             Err(error) => return Err(refusal(&AskError::Poison { cause: format!("the call of {from}: {error}") })),
         };
-        let Some(host) = self.host.get() else {
+        let Some(steward) = self.steward.get() else {
             return Err(refusal(&AskError::Elsewhere { shard: request.shard }));
         };
-        let deadline = Deadline::after(self.clock.as_ref(), time_left);
-        host.receive(request, deadline).await.map_err(|error| match error {
+        steward.host().receive(request, deadline).await.map_err(|error| match error {
             AskJsonError::Ask(error) => refusal(&error),
             error => refusal(&AskError::Poison { cause: error.to_string() }),
         })
+    }
+
+    async fn on_node_call(&self, from: &NodeId, payload: &[u8], deadline: Deadline) -> Result<NodeAnswer, Failure> {
+        let unreadable = |error| Failure::field("query", format!("the question of {from} can't be read: {error}"));
+        let query: NodeQuery = serde_json::from_slice(payload).map_err(unreadable)?;
+        let starting = || Failure::new(ErrorCode::NodeDraining, "this node is starting");
+        self.steward.get().ok_or_else(starting)?.answer(query, deadline).await
     }
 }
 
@@ -232,8 +249,8 @@ impl ShardHooks for Door {
     }
 
     fn lost(&self, shards: &[u32]) {
-        if let Some(host) = self.host.get() {
-            host.stop_shards(&HashSet::from_iter(shards.iter().copied()));
+        if let Some(steward) = self.steward.get() {
+            steward.host().stop_shards(&HashSet::from_iter(shards.iter().copied()));
         }
     }
 }

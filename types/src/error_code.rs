@@ -111,6 +111,8 @@ error_codes! {
     ChainNotFound = "CHAIN_NOT_FOUND", NotFound;
     /// There is no such kind or id of entity.
     EntityNotFound = "ENTITY_NOT_FOUND", NotFound;
+    /// There is no such node.
+    NodeNotFound = "NODE_NOT_FOUND", NotFound;
 
     // Entities.
     /// The entity's mailbox is full.
@@ -125,6 +127,12 @@ error_codes! {
     LeaseLost = "LEASE_LOST", Unavailable;
     /// The node that serves the entity did not answer.
     NodeUnreachable = "NODE_UNREACHABLE", Unavailable;
+    /// The node is in no state to take shards.
+    NodeNotUp = "NODE_NOT_UP", FailedPrecondition;
+    /// No other node is there that could take over.
+    NodeAlone = "NODE_ALONE", FailedPrecondition;
+    /// An operator has paused it.
+    Paused = "PAUSED", FailedPrecondition;
 
     // Scripts.
     /// The script did not pass its check.

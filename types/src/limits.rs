@@ -351,6 +351,8 @@ pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// How often a paused chain looks whether it is paused still, besides being told.
+pub const CHAIN_PAUSED_TIME: Duration = Duration::from_secs(5);
 /// Shortest wait of a chain's entity before it looks again.
 pub const CHAIN_TICK_MIN: Duration = Duration::from_millis(1);
 /// Failures in a row after which a circuit breaker opens.
@@ -459,3 +461,32 @@ pub const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(5);
 pub const AUTHORITY_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How much before now a certificate's validity begins, for clocks that differ.
 pub const CERTIFICATE_SKEW: Duration = Duration::from_secs(3600);
+
+// Operators.
+
+/// How long one node has to answer a question that goes to every node; later it is named as missing.
+pub const OPERATIONS_NODE_TIME_MAX: Duration = Duration::from_secs(2);
+/// Nodes that one such question is with at once.
+pub const OPERATIONS_NODES_AT_ONCE: usize = 64;
+/// How long a drain may take when its operator says nothing else.
+pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest reason of a pause.
+pub const PAUSE_REASON_BYTES_MAX: usize = 200;
+/// Rows that the store's statistics count in one part of the store before they say "at least".
+pub const STORE_STATS_ROWS_MAX: u64 = 100_000;
+/// Rows of a fork's history, journal and events together.
+pub const FORK_ROWS_MAX: usize = 20_000;
+/// Bytes of a fork's history: it is copied in one transaction.
+pub const FORK_BYTES_MAX: usize = 4 << 20;
+/// Lines of one trace.
+pub const TRACE_LINES_MAX: usize = 10_000;
+/// Pending receipts of one project that the doctor looks at.
+pub const DOCTOR_RECEIPTS_MAX: usize = 10_000;
+/// Difference between two nodes' clocks beyond which the doctor warns.
+pub const DOCTOR_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_millis(500);
+/// What is left of a certificate's time below which the doctor warns.
+pub const DOCTOR_CERTIFICATE_TIME_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Age of a receipt that waits for its log, or of an intent in an outbox, beyond which the doctor warns.
+pub const DOCTOR_WAIT_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long a read of the store may take before the doctor warns.
+pub const DOCTOR_STORE_TIME_MAX: Duration = Duration::from_secs(1);

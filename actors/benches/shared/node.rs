@@ -98,6 +98,7 @@ impl Node {
             memories: Memories::new(Arc::clone(&store)),
             http: Arc::new(Instant),
             scripts: ScriptThreads::default(),
+            activity: Arc::default(),
         });
         let builder = HostBuilder::new(Arc::clone(&clock), Arc::new(lease)).register::<Session>(environment);
         let host = builder.start().await.map_err(|error| error.to_string())?;

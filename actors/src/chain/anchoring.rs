@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use steward_adapters::breaker::Forced;
 use steward_storage::Store;
 use steward_types::{ErrorCode, ProjectId};
 
 use super::entity::{ChainActor, ChainRequest, ChainResponse, Follow, PendingAnchor};
+use super::status::ChainStatus;
 use crate::host::{AskError, Deadline, EntityId, Host};
 use crate::receipt_log::{self, AnchoredRoot};
-use crate::service::{AnchorState, Anchoring, Failure};
+use crate::service::{AnchorState, Anchoring, Failure, unknown_chain};
 
 /// Anchoring on the chains of this node.
 pub struct ChainAnchoring {
@@ -25,12 +27,16 @@ impl ChainAnchoring {
         Self { host, store, chains: chains.into_iter().collect() }
     }
 
-    /// Wakes every chain, so that it finishes what is in its outbox.
+    /// Wakes every chain, so that each finishes what is in its outbox.
     ///
     /// # Errors
     /// When the host cannot take a message.
-    pub fn wake(&self) -> Result<(), AskError> {
+    pub fn wake_all(&self) -> Result<(), AskError> {
         self.chains.iter().try_for_each(|chain| self.host.tell::<ChainActor>(&id(chain)?, ChainRequest::Wake))
+    }
+
+    fn known(&self, chain: &str) -> Result<(), Failure> {
+        if self.chains.iter().any(|name| name == chain) { Ok(()) } else { Err(unknown_chain(chain)) }
     }
 
     async fn ask(&self, chain: &str, request: ChainRequest, deadline: Deadline) -> Result<ChainResponse, AskError> {
@@ -58,10 +64,7 @@ impl Anchoring for ChainAnchoring {
     }
 
     async fn anchor(&self, project: &ProjectId, chain: &str, deadline: Deadline) -> Result<AnchorState, Failure> {
-        if !self.chains.iter().any(|name| name == chain) {
-            let failure = Failure::new(ErrorCode::ChainNotFound, format!("this node has no chain {chain}"));
-            return Err(failure.with("chain", chain));
-        }
+        self.known(chain)?;
         match self.ask(chain, ChainRequest::Anchor(project.clone()), deadline).await {
             Ok(ChainResponse::Anchored(root)) => Ok(confirmed(*root)),
             Ok(ChainResponse::Refused(code, message)) => Err(Failure::new(code, message).with("chain", chain)),
@@ -70,7 +73,7 @@ impl Anchoring for ChainAnchoring {
                 let newest = self.pending(project, chain).await?.pop();
                 newest.ok_or_else(|| AskError::DeadlineExceeded.into())
             }
-            Ok(other) => Err(Failure::new(ErrorCode::Internal, format!("a chain answered {other:?}"))),
+            Ok(other) => Err(misfit(&other)),
             Err(error) => Err(error.into()),
         }
     }
@@ -94,6 +97,31 @@ impl Anchoring for ChainAnchoring {
         }
         Ok(())
     }
+
+    fn wake(&self, chain: &str) -> Result<(), Failure> {
+        self.known(chain)?;
+        Ok(self.host.tell::<ChainActor>(&id(chain)?, ChainRequest::Wake)?)
+    }
+
+    async fn status(&self, chain: &str, deadline: Deadline) -> Result<ChainStatus, Failure> {
+        self.known(chain)?;
+        match self.ask(chain, ChainRequest::Status, deadline).await? {
+            ChainResponse::Status(status) => Ok(*status),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn force(&self, chain: &str, forced: Option<Forced>, deadline: Deadline) -> Result<(), Failure> {
+        self.known(chain)?;
+        match self.ask(chain, ChainRequest::Force(forced), deadline).await? {
+            ChainResponse::Done => Ok(()),
+            other => Err(misfit(&other)),
+        }
+    }
+}
+
+fn misfit(answer: &ChainResponse) -> Failure {
+    Failure::new(ErrorCode::Internal, format!("a chain answered {answer:?}"))
 }
 
 fn id(chain: &str) -> Result<EntityId, AskError> {

@@ -14,13 +14,15 @@ use steward_adapters::fee::FeePolicy;
 use steward_adapters::outbox::{Intent, OutboxError, OutboxPolicy};
 use steward_receipts::Hash;
 use steward_storage::{Store, StoreExt};
-use steward_types::limits::{ANCHOR_INTERVAL_MIN, CHAIN_TICK_MIN};
+use steward_types::limits::{ANCHOR_INTERVAL_MIN, CHAIN_PAUSED_TIME, CHAIN_TICK_MIN};
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
 use super::desk::{Desk, End};
 use super::records::{AnchorWish, Rows, Stored};
+use super::status::ChainStatus;
 use crate::host::{Context, Entity, EntityId, Fault, Reply, Worker};
 use crate::lease::LeaseError;
+use crate::pause::Pause;
 use crate::receipt_log::{self, AnchoredRoot, LogIdentity};
 
 /// Most intents that a snapshot shows.
@@ -75,8 +77,10 @@ pub struct Follow {
 /// What can be asked of a chain.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ChainRequest {
-    /// Be there: the chain then finishes what is in its outbox, and follows its logs.
+    /// Be there, and look at what there is to do: the chain then finishes what is in its outbox, and follows its logs.
     Wake,
+    /// How the chain is.
+    Status,
     /// Anchor the project's log as it is now, once; answered when that is final. The wish outlives the asker.
     Anchor(ProjectId),
     /// Anchor the project's log by itself from now on, or no longer.
@@ -96,6 +100,8 @@ pub enum ChainResponse {
     Anchored(Box<AnchoredRoot>),
     /// What is on its way.
     Pending(Vec<PendingAnchor>),
+    /// How it is.
+    Status(Box<ChainStatus>),
     /// It cannot be done now.
     Refused(ErrorCode, String),
 }
@@ -131,27 +137,29 @@ pub enum ChainEvent {
 /// The entity of one chain.
 #[derive(Debug)]
 pub struct ChainActor {
-    id: ChainId,
-    settings: ChainSettings,
-    desk: Desk,
+    pub(super) id: ChainId,
+    pub(super) settings: ChainSettings,
+    pub(super) desk: Desk,
     /// What is stored now.
     rows: Rows,
-    breaker: Breaker,
-    waiters: Vec<Waiter>,
+    pub(super) breaker: Breaker,
+    pub(super) waiters: Vec<Waiter>,
     /// When each followed log was last looked at.
     looked: BTreeMap<ProjectId, Timestamp>,
     /// Whether an effect is under way: one at a time, so that each is stored before the next.
     is_busy: bool,
     timer: Option<Worker>,
     last_end: Option<String>,
+    /// While it is paused nothing new is signed or sent; what was sent is followed to its end.
+    pub(super) paused: Option<Pause>,
 }
 
 /// Somebody who waits until a log is on the chain.
 #[derive(Debug)]
-struct Waiter {
+pub(super) struct Waiter {
     project: ProjectId,
     size: u64,
-    reply: Reply<ChainResponse>,
+    pub(super) reply: Reply<ChainResponse>,
 }
 
 impl Entity for ChainActor {
@@ -181,6 +189,7 @@ impl Entity for ChainActor {
             is_busy: false,
             timer: None,
             last_end: None,
+            paused: None,
         };
         chain.advance(&context).await?;
         Ok(chain)
@@ -193,7 +202,11 @@ impl Entity for ChainActor {
         context: &Context<Self>,
     ) -> Result<(), Fault> {
         match request {
-            ChainRequest::Wake => reply.send(ChainResponse::Done),
+            ChainRequest::Wake => {
+                self.advance(context).await?;
+                reply.send(ChainResponse::Done);
+            }
+            ChainRequest::Status => reply.send(ChainResponse::Status(Box::new(self.status()))),
             ChainRequest::Anchor(project) => self.anchor(project, reply, context).await?,
             ChainRequest::Follow(project, follow) => {
                 self.follow(project, follow);
@@ -226,6 +239,7 @@ impl Entity for ChainActor {
             "chain": self.id.as_str(),
             "account": self.settings.chain.account(),
             "contract": self.desk.contract,
+            "paused": self.paused.as_ref().map(Pause::to_string),
             "breaker": self.breaker.state(),
             "last_failure": self.breaker.last_failure(),
             "stalled": head.stalled,
@@ -323,9 +337,12 @@ impl ChainActor {
     /// Brings everything forward: outcomes, wishes, the store, and then the next effect.
     async fn advance(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let now = context.clock().now();
+        self.paused = self.pause(context).await?;
         let ends = self.desk.conclude(&self.id, now).map_err(bug)?;
         self.look_at_followed(context, now).await?;
-        self.submit_wanted(context, now, &ends).await?;
+        if self.paused.is_none() {
+            self.submit_wanted(context, now, &ends).await?;
+        }
         self.commit(context, &ends).await?;
         for end in ends {
             self.tell_waiters(&end);
@@ -446,7 +463,7 @@ impl ChainActor {
         let mut wake_at = self.desk.follows.keys().map(|project| self.due_at(project)).min();
         if !self.desk.outbox.is_settled() {
             let mut effects = self.desk.outbox.next(now, &self.desk.policy).into_iter();
-            match effects.next().map(|effect| (effect, self.breaker.admit(now))) {
+            match effects.find(|effect| self.may_do(effect)).map(|effect| (effect, self.breaker.admit(now))) {
                 Some((effect, Admission::Admitted)) => {
                     let (chain, fees) = (Arc::clone(&self.settings.chain), self.settings.fees.clone());
                     context.work(async move { ChainEvent::Carried(carry_out(&*chain, &fees, effect).await) });
@@ -457,9 +474,13 @@ impl ChainActor {
                     self.refuse_waiters();
                     wake_at = wake_at.into_iter().chain([retry_at]).min();
                 }
+                None if self.paused.is_some() => {
+                    wake_at = wake_at.into_iter().chain([now.saturating_add(CHAIN_PAUSED_TIME)]).min();
+                }
                 None => wake_at = wake_at.into_iter().chain(self.desk.outbox.wake_at(&self.desk.policy)).min(),
             }
         }
+        self.refuse_while_paused();
         self.set_timer(wake_at, now, context);
     }
 

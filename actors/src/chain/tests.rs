@@ -10,12 +10,13 @@ use steward_adapters::ledger::Ledger;
 use steward_adapters::memory::{Fault as Outage, MemoryChain, Mining};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_receipts::{Hash, Leaf};
-use steward_storage::{MemoryStore, Store};
+use steward_storage::{MemoryStore, Store, StoreExt};
 use steward_types::{Clock, ErrorCode, HoldId, Micros, ProjectId, SessionId, StepPath, SystemClock, Timestamp};
 
 use super::*;
 use crate::host::{Deadline, EntityId, Host, HostBuilder};
 use crate::lease::SoleLease;
+use crate::pause::{self, Pause, PauseSubject};
 use crate::receipt_log::{
     self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
 };
@@ -222,4 +223,42 @@ async fn nodes_killed_at_any_moment_anchor_each_root_once() {
     let roots = landed(&chain);
     let anchors = receipt_log::anchors(&*store, &acme, 100).await.unwrap();
     assert_eq!(roots.len(), anchors.len() + 1, "every root that landed is recorded, beside the contract");
+}
+
+async fn pause(store: &Arc<dyn Store>) {
+    let pause = &Pause {
+        subject: PauseSubject::Chain(CHAIN.to_owned()),
+        since: Timestamp::EPOCH,
+        by: "op".to_owned(),
+        reason: "a test".to_owned(),
+    };
+    store.run(|txn| async move { pause::pause(&txn, pause).await }).await.unwrap();
+}
+
+async fn resume(store: &Arc<dyn Store>) {
+    let subject = &PauseSubject::Chain(CHAIN.to_owned());
+    assert!(store.run(|txn| async move { pause::resume(&txn, subject).await }).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_paused_chain_sends_nothing_new_tells_who_waits_and_goes_on_when_resumed() {
+    let (store, chain) = parts(1);
+    pause(&store).await;
+    let node = Node::start(&store, &chain).await;
+    let acme = project("acme");
+    node.append(&acme, 0).await;
+    let refused = node.ask(ChainRequest::Anchor(acme.clone())).await;
+    let ChainResponse::Refused(ErrorCode::Paused, message) = refused else { panic!("{refused:?}") };
+    assert!(message.contains("a test"), "{message}");
+    assert_eq!(landed(&chain), [], "neither contract nor root");
+    let ChainResponse::Status(status) = node.ask(ChainRequest::Status).await else { panic!("no status") };
+    assert_eq!((status.paused.map(|pause| pause.by), status.wanted), (Some("op".to_owned()), 1));
+    // The pause outlives the node.
+    let node = Node::start(&store, &chain).await;
+    node.ask(ChainRequest::Wake).await;
+    assert_eq!(landed(&chain), []);
+    resume(&store).await;
+    node.ask(ChainRequest::Wake).await;
+    node.until_anchored(&acme, 1).await;
+    assert_eq!(landed(&chain).len(), 2, "what was asked for while it was paused is anchored");
 }

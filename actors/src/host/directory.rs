@@ -199,7 +199,7 @@ impl<E: Entity> Kind<E> {
         until: Option<Timestamp>,
     ) {
         let id = &mailbox.id;
-        let quarantine = Quarantine { kind: E::KIND, id: id.clone(), cause, since, until };
+        let quarantine = Quarantine { kind: E::KIND.into(), id: id.clone(), cause, since, until };
         let mut shard = self.shard(id).lock();
         // Closed under the lock: a sender finds either the open mailbox or the quarantine.
         mailbox.admission.close();

@@ -20,7 +20,7 @@ use super::id::EntityId;
 use super::letter::Quarantine;
 use super::mailbox::{CellMessage, Leave, Leaver, Mailbox, Phase};
 use super::node::{Host, Origin};
-use super::snapshot::{EntityPage, EntityState, EntitySummary, Snapshot};
+use super::snapshot::{EntityPage, EntityState, EntitySummary, KindCount, Snapshot};
 
 /// A kind of entity without its type.
 #[async_trait]
@@ -43,6 +43,7 @@ pub(crate) trait KindPort: Send + Sync {
     async fn stop(&self, host: &Host, id: &EntityId, deadline: Deadline) -> StopOutcome;
     fn release(&self, host: &Host, id: &EntityId) -> bool;
     fn quarantined(&self, into: &mut Vec<Quarantine>);
+    fn count(&self) -> KindCount;
     /// Tells every live entity to leave memory as soon as it is idle.
     fn leave_all(&self);
     /// Tells every live entity of a shard to leave memory as soon as it is idle, and says how many there are.
@@ -118,7 +119,7 @@ impl<E: Entity> KindPort for Kind<E> {
             (None, None) => EntityState::Resting,
         };
         let mut snapshot = Snapshot {
-            kind: E::KIND,
+            kind: E::KIND.into(),
             id: id.clone(),
             shard: host.lease().shard_of(E::KIND, id),
             state,
@@ -159,6 +160,16 @@ impl<E: Entity> KindPort for Kind<E> {
 
     fn quarantined(&self, into: &mut Vec<Quarantine>) {
         self.each_quarantine(|quarantine| into.push(quarantine.clone()));
+    }
+
+    fn count(&self) -> KindCount {
+        let mut count = KindCount { kind: E::KIND.into(), live: 0, quarantined: 0, mailbox_messages: 0 };
+        self.each_live(|mailbox| {
+            count.live += 1;
+            count.mailbox_messages += mailbox.admission.messages() as u64;
+        });
+        self.each_quarantine(|_| count.quarantined += 1);
+        count
     }
 
     fn leave_all(&self) {
@@ -215,7 +226,7 @@ fn read<E: Entity>(request: Value) -> Result<E::Request, AskJsonError> {
 
 fn summary<E: Entity>(host: &Host, mailbox: &Mailbox<E>) -> EntitySummary {
     EntitySummary {
-        kind: E::KIND,
+        kind: E::KIND.into(),
         id: mailbox.id.clone(),
         state: mailbox.phase().into(),
         mailbox_messages: mailbox.admission.messages(),
@@ -226,7 +237,7 @@ fn summary<E: Entity>(host: &Host, mailbox: &Mailbox<E>) -> EntitySummary {
 
 fn quarantined_summary(quarantine: &Quarantine) -> EntitySummary {
     EntitySummary {
-        kind: quarantine.kind,
+        kind: quarantine.kind.clone(),
         id: quarantine.id.clone(),
         state: EntityState::Quarantined,
         mailbox_messages: 0,
@@ -301,6 +312,11 @@ impl Host {
         self.inner().kinds().for_each(|kind| kind.quarantined(&mut quarantined));
         quarantined.sort_by_key(|quarantine| quarantine.since);
         quarantined
+    }
+
+    /// How many entities of each kind there are, by kind.
+    pub fn counts(&self) -> Vec<KindCount> {
+        self.inner().kinds().map(|kind| kind.count()).collect()
     }
 
     /// Lets an entity out of quarantine: its next message activates it again. False when it was not in it.

@@ -1,20 +1,21 @@
 //! What went wrong and must be seen: dead letters, and entities in quarantine. Both are bounded, oldest out first.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
 
 use super::id::EntityId;
 
 /// A message that an entity could not handle.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Counts up from 1 on this node since its start.
     pub number: u64,
     /// The entity's kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The entity.
     pub id: EntityId,
     /// Which message it was: the name of the request's variant.
@@ -26,10 +27,10 @@ pub struct DeadLetter {
 }
 
 /// Why and since when an entity is set aside.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Quarantine {
     /// The entity's kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The entity.
     pub id: EntityId,
     /// Why.
@@ -64,7 +65,7 @@ impl DeadLetters {
         let mut letters = self.letters.lock();
         letters.0 += 1;
         let number = letters.0;
-        letters.1.push_back(DeadLetter { number, kind, id, message, cause, at });
+        letters.1.push_back(DeadLetter { number, kind: kind.into(), id, message, cause, at });
         if letters.1.len() > self.kept_max {
             letters.1.pop_front();
         }
@@ -73,5 +74,10 @@ impl DeadLetters {
     /// The newest `count` letters, newest first.
     pub(crate) fn newest(&self, count: usize) -> Vec<DeadLetter> {
         self.letters.lock().1.iter().rev().take(count).cloned().collect()
+    }
+
+    /// How many there were since the start.
+    pub(crate) fn total(&self) -> u64 {
+        self.letters.lock().0
     }
 }

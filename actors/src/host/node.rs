@@ -196,6 +196,11 @@ impl Host {
         self.0.letters.newest(count)
     }
 
+    /// How many dead letters there were since the start; only the newest are kept.
+    pub fn dead_letters_total(&self) -> u64 {
+        self.0.letters.total()
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.0.runtime
     }

@@ -1,6 +1,8 @@
 //! What an operator sees of entities: pages of them, and one in full.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
 
 use super::id::EntityId;
@@ -8,7 +10,7 @@ use super::letter::Quarantine;
 use super::mailbox::Phase;
 
 /// Where an entity is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntityState {
     /// Not in memory; its next message activates it.
@@ -38,10 +40,10 @@ impl From<Phase> for EntityState {
 }
 
 /// One line of a list of entities.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntitySummary {
     /// The entity's kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The entity.
     pub id: EntityId,
     /// Where it is in its life.
@@ -55,7 +57,7 @@ pub struct EntitySummary {
 }
 
 /// A page of the entities of a kind that are in memory or in quarantine, by id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntityPage {
     /// The entities.
     pub entities: Vec<EntitySummary>,
@@ -64,10 +66,10 @@ pub struct EntityPage {
 }
 
 /// One entity in full.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The entity's kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The entity.
     pub id: EntityId,
     /// Its shard.
@@ -90,4 +92,17 @@ pub struct Snapshot {
     pub workers: Option<usize>,
     /// What it says of itself; `None` when it is not active, or too busy to say it in time.
     pub entity: Option<serde_json::Value>,
+}
+
+/// How many entities of a kind there are on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindCount {
+    /// The kind.
+    pub kind: Cow<'static, str>,
+    /// In memory.
+    pub live: u64,
+    /// Set aside.
+    pub quarantined: u64,
+    /// Messages that wait in their mailboxes.
+    pub mailbox_messages: u64,
 }

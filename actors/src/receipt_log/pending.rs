@@ -1,9 +1,11 @@
-//! Writing a receipt: what a step's own transaction does.
+//! Receipts on their way into the log: written by a step's own transaction, and counted for operators.
+
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use steward_receipts::{Hash, Leaf};
-use steward_storage::{Isolation, StoreError, Txn};
-use steward_types::{ProjectId, SessionId};
+use steward_storage::{Isolation, RangeRead, Store, StoreError, StoreExt, Txn};
+use steward_types::{ProjectId, SessionId, Timestamp};
 
 use super::records;
 
@@ -23,6 +25,38 @@ pub async fn append_pending(txn: &Txn, leaf: &Leaf) -> Result<(), StoreError> {
     txn.set_versionstamped_key(&records::pending(&leaf.project), leaf.hold.as_bytes(), hash.as_bytes())?;
     // Any value that differs from the last one wakes the log; nobody reads it, so it never conflicts.
     txn.set(&records::signal(&leaf.project), leaf.hold.as_bytes())
+}
+
+/// Receipts of a project that are on their way into its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WaitingReceipts {
+    /// How many, at most as many as were looked at.
+    pub count: usize,
+    /// When the oldest of them was settled.
+    pub oldest: Option<Timestamp>,
+}
+
+/// The receipts that wait for a project's log, looking at no more than `limit`.
+///
+/// # Errors
+/// The store's.
+pub async fn waiting(store: &Arc<dyn Store>, project: &ProjectId, limit: usize) -> Result<WaitingReceipts, StoreError> {
+    let looked = store.run(|txn| async move {
+        let (mut found, mut rest) = (WaitingReceipts::default(), Some(RangeRead::prefix(&records::pending(project))));
+        while let Some(range) = rest.take().filter(|_| found.count < limit) {
+            let range = range.limit(limit - found.count).snapshot();
+            let page = txn.range(range.clone()).await?;
+            if let Some((key, _)) = page.rows.first().filter(|_| found.count == 0) {
+                let row = records::leaf(project, records::pending_hold(project, key)?);
+                let leaf = txn.get(&row, Isolation::Snapshot).await?;
+                found.oldest = leaf.map(|bytes| records::decode_leaf(&row, &bytes)).transpose()?.map(|leaf| leaf.time);
+            }
+            found.count += page.rows.len();
+            rest = range.after(&page);
+        }
+        Ok::<_, StoreError>(found)
+    });
+    looked.await
 }
 
 /// The session that stands in the receipts of an API key's direct calls, which have none: always the same for the key.

@@ -1,13 +1,37 @@
 //! Any entity, by kind and id: for operators.
 
 use serde_json::Value;
-use steward_types::ErrorCode;
+use steward_types::limits::OPERATIONS_NODE_TIME_MAX;
+use steward_types::{ErrorCode, NodeId};
 
+use super::query::{Gathered, MissingNode, NodeAnswer, NodeQuery, entity_id};
 use super::{Failure, Steward};
-use crate::host::{AskJsonError, DeadLetter, Deadline, EntityId, EntityPage, Snapshot, StopOutcome};
+use crate::host::{AskJsonError, DeadLetter, Deadline, EntityState, EntitySummary, Quarantine, Snapshot};
 
 /// An entity in full.
 pub type ActorState = Snapshot;
+
+/// A page of entities.
+#[derive(Debug, Clone)]
+pub struct ActorPage {
+    /// The entities, each with its node.
+    pub actors: Vec<(NodeId, EntitySummary)>,
+    /// Nodes that did not answer.
+    pub missing: Vec<MissingNode>,
+    /// Whether there may be more after the last.
+    pub more: bool,
+}
+
+/// Where a page of entities ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorPlace {
+    /// The node.
+    pub node: NodeId,
+    /// The kind.
+    pub kind: String,
+    /// The id.
+    pub id: String,
+}
 
 impl Steward {
     /// The kinds of entity, by name.
@@ -15,21 +39,58 @@ impl Steward {
         self.host().kinds()
     }
 
-    /// Entities of a kind that are in memory or set aside, after `after`, by id, at most `limit`.
+    /// A page of the entities that are in memory or set aside, on every node, by node, kind and id; of one kind, if one
+    /// is named. Nodes that did not answer are named, and left out of the page.
     ///
     /// # Errors
     /// [`ErrorCode::EntityNotFound`] for an unknown kind.
-    pub fn actors(&self, kind: &str, after: Option<&str>, limit: usize) -> Result<EntityPage, Failure> {
-        let after = after.map(entity_id).transpose()?;
-        Ok(self.host().list(kind, after.as_ref(), limit)?)
+    pub async fn actors(
+        &self,
+        kind: Option<String>,
+        after: Option<ActorPlace>,
+        limit: usize,
+    ) -> Result<ActorPage, Failure> {
+        if let Some(kind) = &kind {
+            self.host().list(kind, None, 1)?;
+        }
+        let mut page = ActorPage { actors: Vec::new(), missing: Vec::new(), more: false };
+        let (first, mut after) = after.map(|place| (place.node, (place.kind, place.id))).unzip();
+        let alive = self.members().all().into_iter().filter(|member| member.state.is_alive());
+        for node in alive.map(|member| member.id).filter(|node| first.is_none_or(|first| *node >= first)) {
+            let after = after.take().filter(|_| first == Some(node));
+            let query = NodeQuery::Entities { kind: kind.clone(), after, limit: limit - page.actors.len() };
+            match self.ask_node(node, query, OPERATIONS_NODE_TIME_MAX).await {
+                Ok(NodeAnswer::Entities(entities, more)) => {
+                    page.actors.extend(entities.into_iter().map(|entity| (node, entity)));
+                    if more || page.actors.len() >= limit {
+                        page.more = true;
+                        return Ok(page);
+                    }
+                }
+                Ok(_) => return Err(super::error::unexpected("a node")),
+                Err(failure) => page.missing.push(MissingNode { node, reason: failure.to_string() }),
+            }
+        }
+        Ok(page)
     }
 
-    /// One entity in full. It is not activated for it.
+    /// One entity in full, and the node that has it. It is not activated for it: one that no node has in memory is
+    /// shown as this node sees it.
     ///
     /// # Errors
     /// [`ErrorCode::EntityNotFound`] for an unknown kind.
-    pub async fn actor(&self, kind: &str, id: &str) -> Result<ActorState, Failure> {
-        Ok(self.host().inspect(kind, &entity_id(id)?, self.deadline()).await?)
+    pub async fn actor(&self, kind: &str, id: &str) -> Result<(NodeId, ActorState), Failure> {
+        self.host().list(kind, None, 1)?;
+        let query = NodeQuery::Inspect { kind: kind.to_owned(), id: entity_id(id)?.to_string() };
+        let found = self.ask_nodes(query, |answer| match answer {
+            NodeAnswer::Snapshot(snapshot) => Some(*snapshot),
+            _ => None,
+        });
+        let (this, mut answers) = (self.members().this(), found.await.answers);
+        // One that is in memory or set aside before one that rests, and this node's before another's.
+        answers.sort_by_key(|(node, snapshot)| (snapshot.state == EntityState::Resting, *node != this));
+        let first = answers.into_iter().next();
+        first.ok_or_else(|| Failure::new(ErrorCode::NodeUnreachable, "no node answered, not even this one"))
     }
 
     /// Leaves a message with an entity.
@@ -48,31 +109,23 @@ impl Steward {
         self.host().ask_json(kind, &entity_id(id)?, request, deadline).await.map_err(json_failure)
     }
 
-    /// Makes an entity leave memory once what it has in hand is done. False when it was not live.
-    ///
-    /// # Errors
-    /// [`ErrorCode::EntityNotFound`] for an unknown kind.
-    pub async fn stop_actor(&self, kind: &str, id: &str, deadline: Deadline) -> Result<bool, Failure> {
-        let outcome = self.host().stop(kind, &entity_id(id)?, deadline).await?;
-        Ok(outcome != StopOutcome::NotLive)
+    /// The newest messages that no entity could handle, on every node, newest first.
+    pub async fn dead_letters(&self, count: usize) -> Gathered<Vec<DeadLetter>> {
+        let letters = self.ask_nodes(NodeQuery::DeadLetters { count }, |answer| match answer {
+            NodeAnswer::Letters(letters) => Some(letters),
+            _ => None,
+        });
+        letters.await
     }
 
-    /// Lets an entity out of quarantine. False when it was not in it.
-    ///
-    /// # Errors
-    /// [`ErrorCode::EntityNotFound`] for an unknown kind.
-    pub fn release_actor(&self, kind: &str, id: &str) -> Result<bool, Failure> {
-        Ok(self.host().release(kind, &entity_id(id)?)?)
+    /// The entities in quarantine, on every node.
+    pub async fn quarantined(&self) -> Gathered<Vec<Quarantine>> {
+        let quarantined = self.ask_nodes(NodeQuery::Quarantined, |answer| match answer {
+            NodeAnswer::Quarantined(quarantined) => Some(quarantined),
+            _ => None,
+        });
+        quarantined.await
     }
-
-    /// The newest messages that no entity could handle, newest first.
-    pub fn dead_letters(&self, count: usize) -> Vec<DeadLetter> {
-        self.host().dead_letters(count)
-    }
-}
-
-fn entity_id(text: &str) -> Result<EntityId, Failure> {
-    EntityId::new(text).map_err(|error| Failure::field("id", error.to_string()))
 }
 
 fn json_failure(error: AskJsonError) -> Failure {

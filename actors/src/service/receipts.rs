@@ -4,12 +4,14 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use steward_adapters::breaker::Forced;
 use steward_receipts::{Hash, Leaf, Proof, VerifierKey};
 use steward_types::limits::RECEIPT_PAGE_MAX;
 use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
+use crate::chain::ChainStatus;
 use crate::host::{Deadline, EntityId};
 use crate::project::ProjectView;
 use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
@@ -39,6 +41,30 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// When a chain cannot take the message now.
     fn follow(&self, project: &ProjectId, chains: &[String], interval_ms: u64) -> Result<(), Failure>;
+
+    /// Makes a chain look at once at what there is to do.
+    ///
+    /// # Errors
+    /// When it cannot take the message now.
+    fn wake(&self, chain: &str) -> Result<(), Failure>;
+
+    /// How a chain is.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`].
+    async fn status(&self, chain: &str, deadline: Deadline) -> Result<ChainStatus, Failure>;
+
+    /// Sets a chain's breaker by hand, or gives it back to itself. That holds until the chain's entity moves or its node
+    /// starts again.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`].
+    async fn force(&self, chain: &str, forced: Option<Forced>, deadline: Deadline) -> Result<(), Failure>;
+}
+
+/// What is said of a chain that the node does not have.
+pub fn unknown_chain(chain: &str) -> Failure {
+    Failure::new(ErrorCode::ChainNotFound, format!("this node has no chain {chain}")).with("chain", chain)
 }
 
 /// A node without chains: receipts are kept and signed, and not anchored.
@@ -52,7 +78,7 @@ impl Anchoring for NoAnchoring {
     }
 
     async fn anchor(&self, _project: &ProjectId, chain: &str, _deadline: Deadline) -> Result<AnchorState, Failure> {
-        Err(Failure::new(ErrorCode::ChainNotFound, format!("this node has no chain {chain}")).with("chain", chain))
+        Err(unknown_chain(chain))
     }
 
     async fn anchors(&self, _project: &ProjectId, _limit: usize) -> Result<Vec<AnchorState>, Failure> {
@@ -61,6 +87,18 @@ impl Anchoring for NoAnchoring {
 
     fn follow(&self, _project: &ProjectId, _chains: &[String], _interval_ms: u64) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn wake(&self, _chain: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn status(&self, chain: &str, _deadline: Deadline) -> Result<ChainStatus, Failure> {
+        Err(unknown_chain(chain))
+    }
+
+    async fn force(&self, chain: &str, _forced: Option<Forced>, _deadline: Deadline) -> Result<(), Failure> {
+        Err(unknown_chain(chain))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Failure, Reach, Steward, error::unexpected};
 use crate::host::{Deadline, EntityId};
 use crate::session::journal::JournalStep;
 use crate::session::{
-    Accepted, EventBody, Open, Send, Session, SessionEvent, SessionRequest, SessionResponse, SessionStatus,
+    Accepted, EventBody, Fork, Open, Send, Session, SessionEvent, SessionRequest, SessionResponse, SessionStatus,
     SessionView, TurnFailure, TurnRecord, read, watch,
 };
 
@@ -99,6 +99,39 @@ impl Steward {
             message: None,
         };
         match self.ask_session(id, SessionRequest::Open(open)).await? {
+            SessionResponse::Opened(view) => Ok(view),
+            _ => Err(unexpected("the session")),
+        }
+    }
+
+    /// Opens a session with the history of another one up to a turn that has ended, or to the newest such. It has an
+    /// allowance of its own and begins with nothing spent; what the copied turns did is not done again.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionNotFound`]; [`ErrorCode::InvalidRequest`] for a turn that has not ended;
+    /// [`ErrorCode::RequestTooLarge`] when the history is too long to copy.
+    pub async fn fork_session(
+        &self,
+        reach: &Reach,
+        id: SessionId,
+        turn: Option<u64>,
+        label: String,
+        idempotency_key: &str,
+    ) -> Result<SessionView, Failure> {
+        let source = self.session(reach, id).await?;
+        let in_flight = matches!(source.status, SessionStatus::Running | SessionStatus::Waiting);
+        let newest = source.turn.saturating_sub(u64::from(in_flight));
+        let fresh = SessionId::generate(self.clock().as_ref(), self.entropy());
+        let forked = self.once(&source.project, "fork session", idempotency_key, async |_| Ok(fresh)).await?;
+        let fork = Fork {
+            from: id,
+            turn: turn.unwrap_or(newest),
+            label,
+            project: source.project,
+            agent: source.agent,
+            ceiling: source.ceiling,
+        };
+        match self.ask_session(forked, SessionRequest::Fork(fork)).await? {
             SessionResponse::Opened(view) => Ok(view),
             _ => Err(unexpected("the session")),
         }

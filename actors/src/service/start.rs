@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use steward_adapters::HttpTool;
 use steward_storage::{Store, StoreError};
+use steward_types::limits::SHARDS;
 use steward_types::{Clock, Entropy};
 use thiserror::Error;
 
-use super::{Anchoring, Failure, ModelCatalog, NoAnchoring, Parts, Steward};
+use super::{Alone, Anchoring, Failure, Members, ModelCatalog, NoAnchoring, Parts, Steward};
+use crate::activity::Activity;
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
 use crate::device::Device;
@@ -43,6 +45,8 @@ pub struct NodeParts {
     pub lease: Option<Arc<dyn Lease>>,
     /// The way to other nodes' entities; none for a node that is alone.
     pub router: Option<Arc<dyn Router>>,
+    /// The nodes of the cluster; none for a node that is alone.
+    pub members: Option<Arc<dyn Members>>,
     /// The host's bounds.
     pub limits: HostLimits,
     /// Adds further kinds, such as those of chains.
@@ -84,6 +88,7 @@ impl NodeParts {
             log,
             lease: None,
             router: None,
+            members: None,
             limits: HostLimits::default(),
             register: Box::new(|builder| builder),
             anchoring: Box::new(|_| Arc::new(NoAnchoring)),
@@ -96,11 +101,14 @@ impl NodeParts {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Steward, StartError> {
-        let Self { store, clock, entropy, models, http, log, lease, router, limits, register, anchoring } = self;
+        let Self { store, clock, entropy, models, http, log, lease, router, members, limits, register, anchoring } =
+            self;
         let lease = match lease {
             Some(lease) => lease,
             None => Arc::new(SoleLease::take(store.as_ref()).await?),
         };
+        let members = members.unwrap_or_else(|| Arc::new(Alone::new(SHARDS, clock.now())));
+        let activity = Arc::new(Activity::default());
         let programs: Arc<dyn Programs> = Arc::new(StoredPrograms::new(Arc::clone(&store)));
         let sessions = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
@@ -111,6 +119,7 @@ impl NodeParts {
             http,
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
+            activity: Arc::clone(&activity),
         });
         let mut builder = HostBuilder::new(Arc::clone(&clock), lease).limits(limits);
         if let Some(router) = router {
@@ -127,7 +136,8 @@ impl NodeParts {
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(&store), identity: Arc::clone(&log) });
         let host = register(builder).start().await.map_err(|error| StartError::Host(error.to_string()))?;
         let anchoring = anchoring(&host);
-        let steward = Steward::new(Parts { host, store, clock, entropy, models, programs, log, anchoring });
+        let parts = Parts { host, store, clock, entropy, models, programs, log, anchoring, members, activity };
+        let steward = Steward::new(parts);
         steward.wake_projects().await?;
         steward.wake_models().await?;
         Timers::start(steward.host()).map_err(Failure::from)?;

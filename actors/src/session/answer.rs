@@ -13,6 +13,7 @@ use super::key;
 use super::record::{Runnable, SessionHead, SessionRecord, SessionStatus, StepOutcome};
 use super::turn::{Spent, leaf};
 use crate::budget::{AccountId, Usage};
+use crate::pause;
 
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,12 @@ impl Loaded {
             txn.clear(&key::runnable(self.session))?;
         }
         Ok(())
+    }
+
+    /// Whether its next turn may not begin, because its agent or project is paused. A turn in flight goes on.
+    pub(super) async fn is_held_back(&self, txn: &Txn) -> Result<bool, SessionError> {
+        let begins = self.record.status == SessionStatus::Idle;
+        Ok(begins && pause::of_agent(txn, &self.record.project, &self.record.agent).await?.is_some())
     }
 
     /// Where its turn in flight commits.

@@ -12,7 +12,7 @@ use super::key;
 use super::record::{SessionHead, SessionRecord};
 use super::request::{Refusal, SessionRequest, SessionResponse};
 use super::transact::{self, Begin};
-use super::worker::{self, TakenUp, Worker};
+use super::worker::{self, Rest, TakenUp, Worker};
 use crate::host::{Context, Entity, EntityId, Fault, Reply};
 
 /// One session while it is in memory. All that matters is in the store; this only knows whether a worker runs.
@@ -22,6 +22,8 @@ pub struct Session {
     record: Option<SessionRecord>,
     last_seq: u64,
     worker: Option<CancellationToken>,
+    /// Whether somebody spoke to the session while a worker ran, so that what held the worker back may be over.
+    is_poked: bool,
 }
 
 /// What a session's worker tells it.
@@ -29,6 +31,8 @@ pub struct Session {
 pub enum WorkerEvent {
     /// There is nothing left to do.
     Done,
+    /// What is left waits until the agent and its project are paused no more: whoever resumes them pokes the session.
+    HeldBack,
     /// The worker can't go on.
     Failed(SessionError),
 }
@@ -43,7 +47,7 @@ impl Entity for Session {
 
     async fn activate(id: EntityId, context: Context<Self>) -> Result<Self, Fault> {
         let id: SessionId = id.as_str().parse().map_err(Fault::poison)?;
-        let mut session = Self { id, record: None, last_seq: 0, worker: None };
+        let mut session = Self { id, record: None, last_seq: 0, worker: None, is_poked: false };
         session.reload(&context).await?;
         session.work(&context, None);
         Ok(session)
@@ -57,6 +61,7 @@ impl Entity for Session {
     ) -> Result<(), Fault> {
         let ends = matches!(request, SessionRequest::Cancel { .. } | SessionRequest::End { .. });
         let fence = fence(context);
+        self.is_poked |= self.worker.is_some();
         let begin = match self.worker {
             None => Begin::Now(self.record.as_ref()),
             Some(_) => Begin::Later,
@@ -91,6 +96,11 @@ impl Entity for Session {
                 self.work(context, None);
                 Ok(())
             }
+            WorkerEvent::HeldBack if self.is_poked => {
+                self.work(context, None);
+                Ok(())
+            }
+            WorkerEvent::HeldBack => Ok(()),
             WorkerEvent::Failed(error) => Err(error.into_fault()),
         }
     }
@@ -137,6 +147,7 @@ impl Session {
         if self.worker.is_some() || !self.record.as_ref().is_some_and(SessionRecord::is_runnable) {
             return;
         }
+        self.is_poked = false;
         let cancel = CancellationToken::new();
         self.worker = Some(cancel.clone());
         let worker = Worker {
@@ -148,7 +159,8 @@ impl Session {
         };
         context.work(async move {
             match worker.work(first).await {
-                Ok(()) => WorkerEvent::Done,
+                Ok(Rest::Done) => WorkerEvent::Done,
+                Ok(Rest::HeldBack) => WorkerEvent::HeldBack,
                 Err(error) => WorkerEvent::Failed(error),
             }
         });

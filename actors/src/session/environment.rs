@@ -12,6 +12,7 @@ use steward_types::{AgentId, Clock, Entropy, ErrorCode, ProjectId, SessionId};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::activity::Activity;
 use crate::memory::Memories;
 use crate::model::Models;
 
@@ -76,6 +77,8 @@ pub struct Services {
     pub http: Arc<dyn HttpTool>,
     /// Threads that scripts run on.
     pub scripts: ScriptThreads,
+    /// What the node has done.
+    pub activity: Arc<Activity>,
 }
 
 impl SessionEnvironment {

@@ -81,6 +81,7 @@ pub(super) async fn view_in(txn: &Txn, session: SessionId) -> Result<SessionView
         label: record.label,
         ceiling: record.ceiling,
         parent: record.parent,
+        forked_from: record.forked_from,
     })
 }
 

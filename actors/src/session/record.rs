@@ -34,6 +34,18 @@ pub struct SessionRecord {
     pub opened: Timestamp,
     /// The answer that its parent has not taken yet.
     pub owed_to_parent: Option<StepOutcome>,
+    /// The session whose history it began with.
+    #[serde(default)]
+    pub forked_from: Option<ForkedFrom>,
+}
+
+/// Where a fork's history comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkedFrom {
+    /// The session.
+    pub session: SessionId,
+    /// Its last turn that was copied.
+    pub turn: u64,
 }
 
 impl Record for SessionRecord {

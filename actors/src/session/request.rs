@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use steward_types::{AgentId, ErrorCode, Micros, ProjectId, StepPath, Timestamp};
+use steward_types::{AgentId, ErrorCode, Micros, ProjectId, SessionId, StepPath, Timestamp};
 
 use super::approval::{Approval, ApprovalId};
 use super::event::Parent;
-use super::record::{SessionStatus, StepOutcome, TurnState};
+use super::record::{ForkedFrom, SessionStatus, StepOutcome, TurnState};
 use super::turn::json_bytes;
 
 /// A request to one session. Each may be sent again after a lost answer: it takes effect once.
@@ -14,6 +14,8 @@ use super::turn::json_bytes;
 pub enum SessionRequest {
     /// Opens the session under the id it is sent to.
     Open(Open),
+    /// Opens the session under the id it is sent to, with the history of another one.
+    Fork(Fork),
     /// Gives the session a message; answered when it is durable, before its turn.
     Send(Send),
     /// Decides what the script asked a person.
@@ -84,6 +86,23 @@ pub struct Open {
     pub depth: u32,
     /// A first message, taken in the same transaction.
     pub message: Option<Send>,
+}
+
+/// How to fork a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The session whose history is copied.
+    pub from: SessionId,
+    /// Its last turn that is copied, which has ended; 0 for no turn.
+    pub turn: u64,
+    /// What people call the new session.
+    pub label: String,
+    /// The project of both.
+    pub project: ProjectId,
+    /// The agent of both.
+    pub agent: AgentId,
+    /// The most that the new session may spend in its life.
+    pub ceiling: Option<Micros>,
 }
 
 /// A message to a session.
@@ -186,4 +205,7 @@ pub struct SessionView {
     pub ceiling: Option<Micros>,
     /// The session that called it.
     pub parent: Option<Parent>,
+    /// The session whose history it began with.
+    #[serde(default)]
+    pub forked_from: Option<ForkedFrom>,
 }

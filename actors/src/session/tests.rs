@@ -4,4 +4,5 @@ mod crash;
 mod dying_store;
 mod harness;
 mod limits;
+mod operators;
 mod turns;

@@ -10,10 +10,11 @@ use super::change::Fence;
 use super::environment::{ProgramError, SessionEnvironment};
 use super::error::SessionError;
 use super::event::EventBody;
+use super::fork;
 use super::key;
 use super::read;
 use super::record::{SessionHead, SessionRecord, SessionStatus, TakenKey, TurnRecord, TurnState};
-use super::request::{Accepted, Decide, Open, Refusal, Send, SessionRequest, SessionResponse};
+use super::request::{Accepted, Decide, Fork, Open, Refusal, Send, SessionRequest, SessionResponse};
 use super::turn::json_bytes;
 use super::worker::{self, TakenUp};
 use crate::budget::{AccountId, ledger};
@@ -31,7 +32,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    fn new(response: SessionResponse, loaded: Loaded) -> Self {
+    pub(super) fn new(response: SessionResponse, loaded: Loaded) -> Self {
         Self {
             response,
             last_seq: loaded.head.last_seq,
@@ -46,7 +47,7 @@ impl Done {
         Self::without_record(Refusal::new(error.code(), error.to_string()))
     }
 
-    fn without_record(refusal: Refusal) -> Self {
+    pub(super) fn without_record(refusal: Refusal) -> Self {
         Self { response: refusal.into(), record: None, last_seq: 0, children: Vec::new(), taken_up: None }
     }
 }
@@ -77,6 +78,10 @@ pub(super) async fn transact(
             }
             Err(refusal) => return Ok(Done::without_record(refusal)),
         },
+        (SessionRequest::Fork(fork), _) => match forking(environment, session, fork).await {
+            Ok(found) => limit = found,
+            Err(refusal) => return Ok(Done::without_record(refusal)),
+        },
         (SessionRequest::Send(_), Begin::Now(Some(record))) => {
             version = Some(version_of(environment, session, record).await?);
         }
@@ -88,6 +93,7 @@ pub(super) async fn transact(
         fence.check(&txn).await?;
         match request {
             SessionRequest::Open(request) => open(&txn, session, request, limit, version, now).await,
+            SessionRequest::Fork(request) => fork::fork(&txn, session, request, limit, now).await,
             SessionRequest::Send(message) => send(&txn, session, message, version, now).await,
             SessionRequest::Decide(request) => decide(&txn, session, request, now).await,
             SessionRequest::Cancel { reason } => cancel(&txn, session, reason, now).await,
@@ -150,6 +156,18 @@ async fn opening(environment: &SessionEnvironment, session: SessionId, open: &Op
     Ok(Opening { limit, version })
 }
 
+/// What a fork may spend: the least of what its source and its agent say.
+async fn forking(environment: &SessionEnvironment, session: SessionId, fork: &Fork) -> Result<Option<Micros>, Refusal> {
+    if fork.label.len() > NAME_BYTES_MAX {
+        return Err(Refusal::new(ErrorCode::InvalidRequest, format!("a label may have {NAME_BYTES_MAX} bytes")));
+    }
+    let programs = &environment.programs;
+    let refusal = |error: ProgramError| Refusal::new(error.code, error.message);
+    let version = programs.current(&fork.project, &fork.agent, session).await.map_err(refusal)?;
+    let agent = programs.load(&fork.project, &fork.agent, version).await.map_err(refusal)?;
+    Ok([fork.ceiling, agent.manifest.budget.session].into_iter().flatten().min())
+}
+
 fn taken_or_not(txn: &Txn, loaded: Loaded, taken: Taken) -> Result<Done, SessionError> {
     let response = match taken {
         Taken::Yes => {
@@ -198,6 +216,7 @@ async fn open(
         depth: open.depth,
         opened: now,
         owed_to_parent: None,
+        forked_from: None,
     };
     let account = AccountId::session(open.project.clone(), open.agent.clone(), session);
     ledger::open_session(txn, &account, limit, now).await?;
@@ -244,6 +263,9 @@ async fn begin_turn(
     let record = &loaded.record;
     let may_begin = record.status == SessionStatus::Idle && record.waiting_messages() > 0;
     let Some(version) = version.filter(|_| may_begin && record.owed_to_parent.is_none()) else { return Ok(None) };
+    if loaded.is_held_back(txn).await? {
+        return Ok(None);
+    }
     let (turn, _) = worker::take_up_turn(txn, loaded, version, now).await?;
     Ok(Some(TakenUp::begun(loaded.clone(), turn)))
 }

@@ -148,6 +148,7 @@ impl Turn {
         match result {
             Ok(held) => {
                 *commits += 1;
+                self.environment.activity.committed();
                 for change in all.drain(buffered..) {
                     if let Change::Step(path, step) = change {
                         work.journal.put(path, *step);
@@ -240,6 +241,9 @@ impl Turn {
         let price = spent.as_ref().map_or(Micros::ZERO, |spent| spent.price);
         step.price = price;
         let usage = spent.as_ref().and_then(|spent| spent.model.as_ref()).map(|(_, usage)| usage.clone());
+        if let Some(usage) = &usage {
+            self.environment.activity.generated(u64::from(usage.completion_tokens));
+        }
         if let Some(spent) = spent {
             let hold = self.hold(call);
             step.hold = Some(hold);

@@ -52,6 +52,17 @@ enum Task {
     Turn(Box<TakenUp>),
     Deliver(Box<Loaded>),
     Nothing,
+    /// A message waits, and its agent or project is paused.
+    HeldBack,
+}
+
+/// How a worker came to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There is nothing to do.
+    Done,
+    /// What there is to do waits until somebody resumes the agent or its project.
+    HeldBack,
 }
 
 /// Whether there may be something left to do.
@@ -66,7 +77,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`SessionError`], when the session is to be built again from the store.
-    pub(super) async fn work(self, first: Option<TakenUp>) -> Result<(), SessionError> {
+    pub(super) async fn work(self, first: Option<TakenUp>) -> Result<Rest, SessionError> {
         let mut first = first.map(|first| Task::Turn(Box::new(first)));
         while !self.cancel.is_cancelled() {
             let task = match first.take() {
@@ -76,17 +87,18 @@ impl Worker {
             let done = match task {
                 Task::Turn(taken_up) => self.run(*taken_up).await,
                 Task::Deliver(loaded) => self.deliver(*loaded).await.map(|()| Left::Perhaps),
-                Task::Nothing => return Ok(()),
+                Task::Nothing => return Ok(Rest::Done),
+                Task::HeldBack => return Ok(Rest::HeldBack),
             };
             match done {
                 Ok(Left::Perhaps) => {}
-                Ok(Left::Nothing) => return Ok(()),
+                Ok(Left::Nothing) => return Ok(Rest::Done),
                 // Somebody else ended the turn meanwhile; what is left to do is in the store.
                 Err(SessionError::Stale) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Rest::Done)
     }
 
     /// Begins the next turn, or takes up the one in flight, under a new run number: an older worker, should one still
@@ -102,6 +114,9 @@ impl Worker {
             }
             if !loaded.record.is_runnable() {
                 return Ok(Task::Nothing);
+            }
+            if loaded.is_held_back(&txn).await? {
+                return Ok(Task::HeldBack);
             }
             let (turn, begins) = take_up_turn(&txn, &mut loaded, version, now).await?;
             loaded.save(&txn)?;
@@ -128,6 +143,7 @@ impl Worker {
     /// Runs one turn until it ends or waits.
     async fn run(&self, taken_up: TakenUp) -> Result<Left, SessionError> {
         let TakenUp { loaded, turn, begins } = taken_up;
+        let _in_flight = self.environment.activity.turn();
         let record = &loaded.record;
         let programs = &self.environment.programs;
         let agent = match programs.load(&record.project, &record.agent, turn.version).await {

@@ -31,6 +31,8 @@ pub(crate) fn session(view: SessionView, spent: Option<Micros>) -> v1::Session {
         limit_micros: view.ceiling.map(Micros::get),
         failure: failed,
         label: view.label,
+        held_back: String::new(),
+        forked_from: view.forked_from.map(|from| format!("{}/{}", from.session, from.turn)).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use steward_actors::service::{Failure, NewSession, Reach, SessionFilter};
+use steward_actors::project::Role;
+use steward_actors::service::{Caller, Failure, NewSession, Reach, SessionFilter};
 use steward_actors::session::{EventBody, SessionView};
 use steward_types::{ErrorCode, Micros, SessionId};
 use tonic::{Request, Response, Status, Streaming};
@@ -106,6 +107,16 @@ impl Sessions for Services {
         self.one(view).await
     }
 
+    async fn fork(&self, request: Request<v1::ForkSessionRequest>) -> Result<Response<v1::Session>, Status> {
+        let reach = caller(&request)?.reach();
+        let request = request.into_inner();
+        let id = parse("session", &request.session).or_status()?;
+        let turn = Some(request.turn).filter(|turn| *turn > 0);
+        let forked = self.steward.fork_session(&reach, id, turn, request.label, &request.idempotency_key);
+        let view = forked.await.or_status()?;
+        self.one(view).await
+    }
+
     async fn journal(&self, request: Request<v1::JournalRequest>) -> Result<Response<v1::JournalResponse>, Status> {
         let reach = caller(&request)?.reach();
         let request = request.into_inner();
@@ -138,7 +149,9 @@ impl Sessions for Services {
         let request = request.into_inner();
         let id = parse("session", &request.session).or_status()?;
         let reason = reason(request.reason, &caller.key);
-        let view = self.steward.cancel_turn(&caller.reach(), id, reason).await.or_status()?;
+        let reach = caller.reach();
+        let cancel = self.steward.cancel_turn(&reach, id, reason);
+        let view = self.as_operator(&caller, "cancel turn", id, cancel).await.or_status()?;
         self.one(view).await
     }
 
@@ -147,7 +160,9 @@ impl Sessions for Services {
         let request = request.into_inner();
         let id = parse("session", &request.session).or_status()?;
         let reason = reason(request.reason, &caller.key);
-        let view = self.steward.end_session(&caller.reach(), id, reason).await.or_status()?;
+        let reach = caller.reach();
+        let end = self.steward.end_session(&reach, id, reason);
+        let view = self.as_operator(&caller, "end session", id, end).await.or_status()?;
         self.one(view).await
     }
 }
@@ -167,9 +182,27 @@ fn journal_token(token: &str) -> Result<Option<(u64, usize)>, Failure> {
 
 impl Services {
     /// An answer about one session, with what it has spent.
+    /// Does something to a session, with an entry in the audit trail when an operator asks; a project's own keys are in
+    /// the session's log.
+    async fn as_operator<T>(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        session: SessionId,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        if caller.role != Role::Root {
+            return work.await;
+        }
+        let operator = self.steward.operator(caller.key.clone());
+        operator.audited(operation, session.to_string(), serde_json::Value::Null, work).await
+    }
+
     async fn one(&self, view: SessionView) -> Result<Response<v1::Session>, Status> {
         let spent = self.steward.session_spent(view.id).await.or_status()?;
-        Ok(Response::new(convert::session(view, Some(spent))))
+        let held_back = self.steward.held_back(&view).await.or_status()?;
+        let held_back = held_back.map(|pause| pause.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::Session { held_back, ..convert::session(view, Some(spent)) }))
     }
 
     /// A session's events; `None` for one that the watcher does not want. The place among the watchers is kept until

@@ -5,6 +5,7 @@
 mod access;
 mod node;
 mod openai;
+mod operations;
 mod services;
 mod streams;
 mod transport;

@@ -178,6 +178,7 @@ services! {
     budgets: budgets_client::BudgetsClient;
     receipts: receipts_client::ReceiptsClient;
     actors: actors_client::ActorsClient;
+    operations: operations_client::OperationsClient;
 }
 
 impl Client {

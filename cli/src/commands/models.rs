@@ -43,7 +43,8 @@ pub async fn run(command: Models, session: &Session) -> anyhow::Result<()> {
             Ok(())
         }
         Models::Show { name } => show(session, &models.get(v1::GetModelRequest { name }).await?.into_inner()),
-        Models::Remove { name } => {
+        Models::Remove { name, confirm } => {
+            session.confirm(&format!("unload the model {name}"), confirm)?;
             models.remove(v1::RemoveModelRequest { name: name.clone() }).await?;
             if !output.is_json() {
                 output.line(format!("{name} is unloaded"));

@@ -149,7 +149,8 @@ pub async fn run(command: Projects, session: &Session) -> anyhow::Result<()> {
             output.table(&["key", "label", "role", "state"], rows.collect(), "no key yet");
             Ok(())
         }
-        Projects::Revoke { name, key_id } => {
+        Projects::Revoke { name, key_id, confirm } => {
+            session.confirm(&format!("revoke the key {key_id}"), confirm)?;
             let revoked = projects.revoke_key(v1::RevokeKeyRequest { project: name, key_id }).await?.into_inner();
             if output.is_json() {
                 return output.message("ApiKey", &revoked);

@@ -51,14 +51,18 @@ pub async fn run(command: Sessions, session: &Session) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Sessions::Cancel { session: id } => changed(
-            output,
-            &sessions.cancel(v1::CancelTurnRequest { session: id, reason: REASON.to_owned() }).await?.into_inner(),
-        ),
-        Sessions::End { session: id } => changed(
-            output,
-            &sessions.end(v1::EndSessionRequest { session: id, reason: REASON.to_owned() }).await?.into_inner(),
-        ),
+        Sessions::Journal { session: id, turn } => journal(session, id, turn).await,
+        Sessions::Fork { session: id, at, label } => fork(session, id, at, label).await,
+        Sessions::Cancel { session: id, confirm } => {
+            session.confirm(&format!("cancel the turn in hand of {id}"), confirm)?;
+            let request = v1::CancelTurnRequest { session: id, reason: REASON.to_owned() };
+            changed(output, &sessions.cancel(request).await?.into_inner())
+        }
+        Sessions::End { session: id, confirm } => {
+            session.confirm(&format!("end {id}"), confirm)?;
+            let request = v1::EndSessionRequest { session: id, reason: REASON.to_owned() };
+            changed(output, &sessions.end(request).await?.into_inner())
+        }
     }
 }
 
@@ -67,6 +71,52 @@ fn changed(output: Output, session: &v1::Session) -> anyhow::Result<()> {
         return output.message("Session", session);
     }
     output.line(format!("{} is {}", session.id, state_word(session.state())));
+    Ok(())
+}
+
+async fn fork(session: &Session, id: String, turn: u64, label: String) -> anyhow::Result<()> {
+    let output = session.output;
+    let request = v1::ForkSessionRequest { session: id.clone(), turn, label, idempotency_key: String::new() };
+    let forked = session.client.sessions().fork(request).await?.into_inner();
+    if output.is_json() {
+        return output.message("Session", &forked);
+    }
+    output.line(format!("{} has the first {} turns of {id}", forked.id, forked.turns));
+    Ok(())
+}
+
+async fn journal(session: &Session, id: String, turn: u64) -> anyhow::Result<()> {
+    let (output, mut sessions) = (session.output, session.client.sessions());
+    let mut request = v1::JournalRequest { session: id, turn, page_size: 1000, page_token: String::new() };
+    let mut steps = 0;
+    loop {
+        let page = sessions.journal(request.clone()).await?.into_inner();
+        steps += page.entries.len();
+        for entry in &page.entries {
+            if output.is_json() {
+                output.message("JournalEntry", entry)?;
+                continue;
+            }
+            let place = output.paint(Tone::Heading, format!("{}/{}", entry.turn, entry.step));
+            let price = Micros::new(entry.price_micros);
+            output.line(format!("{place} {} {} {price}", entry.function, entry.state));
+            if !entry.arguments_json.is_empty() {
+                output.line(format!("    asked    {}", shorten(&entry.arguments_json, 200)));
+            }
+            match &entry.failure {
+                Some(failure) => output.line(format!("    failed   {}: {}", failure.reason, failure.message)),
+                None if entry.result_json.is_empty() => {}
+                None => output.line(format!("    answered {}", shorten(&entry.result_json, 200))),
+            }
+        }
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    if steps == 0 && !output.is_json() {
+        output.line("no step yet");
+    }
     Ok(())
 }
 
@@ -79,13 +129,23 @@ async fn show(session: &Session, id: String) -> anyhow::Result<()> {
         output.message("Session", &one)?;
         return journal.entries.iter().try_for_each(|entry| output.message("JournalEntry", entry));
     }
-    output.facts(&[
+    let mut facts = vec![
         ("session", one.id.clone()),
         ("agent", format!("{} version {}", one.agent, one.agent_version)),
         ("state", state_word(one.state()).to_owned()),
         ("turns", one.turns.to_string()),
         ("spent", Micros::new(one.spent_micros).to_string()),
-    ]);
+    ];
+    if one.inbox > 0 {
+        facts.push(("inbox", one.inbox.to_string()));
+    }
+    if !one.held_back.is_empty() {
+        facts.push(("held back", output.paint(Tone::Warning, &one.held_back)));
+    }
+    if !one.forked_from.is_empty() {
+        facts.push(("forked from", one.forked_from.clone()));
+    }
+    output.facts(&facts);
     let rows = journal.entries.iter().map(|entry| {
         let result = entry.failure.as_ref().map_or(&entry.result_json, |failure| &failure.message);
         let price = Micros::new(entry.price_micros).to_string();
@@ -137,7 +197,7 @@ pub async fn logs(logs: &Logs, session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn to_timestamp(at: &prost_types::Timestamp) -> Timestamp {
+pub(crate) fn to_timestamp(at: &prost_types::Timestamp) -> Timestamp {
     let seconds = u64::try_from(at.seconds).unwrap_or(0);
     Timestamp::from_millis(
         seconds.saturating_mul(1000).saturating_add(u64::try_from(at.nanos / 1_000_000).unwrap_or(0)),

@@ -1,10 +1,11 @@
-//! `steward store`: a stopped node's store into one file, and back.
+//! `steward store`: a stopped node's store into one file, and back; what a running node's store holds.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use steward_api::proto::v1;
 use steward_storage::Store as _;
 use steward_storage_embedded::{BackupProgress, EmbeddedConfig, EmbeddedStore};
 use steward_storage_link::{ServerTls, StoreServer};
@@ -12,6 +13,7 @@ use steward_types::{Clock, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::Session;
 use crate::args::StoreCommand;
 use crate::node::membership::Identity;
 use crate::node::{STORE_FOLDER, stores};
@@ -25,8 +27,28 @@ pub async fn run(command: StoreCommand, output: Output) -> anyhow::Result<()> {
     match command {
         StoreCommand::Backup { data, file } => backup(&data, &file, output).await,
         StoreCommand::Restore { file, data } => restore(&file, &data, output),
+        StoreCommand::Stats => anyhow::bail!("this asks a node"),
         StoreCommand::Serve { data, identity, listen } => serve(&data, identity, listen, output).await,
     }
+}
+
+/// Runs `store stats`: what the store of the node holds.
+///
+/// # Errors
+/// What the node refused.
+pub async fn stats(session: &Session) -> anyhow::Result<()> {
+    let output = session.output;
+    let stats = session.client.operations().store_stats(v1::StoreStatsRequest {}).await?.into_inner();
+    if output.is_json() {
+        return output.message("StoreStatsResponse", &stats);
+    }
+    output.line(format!("{} store, one read in {} ms", stats.store, stats.read_ms));
+    let row = |part: &v1::StorePart| {
+        let more = if part.at_least { "+" } else { "" };
+        vec![part.name.clone(), format!("{}{more}", part.rows), format!("{}{more}", part.bytes)]
+    };
+    output.table(&["part", "rows", "bytes"], stats.parts.iter().map(row).collect(), "it is empty");
+    Ok(())
 }
 
 async fn backup(data: &Path, file: &Path, output: Output) -> anyhow::Result<()> {

@@ -51,7 +51,7 @@ impl Chains {
             return Arc::new(NoAnchoring);
         }
         let anchoring = ChainAnchoring::new(host.clone(), Arc::clone(&self.environment.store), names);
-        if let Err(error) = anchoring.wake() {
+        if let Err(error) = anchoring.wake_all() {
             tracing::error!(%error, "the chains could not be woken; the next anchoring wakes them");
         }
         Arc::new(anchoring)

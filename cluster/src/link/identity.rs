@@ -9,10 +9,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use steward_types::Timestamp;
 use thiserror::Error;
 
-use super::NodeId;
 use super::authority::NODE_URI;
+use super::{NodeId, validity};
 
 /// The authorities that a node trusts, one or more certificates in PEM.
 pub const CA_FILE: &str = "ca.pem";
@@ -64,6 +65,7 @@ pub enum IdentityError {
 #[derive(Clone)]
 pub struct LinkIdentity {
     node: NodeId,
+    ends: Option<Timestamp>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -104,6 +106,7 @@ impl LinkIdentity {
         let roots = Arc::new(roots);
         Ok(Self {
             node,
+            ends: validity::ends(&chain[0]),
             server: Arc::new(server(roots.clone(), chain.clone(), key.clone_key()).map_err(mismatch)?),
             client: Arc::new(client(roots, chain, key).map_err(mismatch)?),
         })
@@ -112,6 +115,11 @@ impl LinkIdentity {
     /// The node that the certificate names.
     pub fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    /// When the certificate ends; none when that cannot be read.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.ends
     }
 
     /// TLS settings for accepting: the other end must show a certificate of a trusted authority.

@@ -1,10 +1,12 @@
 //! The handle on one node's part of a cluster: join, look, drain, leave.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use steward_actors::audit::AuditEntry;
+use steward_actors::service::ClusterChange;
 use steward_storage::Store;
 use steward_types::limits::{NODE_WEIGHT_MAX, SHARDS};
 use steward_types::{Clock, Entropy, NodeId};
@@ -59,6 +61,20 @@ pub struct Cluster {
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
+/// A handle that does not keep the node's tasks alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakCluster {
+    node: Weak<Node>,
+    tasks: Weak<Mutex<JoinSet<()>>>,
+}
+
+impl WeakCluster {
+    /// The handle again, while another one lives.
+    pub(crate) fn upgrade(&self) -> Option<Cluster> {
+        Some(Cluster { node: self.node.upgrade()?, tasks: self.tasks.upgrade()? })
+    }
+}
+
 impl Cluster {
     /// Registers the node and begins to beat and to take its share of the shards.
     ///
@@ -84,6 +100,10 @@ impl Cluster {
         let cluster = Self { node, tasks: Arc::new(Mutex::new(tasks)) };
         cluster.node.map.refresh().await?;
         Ok(cluster)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCluster {
+        WeakCluster { node: Arc::downgrade(&self.node), tasks: Arc::downgrade(&self.tasks) }
     }
 
     /// This node.
@@ -221,7 +241,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::UnknownShard`], [`ClusterError::UnknownNode`], [`ClusterError::NotUp`], or the store's.
     pub async fn move_shard(&self, shard: u32, to: NodeId) -> Result<(), ClusterError> {
-        self.pin(shard, Some(to)).await
+        self.change(ClusterChange::Place { shard, on: Some(to) }, None).await
     }
 
     /// Leaves a shard to the placement again.
@@ -229,17 +249,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::UnknownShard`], or the store's.
     pub async fn unpin(&self, shard: u32) -> Result<(), ClusterError> {
-        self.pin(shard, None).await
-    }
-
-    async fn pin(&self, shard: u32, to: Option<NodeId>) -> Result<(), ClusterError> {
-        let count = self.node.map.count();
-        if shard >= count {
-            return Err(ClusterError::UnknownShard { shard, last: count.saturating_sub(1) });
-        }
-        pin(&*self.node.store, shard, to).await?;
-        self.node.map.kick();
-        Ok(())
+        self.change(ClusterChange::Place { shard, on: None }, None).await
     }
 
     /// Takes a node for dead now, without waiting for its silence. If it lives, it loses all shards and joins again.
@@ -247,7 +257,22 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::UnknownNode`], or the store's.
     pub async fn evict(&self, node: NodeId) -> Result<(), ClusterError> {
-        evict(&*self.node.store, node, self.node.clock.now()).await?;
+        self.change(ClusterChange::Evict(node), None).await
+    }
+
+    /// Makes a change, and writes its entry of the audit trail in the same transaction.
+    ///
+    /// # Errors
+    /// Those of [`move_shard`](Self::move_shard) and [`evict`](Self::evict).
+    pub async fn change(&self, change: ClusterChange, entry: Option<&AuditEntry>) -> Result<(), ClusterError> {
+        let (store, count) = (&*self.node.store, self.node.map.count());
+        match change {
+            ClusterChange::Place { shard, .. } if shard >= count => {
+                return Err(ClusterError::UnknownShard { shard, last: count.saturating_sub(1) });
+            }
+            ClusterChange::Place { shard, on } => pin(store, shard, on, entry).await?,
+            ClusterChange::Evict(node) => evict(store, node, self.node.clock.now(), entry).await?,
+        }
         self.node.map.kick();
         Ok(())
     }

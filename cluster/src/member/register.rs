@@ -1,5 +1,6 @@
 //! The transactions that change who is a member and what it is.
 
+use steward_actors::audit::{self, AuditEntry};
 use steward_storage::{Isolation, RangeRead, Store, StoreError, StoreExt, Txn};
 use steward_types::limits::NODES_GONE_MAX;
 use steward_types::{NodeId, Timestamp};
@@ -99,9 +100,15 @@ pub(super) async fn evict_silent(store: &dyn Store, silent: Heard, now: Timestam
 }
 
 /// Takes a node for dead because an operator says so.
-pub(super) async fn evict(store: &dyn Store, node: NodeId, now: Timestamp) -> Result<(), ClusterError> {
+pub(super) async fn evict(
+    store: &dyn Store,
+    node: NodeId,
+    now: Timestamp,
+    entry: Option<&AuditEntry>,
+) -> Result<(), ClusterError> {
     store
         .run(|txn| async move {
+            record(&txn, entry)?;
             let record = txn.load::<NodeRecord>(&node_key(node)).await?.ok_or(ClusterError::UnknownNode(node))?;
             if record.state.is_alive() { Ok(put_down(&txn, record, now).await?) } else { Ok(()) }
         })
@@ -133,9 +140,15 @@ async fn retire_pins(txn: &Txn, node: NodeId, state: NodeState) -> Result<(), St
 }
 
 /// Pins a shard to a node, or sets it free.
-pub(super) async fn pin(store: &dyn Store, shard: u32, to: Option<NodeId>) -> Result<(), ClusterError> {
+pub(super) async fn pin(
+    store: &dyn Store,
+    shard: u32,
+    to: Option<NodeId>,
+    entry: Option<&AuditEntry>,
+) -> Result<(), ClusterError> {
     store
         .run(|txn| async move {
+            record(&txn, entry)?;
             let Some(node) = to else {
                 txn.clear(&pin_key(shard))?;
                 return Ok(bump_version(&txn)?);
@@ -148,6 +161,10 @@ pub(super) async fn pin(store: &dyn Store, shard: u32, to: Option<NodeId>) -> Re
             Ok(bump_version(&txn)?)
         })
         .await
+}
+
+fn record(txn: &Txn, entry: Option<&AuditEntry>) -> Result<(), StoreError> {
+    entry.map_or(Ok(()), |entry| audit::record(txn, entry))
 }
 
 /// What one beat found.

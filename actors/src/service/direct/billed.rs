@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{DirectCall, DirectChatEvent, DirectEmbedding, DirectUsage};
 use crate::budget::{Budget, HoldRequest, Lane, LedgerError, Price, Settled, Usage, ledger};
 use crate::host::{Entity, EntityId};
+use crate::pause::{self, PauseSubject};
 use crate::receipt_log::{append_pending, direct_call_session};
 use crate::service::{Failure, Steward};
 
@@ -251,7 +252,14 @@ impl Billed {
             expires_at: Some(now.saturating_add(DIRECT_CALL_TIME_MAX * 2)),
         };
         let account = &self.lane.account();
-        self.transact(|txn| async move { Ok(ledger::reserve(&txn, account, request, now).await?) }).await
+        let subject = &PauseSubject::Project(self.call.project.clone());
+        let reserve = |txn: Txn| async move {
+            if let Some(paused) = pause::of(&txn, subject).await? {
+                return Err(Failure::new(ErrorCode::Paused, paused.to_string()));
+            }
+            Ok(ledger::reserve(&txn, account, request, now).await?)
+        };
+        self.transact(reserve).await
     }
 
     async fn grow_hold(&mut self, total: Micros) -> Result<(), Failure> {

@@ -134,6 +134,7 @@ impl Outside {
             memories: Memories::new(Arc::clone(&store)),
             http,
             scripts: ScriptThreads::default(),
+            activity: Arc::default(),
         });
         let host = HostBuilder::new(Arc::clone(&self.clock), Arc::new(lease))
             .register::<Session>(environment)

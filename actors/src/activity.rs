@@ -1,0 +1,79 @@
+//! What a node has done since its start, as counters that cost nothing to raise: for `steward top`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// The counters of one node.
+#[derive(Debug, Default)]
+pub struct Activity {
+    turns_in_flight: AtomicU64,
+    turns: AtomicU64,
+    commits: AtomicU64,
+    tokens: AtomicU64,
+}
+
+/// The counters at one moment. All but the first only grow while the node lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ActivityCount {
+    /// Turns that a worker runs now.
+    pub turns_in_flight: u64,
+    /// Turns that workers have taken up.
+    pub turns: u64,
+    /// Transactions that turns have committed.
+    pub commits: u64,
+    /// Tokens that models have made for turns.
+    pub tokens: u64,
+}
+
+/// A turn in a worker's hands, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct TurnInFlight<'a>(&'a Activity);
+
+impl Activity {
+    /// The counters now.
+    pub fn count(&self) -> ActivityCount {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ActivityCount {
+            turns_in_flight: read(&self.turns_in_flight),
+            turns: read(&self.turns),
+            commits: read(&self.commits),
+            tokens: read(&self.tokens),
+        }
+    }
+
+    pub(crate) fn turn(&self) -> TurnInFlight<'_> {
+        self.turns_in_flight.fetch_add(1, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        TurnInFlight(self)
+    }
+
+    pub(crate) fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn generated(&self, tokens: u64) {
+        self.tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+}
+
+impl Drop for TurnInFlight<'_> {
+    fn drop(&mut self) {
+        self.0.turns_in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_in_flight_until_it_is_dropped() {
+        let activity = Activity::default();
+        let turn = activity.turn();
+        activity.generated(7);
+        assert_eq!(activity.count(), ActivityCount { turns_in_flight: 1, turns: 1, commits: 0, tokens: 7 });
+        drop(turn);
+        assert_eq!(activity.count().turns_in_flight, 0);
+    }
+}

@@ -1,0 +1,33 @@
+//! What a chain does while it is paused: nothing new is signed or sent, and what was sent is followed to its end.
+
+use steward_adapters::outbox::{Effect, Intent};
+use steward_storage::StoreExt;
+use steward_types::ErrorCode;
+
+use super::entity::{ChainActor, ChainResponse};
+use crate::host::{Context, Fault};
+use crate::pause::{self, Pause, PauseSubject};
+
+impl ChainActor {
+    /// The pause that holds the chain back, if one does.
+    pub(super) async fn pause(&self, context: &Context<Self>) -> Result<Option<Pause>, Fault> {
+        let subject = &PauseSubject::Chain(self.id.as_str().to_owned());
+        Ok(context.environment().store.run(|txn| async move { pause::of(&txn, subject).await }).await?)
+    }
+
+    /// Whether an effect may be begun: while the chain is paused, only what follows transactions that were sent before.
+    pub(super) fn may_do(&self, effect: &Effect) -> bool {
+        let (Effect::Sign { intent, .. } | Effect::Broadcast { intent, .. }) = effect else { return true };
+        let was_sent = |intent: &Intent| intent.attempts.iter().any(|attempt| attempt.sent);
+        self.paused.is_none() || self.desk.outbox.intents().get(intent).is_some_and(was_sent)
+    }
+
+    /// Nobody waits for a chain that is paused. What they asked for stays wanted.
+    pub(super) fn refuse_while_paused(&mut self) {
+        let Some(paused) = &self.paused else { return };
+        let message = format!("{paused}; it is anchored once the chain is resumed");
+        for waiter in self.waiters.drain(..) {
+            waiter.reply.send(ChainResponse::Refused(ErrorCode::Paused, message.clone()));
+        }
+    }
+}

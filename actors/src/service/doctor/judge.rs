@@ -1,0 +1,398 @@
+//! What the facts mean: one function a check.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use steward_adapters::breaker::{BreakerState, Forced};
+use steward_types::limits::{
+    DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX, DOCTOR_WAIT_TIME_MAX,
+};
+use steward_types::{NodeId, Timestamp};
+
+use super::{Diagnosis, Facts, Finding, Severity};
+use crate::chain::ChainStatus;
+use crate::service::MemberState;
+
+type Found = Vec<Finding>;
+
+/// The checks in the order in which they are told.
+const CHECKS: &[(&str, fn(&Facts) -> Found)] = &[
+    ("store", Facts::store_answers),
+    ("members", Facts::members_are_there),
+    ("shards", Facts::shards_are_served),
+    ("clocks", Facts::clocks_agree),
+    ("certificates", Facts::certificates_last),
+    ("quarantine", Facts::nothing_is_set_aside),
+    ("dead letters", Facts::every_message_was_handled),
+    ("models", Facts::models_are_loaded),
+    ("chains", Facts::chains_move),
+    ("receipts", Facts::receipts_are_logged),
+    ("pauses", Facts::nothing_is_paused),
+];
+
+impl Facts {
+    pub(super) fn judge(&self) -> Diagnosis {
+        let mut checks: Vec<_> = CHECKS.iter().map(|(name, _)| *name).collect();
+        let mut findings: Vec<_> =
+            CHECKS.iter().flat_map(|(name, check)| check(self).into_iter().map(|found| found.of(name))).collect();
+        if self.audits.is_some() {
+            checks.push("budgets");
+            findings.extend(self.budgets_are_exact().into_iter().map(|found| found.of("budgets")));
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        Diagnosis { checks, findings }
+    }
+
+    fn store_answers(&self) -> Found {
+        match &self.store {
+            Err(failure) => vec![Finding::critical(
+                "store",
+                format!("it cannot be read: {failure}"),
+                "see that the store runs and that this node reaches it: docs/storage.md",
+            )],
+            Ok(time) if *time > DOCTOR_STORE_TIME_MAX => vec![Finding::warning(
+                "store",
+                format!("one read took {} ms", time.as_millis()),
+                "look at the store's disk and load",
+            )],
+            Ok(_) => Vec::new(),
+        }
+    }
+
+    fn members_are_there(&self) -> Found {
+        let missing = self.reports.missing.iter().map(|missing| {
+            Finding::critical(
+                missing.node,
+                format!("it does not answer: {}", missing.reason),
+                format!("look at its log; if it hangs, stop it, or `steward nodes evict {}`", missing.node),
+            )
+        });
+        let states = self.members.iter().filter_map(|member| match member.state {
+            MemberState::Down => Some(Finding::warning(
+                member.id,
+                format!("it was taken for dead at {}", member.changed),
+                "start it again, or leave it: what it owned is others'",
+            )),
+            MemberState::Draining => Some(Finding::notice(
+                member.id,
+                format!("it is draining since {}, and has {} shards left", member.changed, member.shards),
+                format!("stop it once it has none, or `steward undrain {}`", member.id),
+            )),
+            MemberState::Joining | MemberState::Up | MemberState::Left => None,
+        });
+        missing.chain(states).collect()
+    }
+
+    fn shards_are_served(&self) -> Found {
+        let missing = |node: &NodeId| self.reports.missing.iter().any(|missing| missing.node == *node);
+        let ownerless: Vec<u32> =
+            self.shards.iter().filter(|shard| shard.owner.is_none()).map(|shard| shard.shard).collect();
+        let mut silent: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for owner in self.shards.iter().filter_map(|shard| shard.owner).filter(missing) {
+            *silent.entry(owner).or_default() += 1;
+        }
+        let mut found = Found::new();
+        if let Some(first) = ownerless.first() {
+            found.push(Finding::critical(
+                "shards",
+                format!("{} have no owner, shard {first} the first", ownerless.len()),
+                "they are claimed within seconds when a node is up; if not, look at the nodes' logs",
+            ));
+        }
+        found.extend(silent.into_iter().map(|(node, count)| {
+            Finding::critical(
+                node,
+                format!("it owns {count} shards and does not answer"),
+                format!("others take over when its beat stops; to hurry, `steward nodes evict {node}`"),
+            )
+        }));
+        found
+    }
+
+    fn clocks_agree(&self) -> Found {
+        let (from, to) = self.asked;
+        let off = self.reports.answers.iter().filter_map(|(node, report)| {
+            let off = from.saturating_since(report.now).max(report.now.saturating_since(to));
+            (off > DOCTOR_CLOCK_DIFFERENCE_MAX).then(|| {
+                Finding::warning(
+                    node,
+                    format!("its clock differs by {} ms from the asked node's", off.as_millis()),
+                    "run NTP on it: timers fire and budgets' periods begin by its clock",
+                )
+            })
+        });
+        off.collect()
+    }
+
+    fn certificates_last(&self) -> Found {
+        let now = self.asked.1;
+        let ending = self.reports.answers.iter().filter_map(|(node, report)| {
+            let ends = report.certificate_ends?;
+            let left = ends.saturating_since(now);
+            let renew = "`steward cluster issue` a new one into its identity folder: it is read without a restart";
+            match left {
+                Duration::ZERO => Some(Finding::critical(node, format!("its certificate ended at {ends}"), renew)),
+                left if left < DOCTOR_CERTIFICATE_TIME_MIN => {
+                    Some(Finding::warning(node, format!("its certificate ends at {ends}"), renew))
+                }
+                _ => None,
+            }
+        });
+        ending.collect()
+    }
+
+    fn nothing_is_set_aside(&self) -> Found {
+        let all = self.quarantined.answers.iter().flat_map(|(_, quarantined)| quarantined);
+        let one = |quarantine: &crate::host::Quarantine| {
+            let (kind, id) = (&quarantine.kind, &quarantine.id);
+            let what = format!("it is in quarantine since {}: {}", quarantine.since, quarantine.cause);
+            let remedy = format!("mend the cause, then `steward quarantine release {kind} {id}`");
+            Finding::critical(format!("{kind} {id}"), what, remedy)
+        };
+        all.map(one).collect()
+    }
+
+    fn every_message_was_handled(&self) -> Found {
+        let some = self.reports.answers.iter().filter(|(_, report)| report.dead_letters > 0);
+        let one = |(node, report): &(NodeId, _)| {
+            let report: &super::NodeReport = report;
+            let what = format!("it has {} dead letters since its start", report.dead_letters);
+            Finding::notice(node, what, "see them with `steward actors dead-letters`")
+        };
+        some.map(one).collect()
+    }
+
+    fn models_are_loaded(&self) -> Found {
+        let failed = self.reports.answers.iter().flat_map(|(node, report)| {
+            let failed = report.models.iter().filter(|model| model.state == "failed");
+            failed.map(move |model| {
+                Finding::critical(
+                    format!("model {}", model.id),
+                    format!("it could not be loaded on {node}: {}", model.cause),
+                    format!("put its file back where it was, or `steward models remove {}` and add it again", model.id),
+                )
+            })
+        });
+        failed.collect()
+    }
+
+    fn chains_move(&self) -> Found {
+        let mut found = Found::new();
+        for (chain, status) in &self.chains {
+            match status {
+                Ok(status) => found.extend(chain_moves(chain, status, self.asked.1)),
+                Err(failure) => found.push(Finding::warning(
+                    chain,
+                    format!("its entity does not answer: {failure}"),
+                    format!("see `steward actors why chain {chain}`"),
+                )),
+            }
+        }
+        found
+    }
+
+    fn receipts_are_logged(&self) -> Found {
+        let late = self.receipts.iter().filter_map(|(project, waiting)| {
+            let age = self.asked.1.saturating_since(waiting.oldest?);
+            (age > DOCTOR_WAIT_TIME_MAX).then(|| {
+                Finding::critical(
+                    format!("project {project}"),
+                    format!("{} receipts wait for the log, the oldest for {} s", waiting.count, age.as_secs()),
+                    format!("see `steward actors why receipt-log {project}`"),
+                )
+            })
+        });
+        late.collect()
+    }
+
+    fn nothing_is_paused(&self) -> Found {
+        let one = |pause: &crate::pause::Pause| {
+            let why = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+            let what = format!("paused since {}{why}", pause.since);
+            Finding::notice(&pause.subject, what, format!("`steward resume {}`", words(&pause.subject)))
+        };
+        self.pauses.iter().map(one).collect()
+    }
+
+    fn budgets_are_exact(&self) -> Found {
+        let differing = self.audits.iter().flatten().filter(|(_, audit)| !audit.is_exact());
+        let one = |(project, audit): &(_, crate::budget::Audit)| {
+            let what = format!("{} differences, the first: {}", audit.differences.len(), audit.differences[0]);
+            Finding::critical(
+                format!("project {project}"),
+                what,
+                "run the audit again when nothing is spent; if it stays, keep a backup and report it",
+            )
+        };
+        differing.map(one).collect()
+    }
+}
+
+fn chain_moves(chain: &str, status: &ChainStatus, now: Timestamp) -> Found {
+    let mut found = Found::new();
+    match (&status.breaker, status.forced) {
+        (_, Some(Forced::Open)) => found.push(Finding::warning(
+            chain,
+            "an operator has opened its breaker: nothing is sent",
+            format!("`steward breakers release {chain}`"),
+        )),
+        (BreakerState::Open { until }, _) => found.push(Finding::critical(
+            chain,
+            format!("its breaker is open until {until}: {}", status.last_failure),
+            "see that its endpoint runs and that this node reaches it",
+        )),
+        _ => {}
+    }
+    if !status.stalled.is_empty() {
+        let remedy = "look at the chain and its endpoint: docs/operations.md says what each reason means";
+        found.push(Finding::critical(chain, format!("nothing is sent: {}", status.stalled), remedy));
+    }
+    let age = status.oldest.map(|oldest| now.saturating_since(oldest)).unwrap_or_default();
+    if age > DOCTOR_WAIT_TIME_MAX {
+        found.push(Finding::warning(
+            chain,
+            format!("{} transactions are unfinished, the oldest for {} s", status.intents, age.as_secs()),
+            format!("see `steward actors inspect chain {chain}` for why"),
+        ));
+    }
+    found
+}
+
+/// A pause's subject as the command line takes it.
+fn words(subject: &crate::pause::PauseSubject) -> String {
+    use crate::pause::PauseSubject;
+    match subject {
+        PauseSubject::Project(project) => format!("project {project}"),
+        PauseSubject::Agent(project, agent) => format!("agent {agent} --project {project}"),
+        PauseSubject::Chain(chain) => format!("chain {chain}"),
+    }
+}
+
+impl Finding {
+    fn new(severity: Severity, about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+        let (about, what, remedy) = (about.to_string(), what.to_string(), remedy.to_string());
+        Self { severity, check: "", about, what, remedy }
+    }
+
+    fn notice(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+        Self::new(Severity::Notice, about, what, remedy)
+    }
+
+    fn warning(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+        Self::new(Severity::Warning, about, what, remedy)
+    }
+
+    fn critical(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+        Self::new(Severity::Critical, about, what, remedy)
+    }
+
+    fn of(self, check: &'static str) -> Self {
+        Self { check, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steward_types::ErrorCode;
+
+    use super::*;
+    use crate::service::members::{Alone, Members};
+    use crate::service::query::{Gathered, MissingNode, ModelLine, NodeReport};
+    use crate::service::{Failure, Member};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 16])
+    }
+
+    fn member(number: u8, state: MemberState) -> Member {
+        let alone = Alone::new(1, NOW).all().remove(0);
+        Member { id: node(number), state, ..alone }
+    }
+
+    fn report() -> NodeReport {
+        NodeReport {
+            now: NOW,
+            started: NOW,
+            store: "memory".to_owned(),
+            is_accepting: true,
+            kinds: Vec::new(),
+            dead_letters: 0,
+            activity: Default::default(),
+            devices: Vec::new(),
+            models: Vec::new(),
+            certificate_ends: None,
+        }
+    }
+
+    fn well() -> Facts {
+        Facts {
+            asked: (NOW, NOW),
+            members: vec![member(1, MemberState::Up), member(2, MemberState::Up)],
+            reports: Gathered { answers: vec![(node(1), report()), (node(2), report())], missing: Vec::new() },
+            shards: Alone::new(4, NOW).shards(),
+            quarantined: Gathered { answers: Vec::new(), missing: Vec::new() },
+            chains: Vec::new(),
+            receipts: Vec::new(),
+            audits: None,
+            pauses: Vec::new(),
+            store: Ok(Duration::from_millis(1)),
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut Facts), severity: Severity, check: &str, what: &str) {
+        let mut facts = well();
+        change(&mut facts);
+        let found = facts.judge().findings;
+        let fits =
+            |finding: &Finding| finding.severity == severity && finding.check == check && finding.what.contains(what);
+        assert!(found.iter().any(fits), "{what}: {found:#?}");
+        assert!(found.iter().all(|finding| !finding.remedy.is_empty()));
+    }
+
+    #[test]
+    fn a_cluster_that_is_well_has_no_finding() {
+        assert_eq!(well().judge().findings, []);
+    }
+
+    #[test]
+    fn each_fault_is_found_and_has_a_remedy() {
+        use Severity::{Critical, Notice, Warning};
+        let silent = |facts: &mut Facts| {
+            facts.reports.missing.push(MissingNode { node: node(3), reason: "silent".to_owned() });
+            facts.shards[1].owner = Some(node(3));
+        };
+        check(silent, Critical, "members", "does not answer: silent");
+        check(silent, Critical, "shards", "owns 1 shards");
+        check(|facts| facts.shards[0].owner = None, Critical, "shards", "1 have no owner, shard 0");
+        check(|facts| facts.members[0].state = MemberState::Down, Warning, "members", "taken for dead");
+        check(|facts| facts.members[0].state = MemberState::Draining, Notice, "members", "is draining");
+        let later = NOW.saturating_add(Duration::from_secs(3));
+        check(|facts| facts.reports.answers[1].1.now = later, Warning, "clocks", "3000 ms");
+        check(|facts| facts.reports.answers[0].1.certificate_ends = Some(later), Warning, "certificates", "ends at");
+        check(|facts| facts.reports.answers[0].1.certificate_ends = Some(NOW), Critical, "certificates", "ended at");
+        check(|facts| facts.reports.answers[0].1.dead_letters = 2, Notice, "dead letters", "2 dead letters");
+        let failed = ModelLine {
+            id: "m".to_owned(),
+            from: String::new(),
+            state: "failed".to_owned(),
+            cause: "no file".to_owned(),
+        };
+        check(|facts| facts.reports.answers[0].1.models.push(failed), Critical, "models", "no file");
+        let gone = Failure::new(ErrorCode::StoreUnavailable, "gone");
+        check(|facts| facts.store = Err(gone), Critical, "store", "gone");
+    }
+
+    #[test]
+    fn the_worst_stands_first() {
+        let mut facts = well();
+        facts.members[0].state = MemberState::Draining;
+        facts.shards[0].owner = None;
+        let found = facts.judge().findings;
+        assert_eq!(
+            found.iter().map(|finding| finding.severity).collect::<Vec<_>>(),
+            [Severity::Critical, Severity::Notice]
+        );
+    }
+}
