@@ -24,7 +24,9 @@ use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{NewProject, NodeParts, StoredModels};
 use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
 use steward_api::{ApiConfig, serve};
-use steward_inference::{DeviceBudget, Model, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel};
+use steward_inference::{
+    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
+};
 use steward_storage_embedded::{EmbeddedConfig, EmbeddedStore};
 use steward_types::{Clock, ErrorCode, SystemClock, SystemEntropy};
 use tokio::net::{TcpListener, TcpStream};
