@@ -56,13 +56,11 @@ impl Pulse {
     /// Who has not, when `within` is over.
     pub async fn all(&self, within: Duration) -> Result<Healed, Vec<String>> {
         let since = self.clock.monotonic();
-        let mut last = String::new();
         loop {
             let late: Vec<String> = self.late(since);
             let passed = self.clock.monotonic().saturating_sub(since);
-            match late.as_slice() {
-                [] => return Ok(Healed { took: passed, last }),
-                [who, ..] => last.clone_from(who),
+            if late.is_empty() {
+                return Ok(Healed { took: passed, last: self.newest() });
             }
             let Some(left) = within.checked_sub(passed) else { return Err(late) };
             tokio::select! {
@@ -70,6 +68,11 @@ impl Pulse {
                 () = self.clock.sleep(left) => {}
             }
         }
+    }
+
+    fn newest(&self) -> String {
+        let last = self.last.lock();
+        last.iter().max_by_key(|(_, last)| **last).map(|(who, _)| who.clone()).unwrap_or_default()
     }
 
     fn late(&self, since: Duration) -> Vec<String> {

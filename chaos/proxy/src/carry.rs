@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::rules::Rules;
 use crate::{NEVER, Shared};
@@ -12,8 +12,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// Passes bytes on until either side ends.
 pub(crate) async fn carry(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
     shared: &Shared,
     is_held: impl Fn(&Rules) -> bool,
 ) {

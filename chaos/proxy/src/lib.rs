@@ -160,21 +160,25 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(near: TcpStream, caller: SocketAddr, far: TcpStream, shared: &Shared) {
-    for stream in [&near, &far] {
-        let _ = stream.set_nodelay(true);
-        let _ = stream.set_zero_linger();
-    }
+async fn connection(mut near: TcpStream, caller: SocketAddr, mut far: TcpStream, shared: &Shared) {
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let reset = shared.reset.lock().clone();
     let caller = (shared.recognise)(caller);
-    let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
     shared.live.fetch_add(1, Ordering::SeqCst);
-    tokio::select! {
-        () = carry::carry(from_near, to_far, shared, |rules| rules.of(caller).there) => {}
-        () = carry::carry(from_far, to_near, shared, |rules| rules.of(caller).back) => {}
-        () = reset.cancelled() => { shared.resets.fetch_add(1, Ordering::SeqCst); }
-    }
+    let is_reset = {
+        // Borrowed halves, because owned ones say goodbye when they are dropped, and a reset does not.
+        let ((mut from_near, mut to_near), (mut from_far, mut to_far)) = (near.split(), far.split());
+        tokio::select! {
+            () = carry::carry(&mut from_near, &mut to_far, shared, |rules| rules.of(caller).there) => false,
+            () = carry::carry(&mut from_far, &mut to_near, shared, |rules| rules.of(caller).back) => false,
+            () = reset.cancelled() => true,
+        }
+    };
     shared.live.fetch_sub(1, Ordering::SeqCst);
+    if is_reset {
+        shared.resets.fetch_add(1, Ordering::SeqCst);
+        let _ = (near.set_zero_linger(), far.set_zero_linger());
+    }
 }
 
 #[cfg(test)]

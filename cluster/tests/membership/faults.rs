@@ -91,6 +91,23 @@ async fn an_outage_of_the_store_heals_without_anybody_taking_anything() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_slow_for_all_costs_nobody_its_shards_again_and_again() {
+    let world = World::new(64);
+    let nodes = [world.join().await, world.join().await, world.join().await];
+    world.settled(&nodes.each_ref()).await;
+    let had = nodes.each_ref().map(TestNode::held);
+    let lost = || nodes.iter().map(|node| node.hooks.lost.load(Ordering::Relaxed)).sum::<usize>();
+    nodes.iter().for_each(|node| node.set_reach(Reach::Slow));
+    world.pass(Duration::from_secs(20)).await;
+    world.settled(&nodes.each_ref()).await;
+    let before = lost();
+    assert!(before <= 64, "{before} shards were given up before the nodes knew that the store is slow");
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(lost(), before);
+    assert_eq!(nodes.each_ref().map(TestNode::held), had, "nobody has taken anything");
+}
+
+#[tokio::test]
 async fn a_second_process_under_the_same_id_ends_the_first() {
     let world = World::new(16);
     let first = world.join().await;

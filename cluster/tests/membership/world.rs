@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How far the clock moves at a time.
 const TICK: Duration = Duration::from_millis(5);
 
+/// How long a call of a slow store takes: a beat is two of them.
+pub const SLOW_TIME: Duration = Duration::from_millis(350);
+
 /// What a node's store does with its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -32,6 +35,8 @@ pub enum Reach {
     Hanging,
     /// Commits happen, and their answers are lost.
     Deaf,
+    /// Each call takes [`SLOW_TIME`].
+    Slow,
 }
 
 /// One store and one clock for all nodes.
@@ -260,6 +265,10 @@ impl NodeStore {
         let answered = reach.wait_for(|reach| *reach != Reach::Hanging).await.map(|reach| *reach);
         match answered {
             Ok(Reach::Whole | Reach::Deaf) => Ok(()),
+            Ok(Reach::Slow) => {
+                self.inner.clock().sleep(SLOW_TIME).await;
+                Ok(())
+            }
             _ => Err(StoreError::unavailable("cut off by the test")),
         }
     }

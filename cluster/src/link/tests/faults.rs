@@ -13,7 +13,7 @@ use super::super::*;
 use super::cluster::*;
 
 /// Resets that the test makes when `LINK_RESETS` does not say.
-const RESETS: usize = 200;
+const RESETS: usize = 1_000;
 const IN_FLIGHT: usize = 64;
 
 /// Sends numbers in order until told to stop; returns how many.
