@@ -115,7 +115,9 @@ fn boot(trace_folder: Option<&Path>) -> FdbResult<NetworkAutoStop> {
 /// library's own destructors (atexit(3): in the reverse order of registration).
 extern "C" fn stop() {
     let up = std::mem::replace(&mut *NETWORK.lock(), Network::Gone("the process is ending".into()));
-    drop(up);
+    // The crate panics when the thread ended badly. Here nothing of it is left to lose, and a panic that leaves this
+    // function would abort a process that has done its work.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(up)));
 }
 
 #[cfg(test)]

@@ -29,11 +29,14 @@ pub(crate) fn activate(store: &Shared, mut watch: PendingWatch, seen: Option<Byt
     });
 }
 
-/// Returns once the value is another than `seen`, or may have been.
+/// Returns once the value is another than `seen`, or may have been. A cluster that is away for a while ends no watch.
 async fn changed(client: &Client, key: &[u8], seen: Option<&Bytes>) -> Result<(), StoreError> {
     loop {
         match wait_once(client, key, seen).await {
-            Err(error) if error.is_retryable() => client.clock.sleep(TRANSACTION_BACKOFF_MAX).await,
+            Err(error) if error.is_retryable() || matches!(error, StoreError::Unavailable { .. }) => {
+                tracing::debug!(%error, "a watch is set again");
+                client.clock.sleep(TRANSACTION_BACKOFF_MAX).await;
+            }
             outcome => return outcome,
         }
     }
