@@ -281,7 +281,7 @@ async fn a_pause_survives_a_kill_and_is_seen_and_audited() {
 /// Three nodes on a served store.
 async fn three(folder: &Path) -> Fleet {
     let setup = NodeSetup { folder: folder.to_owned(), ..tenant::setup(&folder.join("unused")) };
-    Fleet::start(&setup, 3).await.unwrap()
+    Fleet::start(&setup, 3, &steward_chaos::store::StoreChoice::Served, None).await.unwrap()
 }
 
 /// How many shards each living node has, by id.
