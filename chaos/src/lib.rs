@@ -16,6 +16,7 @@ pub mod pulse;
 pub mod registers;
 pub mod report;
 pub mod run;
+pub mod workers;
 pub mod workload;
 pub mod world;
 
