@@ -34,13 +34,20 @@ cluster STORE="served":
     cargo build --quiet -p steward
     packaging/local-cluster.sh target/debug/steward .steward/cluster {{STORE}}
 
-# Kill and pause the nodes and the store of a cluster at random points.
+# Kill, pause and cut off the nodes and the store of a cluster at random points.
 chaos-cluster FAULTS="300":
+    cargo build --quiet --release -p steward
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/cluster.toml --kills {{FAULTS}}
 
 # The same on a FoundationDB cluster started from the fdbserver that FDB_SERVER names.
 chaos-foundationdb FAULTS="300":
+    cargo build --quiet --release -p steward
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/foundationdb.toml --kills {{FAULTS}}
+
+# Measure a cluster of real processes: failover, starved, rolling or overload; see docs/cluster.md.
+measure-cluster *ARGS:
+    cargo build --quiet --release -p steward
+    cargo run --quiet --release -p steward-chaos -- {{ARGS}}
 
 # Durable steps beside Restate's, in one run on this machine; needs Node and npm.
 bench-restate:
@@ -48,4 +55,5 @@ bench-restate:
 
 # Kill a real node at random points, for as long as asked (the short run is part of `just test`).
 chaos KILLS="200":
+    cargo build --quiet --release -p steward
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/kill.toml --kills {{KILLS}}

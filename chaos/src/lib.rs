@@ -17,6 +17,7 @@ pub mod registers;
 pub mod report;
 pub mod run;
 pub mod store;
+pub mod workers;
 pub mod workload;
 pub mod world;
 

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, ensure};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use steward::process::{NodeProcess, NodeSetup, Role, until};
+use steward::process::{NodeSetup, Role, until};
 use steward_adapters_evm::devnet::{Anvil, Mining};
 use steward_api::proto::v1;
 use steward_types::{Clock as _, SystemClock};
-use tokio::task::JoinSet;
 
 use crate::check::{Books, check};
 use crate::fleet::Fleet;
@@ -21,14 +20,12 @@ use crate::healing;
 use crate::nemesis::{self, Fault, Faults};
 use crate::plan::Plan;
 use crate::project;
-use crate::pulse::Pulse;
-use crate::registers::{self, Checked};
 use crate::report::Report;
-use crate::workload::{self, Clients, History, Load, retry};
+use crate::workers::{Workers, roots};
+use crate::workload::{Clients, Load, retry};
 use crate::world::World;
 
 const PROJECT: &str = "chaos";
-const REGISTERS: &str = "registers";
 const CHAIN: &str = "eip155:31337";
 const KEY_VARIABLE: &str = "STEWARD_CHAOS_CHAIN_KEY";
 /// Receipts asked for at a time.
@@ -62,82 +59,43 @@ pub async fn run(
         Fleet::start(&setup(programs, folder, &endpoint), plan.nodes, &plan.store, programs.fdbserver.as_deref())
             .await?;
     let clients = project::create(&fleet.nodes, PROJECT, "mixed", &[CHAIN]).await?;
-    let client = clients[0].clone();
-    let roots = fleet.nodes.iter().map(NodeProcess::root_client).collect::<anyhow::Result<Vec<_>>>()?;
-    let pulse = Arc::new(Pulse::default());
     let load = Arc::new(Load {
         agent: "mixed".to_owned(),
         service: world.url().to_owned(),
         numbers: AtomicU64::new(0),
         in_flight: AtomicUsize::new(0),
         events: AtomicU64::new(0),
-        pulse: Arc::clone(&pulse),
+        pulse: Arc::default(),
     });
-    let enough = Arc::new(AtomicBool::new(plan.kills == 0));
-    let mut sessions = JoinSet::new();
-    for number in 0..plan.sessions {
-        let (load, enough) = (Arc::clone(&load), Arc::clone(&enough));
-        let clients = Clients::new(clients.clone(), number as usize);
-        sessions.spawn(workload::session(clients, load, format!("session-{number}"), plan.messages, enough));
-    }
-    let mut registers = JoinSet::new();
-    if plan.registers > 0 {
-        let clients = project::create(&fleet.nodes, REGISTERS, registers::AGENT, &[]).await?;
-        let enough = Arc::clone(&enough);
-        let shared = registers::Shared { clients, roots: roots.clone(), pulse, enough, clock: SystemClock::new() };
-        let shared = Arc::new(shared);
-        for number in 0..plan.registers {
-            let (shared, seed) = (Arc::clone(&shared), plan.seed.wrapping_add(u64::from(number)));
-            registers.spawn(registers::registers(shared, format!("register-{number}"), seed));
-        }
-    }
+    let mut workers = Workers::start(plan, &fleet.nodes, &clients, &load).await?;
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
     let faults = tokio::select! {
         faults = nemesis::strike(&mut fleet, plan, &load, &mut random, progress) => faults?,
-        // While the node is being killed, only a session that broke can end.
-        ended = sessions.join_next(), if plan.kills > 0 => {
-            let ended = ended.context("there are sessions")?;
-            ended??;
-            anyhow::bail!("a session ended before the kills were done");
-        }
-        Some(ended) = registers.join_next(), if plan.kills > 0 => {
-            ended??;
-            anyhow::bail!("a register ended before the kills were done");
-        }
+        broken = workers.broken(), if plan.kills > 0 => return Err(broken),
     };
-    enough.store(true, Ordering::SeqCst);
+    workers.enough();
     let shards_answered = match plan.nodes {
         1 => None,
-        _ => Some(healing::every_shard_answers(&roots).await?),
+        _ => Some(healing::every_shard_answers(&roots(&fleet.nodes)?).await?),
     };
-    let mut histories: Vec<History> = Vec::new();
-    while let Some(ended) = sessions.join_next().await {
-        histories.push(ended??);
-    }
-    let mut checked = Checked::default();
-    while let Some(ended) = registers.join_next().await {
-        checked = checked.and(ended??);
-    }
-    let client = Clients::new(vec![client], 0);
-    let books = books(&client, &endpoint).await?;
+    let (histories, checked) = workers.finish().await?;
+    let books = books(&Clients::new(clients, 0), &endpoint).await?;
     let seen = world.seen();
     let mut findings = check(&histories, &seen, &books);
     findings.extend(checked.violations.iter().cloned());
     findings.extend(healing::findings(&faults, shards_answered));
     findings.extend(unfelt(plan, &faults));
+    let turns = || histories.iter().flat_map(|history| &history.turns);
     let told_unknown = |reply: &Value| reply["plain"] == "unknown";
-    let report = Report {
+    fleet.stop().await?;
+    Ok(Report {
         faults,
         sessions: histories.len(),
-        turns: histories.iter().map(|history| history.turns.len()).sum(),
+        turns: turns().count(),
         events: load.events.load(Ordering::Relaxed),
         effects_asked: seen.asked.values().map(|&count| u64::from(count)).sum(),
         effects_done: seen.paid.len(),
-        effects_unknown: histories
-            .iter()
-            .flat_map(|history| &history.turns)
-            .filter(|turn| turn.replies.iter().any(told_unknown))
-            .count(),
+        effects_unknown: turns().filter(|turn| turn.replies.iter().any(told_unknown)).count(),
         receipts: books.receipts.len(),
         settled_micros: books.audit.settled_micros,
         anchors: books.anchored.len(),
@@ -145,9 +103,7 @@ pub async fn run(
         shards_answered,
         seconds: clock.monotonic().as_secs(),
         findings,
-    };
-    fleet.stop().await?;
-    Ok(report)
+    })
 }
 
 /// Kinds of faults that were asked for and did not bite.

@@ -66,6 +66,8 @@ pub const SERVED_TRANSACTIONS_MAX: usize = 4_096;
 pub const SERVED_WATCHES_MAX: usize = 25_000;
 /// Longest time for one try to connect to a served store, TLS and greeting included.
 pub const SERVED_CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a node that starts waits for its served store, which may be starting too.
+pub const SERVED_START_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a served store and its client show each other that they live, and look at their deadlines.
 pub const SERVED_HEARTBEAT_TIME: Duration = Duration::from_millis(250);
 /// Heartbeats without a byte from the other side after which a connection is given up: after 1.5 s to 1.75 s.

@@ -15,7 +15,7 @@ use steward_storage::optimistic::{PendingWatch, Watches};
 use steward_storage::{Store, StoreError, Txn};
 use steward_types::Clock;
 use steward_types::limits::{
-    SERVED_CALL_BYTES_MAX, SERVED_CALL_TIME_DEFAULT, SERVED_CALLS_MAX, SERVED_TRANSACTIONS_MAX,
+    SERVED_CALL_BYTES_MAX, SERVED_CALL_TIME_DEFAULT, SERVED_CALLS_MAX, SERVED_START_TIME_MAX, SERVED_TRANSACTIONS_MAX,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -37,13 +37,21 @@ pub struct ServedConfig {
     pub tls: ClientTls,
     /// Longest time of one read or commit, and longest wait for a connection.
     pub call_time: Duration,
+    /// How long the first connection is tried for: a node and its store may start together.
+    pub start_time: Duration,
 }
 
 impl ServedConfig {
     /// A store served at one address, with the usual deadline.
     pub fn new(address: impl Into<String>, server_name: impl Into<String>, tls: impl Into<ClientTls>) -> Self {
         let (addresses, server_name) = (vec![address.into()], server_name.into());
-        Self { addresses, server_name, tls: tls.into(), call_time: SERVED_CALL_TIME_DEFAULT }
+        Self {
+            addresses,
+            server_name,
+            tls: tls.into(),
+            call_time: SERVED_CALL_TIME_DEFAULT,
+            start_time: SERVED_START_TIME_MAX,
+        }
     }
 }
 
@@ -117,7 +125,7 @@ impl fmt::Debug for ServedStore {
 }
 
 impl ServedStore {
-    /// Connects, trying again for as long as a call may take. Dropping the future leaves nothing behind.
+    /// Connects, trying again for as long as a start may take. Dropping the future leaves nothing behind.
     ///
     /// # Errors
     /// A [`LinkError`] that says why: at once where trying again cannot help, such as certificates that do not fit.

@@ -56,13 +56,16 @@ impl Dialer {
         Ok(Self { server_name, config, clock, client: SystemEntropy.bytes_16(), tries: 0 })
     }
 
-    /// Dials until a connection stands or a call's time has passed.
+    /// Dials until a connection stands or a start's time has passed.
     pub(crate) async fn dial_first(&mut self) -> Result<Dialed, LinkError> {
-        let until = self.clock.monotonic() + self.config.call_time;
+        let until = self.clock.monotonic() + self.config.start_time;
         let mut failures = 0;
         loop {
             match self.dial().await {
                 Err(error) if error.is_passing() && self.clock.monotonic() < until => {
+                    if failures == 0 {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the served store");
+                    }
                     failures += 1;
                     self.clock.sleep(back_off(failures)).await;
                 }

@@ -62,10 +62,10 @@ async fn plain_tcp_gets_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_said_after_the_call_time() {
+async fn nobody_at_the_address_is_said_after_the_start_time() {
     let stage = Stage::new().await;
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let config = ServedConfig { call_time: std::time::Duration::from_millis(50), ..stage.config(nobody) };
+    let config = ServedConfig { start_time: std::time::Duration::from_millis(50), ..stage.config(nobody) };
     let outcome = ServedStore::connect(config, clock()).await;
     assert!(matches!(outcome, Err(LinkError::Unreachable { .. })), "{outcome:?}");
 }
