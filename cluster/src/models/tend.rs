@@ -128,8 +128,8 @@ async fn write_plan(shared: &Shared) -> Result<bool, StoreError> {
 
 /// Removes what nodes told that the store does not know any more.
 fn forget_machines(txn: &Txn, board: &Board) -> Result<(), StoreError> {
-    let unknown = board.machines.keys().filter(|node| !board.members.contains_key(node));
-    unknown.map(|&node| txn.clear(&machine_key(node))).collect()
+    let mut unknown = board.machines.keys().filter(|node| !board.members.contains_key(node));
+    unknown.try_for_each(|&node| txn.clear(&machine_key(node)))
 }
 
 /// Begins to load what this node should have, and takes off the shelf what it should not.
