@@ -17,9 +17,9 @@ fix:
     cargo fmt --all
     STEWARD_UPDATE=1 INSTA_UPDATE=always cargo test --workspace --quiet
 
-# Compile the Solidity contracts and write their artifacts.
-contracts:
-    cd contracts/evm && npm install --silent && node compile.mjs
+# Build and test the Solidity contracts; arguments go to forge, `--update` writes artifacts and the gas snapshot.
+contracts *ARGS:
+    contracts/evm/run-tests.sh {{ARGS}}
 
 # Benchmarks, each beside its peer: see docs/benchmarks.md.
 bench NAME:

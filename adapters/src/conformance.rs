@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chain::{Action, AnchorPoint, Broadcast, Chain, ChainError, Consistency, TransactionStatus};
+use crate::chain::{Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, Consistency, TransactionStatus};
 use crate::courier::carry_out;
 use crate::fee::FeePolicy;
 use crate::outbox::{Event, Outbox, OutboxPolicy, Outcome};
@@ -76,7 +76,7 @@ async fn an_anchor_can_be_read_back_and_does_not_shrink(chain: &dyn Chain, contr
     let outcome = send(chain, "anchor", Action::Anchor { contract: contract.to_owned(), point: anchored }).await;
     assert!(outcome.succeeded);
     let read = chain.read_anchor(contract, &anchored.log_id).await.expect("the chain answers");
-    assert_eq!(read, Some(anchored));
+    assert_eq!(read, Some(AnchoredHead::of(&anchored)));
     assert_eq!(chain.read_anchor(contract, &[0; 32]).await.expect("the chain answers"), None);
     for wrong in [point(9, 3), point(10, 4)] {
         // A driver may refuse to sign what cannot succeed, or the chain may let it fail.
@@ -88,7 +88,7 @@ async fn an_anchor_can_be_read_back_and_does_not_shrink(chain: &dyn Chain, contr
             Err(error) => panic!("{error}"),
         }
         let read = chain.read_anchor(contract, &anchored.log_id).await.expect("the chain answers");
-        assert_eq!(read, Some(anchored));
+        assert_eq!(read, Some(AnchoredHead::of(&anchored)));
     }
 }
 

@@ -60,7 +60,7 @@ async fn standing(chain: &dyn Chain) -> Result<Standing, ChainError> {
     let genesis = chain.genesis().await?;
     let final_sequence = chain.sequence(Consistency::Final).await?;
     let latest_sequence = chain.sequence(Consistency::Latest).await?;
-    Ok(Standing { latest_sequence, final_sequence, genesis })
+    Ok(Standing { latest_sequence, final_sequence, genesis, account: chain.account().to_owned() })
 }
 
 async fn fee(chain: &dyn Chain, policy: &FeePolicy, replaces: Option<Fee>) -> Result<Fee, ChainError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::chain::{
-    Action, AnchorPoint, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim, SignedTransaction,
+    Action, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim, SignedTransaction,
     TransactionStatus,
 };
 use crate::fee::{Fee, MarketFee};
@@ -142,8 +142,8 @@ impl Chain for MemoryChain {
         })
     }
 
-    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchorPoint>, ChainError> {
-        self.ask(|state| state.ledger.anchor_of(contract, log_id))
+    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
+        self.ask(|state| state.ledger.anchor_of(contract, log_id).as_ref().map(AnchoredHead::of))
     }
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {

@@ -56,6 +56,9 @@ pub struct OutboxHead {
     pub final_sequence: u64,
     /// The hash of the chain's first block.
     pub genesis: Option<String>,
+    /// The account whose sequence numbers these are. Another one's count anew, once nothing of this one is unfinished.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Why nothing is sent, when the chain is not the one that this outbox knows.
     pub stalled: Option<String>,
 }
@@ -186,6 +189,8 @@ pub struct Standing {
     pub final_sequence: u64,
     /// The hash of the chain's first block.
     pub genesis: String,
+    /// The account that signs.
+    pub account: String,
 }
 
 /// What may be done to the world, once the state is stored.
@@ -371,9 +376,12 @@ impl Outbox {
     }
 
     fn reconcile(&mut self, standing: Standing, now: Timestamp, policy: &OutboxPolicy) {
-        let known = self.head.genesis.get_or_insert_with(|| standing.genesis.clone());
-        self.head.stalled = if *known != standing.genesis {
+        let known = self.head.genesis.get_or_insert_with(|| standing.genesis.clone()).clone();
+        self.head.stalled = if known != standing.genesis {
             Some(format!("the chain was reset: its first block was {known} and is {}", standing.genesis))
+        } else if let Some(old) = self.other_account(&standing.account) {
+            let new = standing.account;
+            Some(format!("the key is {new}'s, and {old} has unfinished transactions: put its key back until they are"))
         } else if standing.final_sequence < self.head.final_sequence {
             let (seen, found) = (self.head.final_sequence, standing.final_sequence);
             Some(format!("the account's final sequence number went back from {seen} to {found}"))
@@ -389,6 +397,19 @@ impl Outbox {
         self.is_reconciled = true;
         self.reconcile_at = after(now, policy.stuck_ms);
         self.fill_gap(now);
+    }
+
+    /// The account before this one, when it has transactions that may still land. Otherwise this one takes its place.
+    fn other_account(&mut self, account: &str) -> Option<String> {
+        let old = self.head.account.clone().filter(|old| old != account);
+        if old.is_some() {
+            if self.intents.values().any(|intent| !intent.attempts.is_empty()) {
+                return old;
+            }
+            (self.head.latest_sequence, self.head.final_sequence) = (0, 0);
+        }
+        self.head.account = Some(account.to_owned());
+        None
     }
 
     /// When every intent is signed and the number that the chain waits for is nobody's, nothing could ever land: a

@@ -92,6 +92,7 @@ impl World {
                 latest_sequence: self.ledger.sequence(Consistency::Latest),
                 final_sequence: self.ledger.sequence(Consistency::Final),
                 genesis: "genesis".to_owned(),
+                account: "account".to_owned(),
             }),
             Effect::Sign { intent, action, sequence, replaces } => {
                 let fee = FeePolicy::default().choose(MarketFee { base: 10, tip: 1 }, replaces).unwrap();
@@ -311,7 +312,8 @@ fn a_key_submitted_again_is_one_intent_and_goes_when_it_is_acknowledged() {
 fn a_chain_that_was_reset_stalls_the_outbox_until_it_is_the_old_one() {
     let mut outbox = World::new(2).outbox;
     let standing = |genesis: &str, final_sequence| {
-        Event::Reconciled(Standing { latest_sequence: 5, final_sequence, genesis: genesis.to_owned() })
+        let (genesis, account) = (genesis.to_owned(), "account".to_owned());
+        Event::Reconciled(Standing { latest_sequence: 5, final_sequence, genesis, account })
     };
     outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
     outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
@@ -325,6 +327,35 @@ fn a_chain_that_was_reset_stalls_the_outbox_until_it_is_the_old_one() {
     outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
     assert_eq!(outbox.head().stalled, None);
     assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Sign { sequence: 5, .. }]));
+}
+
+#[test]
+fn another_key_takes_over_once_nothing_of_the_old_one_can_land() {
+    let mut outbox = World::new(1).outbox;
+    let standing = |account: &str, sequence| {
+        let (genesis, account) = ("genesis".to_owned(), account.to_owned());
+        Event::Reconciled(Standing { latest_sequence: sequence, final_sequence: sequence, genesis, account })
+    };
+    let restarted = |outbox: &mut Outbox, event| {
+        *outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
+        outbox.apply(event, Timestamp::EPOCH, &POLICY).unwrap();
+    };
+    restarted(&mut outbox, standing("old", 7));
+    restarted(&mut outbox, standing("new", 2));
+    assert_eq!(outbox.head().stalled, None);
+    let [Effect::Sign { intent, sequence: 2, action, .. }] = &outbox.next(Timestamp::EPOCH, &POLICY)[..] else {
+        panic!("{outbox:?}")
+    };
+    let fee = FeePolicy::default().choose(MarketFee { base: 10, tip: 1 }, None).unwrap();
+    let transaction = World::new(0).ledger.sign(action, 2, fee);
+    outbox.apply(Event::Signed { intent: *intent, transaction }, Timestamp::EPOCH, &POLICY).unwrap();
+    restarted(&mut outbox, standing("third", 0));
+    let stalled = outbox.head().stalled.clone().unwrap();
+    assert!(stalled.contains("third") && stalled.contains("new"), "{stalled}");
+    assert!(outbox.next(Timestamp::EPOCH, &POLICY).is_empty(), "nothing is sent with either key");
+    restarted(&mut outbox, standing("new", 2));
+    assert_eq!(outbox.head().stalled, None);
+    assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Broadcast { .. }]));
 }
 
 fn sent(world: &World) -> Vec<Effect> {

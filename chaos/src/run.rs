@@ -228,14 +228,13 @@ async fn anchored(endpoint: &str) -> anyhow::Result<Vec<u64>> {
     let logs = answer["result"].as_array().context("the chain gives no logs")?;
     let mut by_log: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for log in logs {
-        // Anchored(bytes32 indexed logId, uint64 indexed treeSize, bytes32 root): three topics.
+        // Anchored(address indexed anchorer, bytes32 indexed logId, uint64 treeSize, bytes32 root): three topics, two words.
         let topics = log["topics"].as_array().context("an event has topics")?;
-        if let [_, log_id, size] = topics.as_slice()
-            && log["data"].as_str().is_some_and(|data| data.len() == 66)
+        if let [_, _, log_id] = topics.as_slice()
+            && let Some(data) = log["data"].as_str().filter(|data| data.len() == 2 + 2 * 64)
         {
-            let size = size.as_str().context("a topic is text")?.trim_start_matches("0x");
             let id = log_id.as_str().context("a topic is text")?.to_owned();
-            by_log.entry(id).or_default().push(u64::from_str_radix(size, 16)?);
+            by_log.entry(id).or_default().push(u64::from_str_radix(data.get(2..2 + 64).unwrap_or_default(), 16)?);
         }
     }
     ensure!(by_log.len() <= 1, "the chain knows {} logs", by_log.len());

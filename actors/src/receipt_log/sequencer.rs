@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use steward_receipts::checkpoint::Checkpoint;
 use steward_receipts::{Frontier, Hash, NoteSigner};
@@ -64,6 +65,9 @@ pub struct Edge {
     frontier: Frontier,
     tiles: Tiles,
     holds: Vec<u8>,
+    /// Where the next pending row can be: behind the last that was taken, since later commits have later versionstamps.
+    /// A store keeps what was removed for a while and would walk over all of it. Empty: not known.
+    pending_from: Bytes,
 }
 
 /// Appends a batch of pending leaves within `txn`. `edge` is what an earlier batch left, or nothing; it is read from the
@@ -79,8 +83,9 @@ pub async fn sequence(
     now: Timestamp,
 ) -> Result<Batch, StoreError> {
     let head = txn.load::<Head>(&records::head(project)).await?;
-    let prefix = records::pending(project);
-    let page = txn.range(RangeRead::prefix(&prefix).snapshot().limit(RECEIPT_BATCH_MAX)).await?;
+    let (begin, end) = key::prefix_range(&records::pending(project));
+    let begin = begin.max(edge.pending_from.to_vec());
+    let page = txn.range(RangeRead::new(begin, end).snapshot().limit(RECEIPT_BATCH_MAX)).await?;
     let (Some((first, _)), Some((last, _))) = (page.rows.first(), page.rows.last()) else {
         return Ok(Batch { appended: 0, more: false, head, edge: edge.clone() });
     };
@@ -108,7 +113,8 @@ pub async fn sequence(
         txn.set(&records::holds(project, edge.frontier.size() / TILE_HASHES), &edge.holds)?;
     }
     edge.tiles.forget_full();
-    txn.clear_range(first, &key::successor(last))?;
+    edge.pending_from = key::successor(last);
+    txn.clear_range(first, &edge.pending_from)?;
     let checkpoint = Checkpoint::sign(&edge.frontier, signer)
         .map_err(|error| StoreError::Corrupt(format!("the log of {project} cannot be signed: {error}")))?;
     let head = Head { frontier: edge.frontier.clone(), checkpoint, appended_at: now };

@@ -14,8 +14,8 @@ use alloy::transports::TransportError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use steward_adapters::chain::{
-    Action, AnchorPoint, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion,
+    InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
@@ -24,8 +24,8 @@ use url::Url;
 
 use crate::contract::ReceiptLog;
 
-/// Gas that anchoring needs at most, whatever the state is by the time it lands: a first anchor writes two new slots.
-const ANCHOR_GAS_MIN: u64 = 120_000;
+/// Gas that anchoring needs at most, whatever the state is by the time it lands: a first anchor writes a new slot.
+const ANCHOR_GAS_MIN: u64 = 80_000;
 
 /// How a chain is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,7 +74,8 @@ impl EvmChain {
 
     /// Whether `transaction` anchored `point` in `contract`, and the contract says that the claimed leaf is in that tree.
     /// Unlike [`verify_inclusion`](Chain::verify_inclusion) it is not about the newest tree only: what was anchored
-    /// once is proved for good.
+    /// once is proved for good. Nor is it about this account's logs only: the root is one that a signed checkpoint
+    /// names, whoever paid for putting it there.
     ///
     /// # Errors
     /// [`ChainError::Unavailable`]; [`ChainError::Malformed`] when an argument is no address or hash;
@@ -296,14 +297,16 @@ impl Chain for EvmChain {
         })
     }
 
-    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchorPoint>, ChainError> {
-        let head = self.call(contract, &ReceiptLog::headOfCall { logId: log_id.into() }).await?;
-        let point = AnchorPoint { log_id: *log_id, tree_size: head.treeSize, root: head.root.0 };
-        Ok((point.tree_size > 0).then_some(point))
+    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
+        let call = ReceiptLog::headOfCall { anchorer: self.account, logId: log_id.into() };
+        let head = self.call(contract, &call).await?;
+        let head = AnchoredHead { tree_size: head.treeSize, root_prefix: head.rootPrefix.0 };
+        Ok((head.tree_size > 0).then_some(head))
     }
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         let call = ReceiptLog::verifyCall {
+            anchorer: self.account,
             logId: claim.log_id.into(),
             leafHash: claim.leaf_hash.into(),
             index: claim.index,

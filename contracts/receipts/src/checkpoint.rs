@@ -73,6 +73,15 @@ impl Checkpoint {
         log_id(&self.origin)
     }
 
+    /// The bytes that anchor this state on any chain: log id, size (big-endian) and root, as FORMAT.md says.
+    pub fn anchor_bytes(&self) -> [u8; 72] {
+        let mut bytes = [0; 72];
+        bytes[..32].copy_from_slice(self.log_id().as_bytes());
+        bytes[32..40].copy_from_slice(&self.size.to_be_bytes());
+        bytes[40..].copy_from_slice(self.root.as_bytes());
+        bytes
+    }
+
     fn read(text: &str) -> Result<Self, CheckpointError> {
         let malformed = |reason| CheckpointError::Malformed { reason };
         let mut lines = text.split('\n');

@@ -138,6 +138,9 @@ fn tree() -> Value {
 fn notes() -> Value {
     let (frontier, ..) = log();
     let note = Checkpoint::sign(&frontier, &signer()).unwrap();
+    let anchor = Checkpoint::open(&note, &signer().verifier_key()).unwrap().anchor_bytes();
+    // What one storage slot of an EVM contract holds of it: the root's first 27 bytes and the size's last five.
+    let head = [&anchor[40..67], &anchor[35..40]].concat();
     json!({
         "origin": ORIGIN,
         "secret": hex::encode(SECRET),
@@ -145,6 +148,8 @@ fn notes() -> Value {
         "size": frontier.size(),
         "root": frontier.root(),
         "log_id": steward_receipts::log_id(ORIGIN),
+        "anchor": hex::encode(anchor),
+        "evm_head": hex::encode(head),
         "checkpoint": note,
         "forged": note.replace("\n17\n", "\n18\n"),
     })

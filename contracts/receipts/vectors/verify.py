@@ -261,6 +261,9 @@ def verify_vectors(folder):
     expected = notes["size"], bytes.fromhex(notes["root"])
     require(open_checkpoint(notes["checkpoint"], notes["key"]) == expected, "the checkpoint differs")
     require(sha256(notes["origin"].encode()).hex() == notes["log_id"], "the log id differs")
+    anchor = bytes.fromhex(notes["log_id"]) + struct.pack(">Q", notes["size"]) + bytes.fromhex(notes["root"])
+    require(anchor.hex() == notes["anchor"], "the anchor differs")
+    require((anchor[40:67] + anchor[35:40]).hex() == notes["evm_head"], "the head differs")
     must_fail("a forged checkpoint", open_checkpoint, notes["forged"], notes["key"])
     verify_proof(proofs["valid"], proofs["key"])
     for name, case in proofs["invalid"].items():
