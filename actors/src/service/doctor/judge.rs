@@ -14,10 +14,10 @@ use crate::chain::ChainStatus;
 use crate::service::MemberState;
 
 type Found = Vec<Finding>;
-type Check = fn(&Facts) -> Found;
+type Check = (&'static str, fn(&Facts) -> Found);
 
 /// The checks in the order in which they are told.
-const CHECKS: &[(&str, Check)] = &[
+const CHECKS: &[Check] = &[
     ("store", Facts::store_answers),
     ("members", Facts::members_are_there),
     ("shards", Facts::shards_are_served),
