@@ -1,7 +1,7 @@
 //! FoundationDB's client in this process: its library, loaded once, and its network thread, started once.
 //!
 //! The library keeps its state in globals, so both last until the process ends; at exit the thread is stopped before
-//! the library's own destructors run.
+//! the library's own destructors run, since it reads the globals until its last moment.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,7 @@ pub fn start(library: Option<&Path>, trace_folder: Option<&Path>) -> Result<(), 
         Ok(guard) => {
             *network = Network::Up(guard);
             tracing::info!(library = %path.display(), version = client_version(), "FoundationDB's client is loaded");
-            // SAFETY: `stop` is a function of this program that takes nothing and does not unwind.
-            unsafe { libc::atexit(stop) };
+            stop_at_exit();
             Ok(())
         }
         Err(error) => {
@@ -111,8 +110,15 @@ fn boot(trace_folder: Option<&Path>) -> FdbResult<NetworkAutoStop> {
     unsafe { builder.boot() }
 }
 
-/// Runs at exit, on the thread that exits. It was registered after the library was loaded, so it runs before the
-/// library's own destructors (atexit(3): in the reverse order of registration).
+/// Has the network thread stopped at exit, before any global that the library has made so far is destroyed: what is
+/// registered last runs first (atexit(3)). The library makes globals as it goes, each with a destructor that it
+/// registers then, so this is called again whenever a database is done with. More than once does no harm.
+pub(crate) fn stop_at_exit() {
+    // SAFETY: `stop` is a function of this program that takes nothing and does not unwind.
+    unsafe { libc::atexit(stop) };
+}
+
+/// Runs at exit, on the thread that exits.
 extern "C" fn stop() {
     let up = std::mem::replace(&mut *NETWORK.lock(), Network::Gone("the process is ending".into()));
     // The crate panics when the thread ended badly. Here nothing of it is left to lose, and a panic that leaves this

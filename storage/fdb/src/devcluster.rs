@@ -221,6 +221,7 @@ impl DevCluster {
             made = made => Ok(made),
             (_, process, _) = select_all(ends) => Err(process),
         };
+        client::stop_at_exit();
         match outcome {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(not_serving(describe(error))),

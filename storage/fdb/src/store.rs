@@ -156,6 +156,12 @@ impl Shared {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        client::stop_at_exit();
+    }
+}
+
 impl Client {
     /// Whether a transaction may ask the cluster: the store is open, and no commit of this process is unsettled.
     ///

@@ -9,5 +9,6 @@
 
 mod behaviour;
 mod conformance;
+mod exit;
 mod kill;
 mod server;
