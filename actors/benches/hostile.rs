@@ -1,13 +1,16 @@
 //! What hostile scripts do to other sessions: how long turns of well-behaved sessions take, alone and beside scripts
 //! that loop, recurse, fill memory and flood the log without end, in turns within one run. Run with
-//! `cargo bench -p steward-actors --bench hostile`; `STEWARD_BENCH_SECONDS` changes how long each round takes.
+//! `cargo bench -p steward-actors --bench hostile`; `STEWARD_BENCH_SECONDS` changes how long each round takes, and
+//! `STEWARD_BENCH_HOSTILE=endless-loop` attacks with these kinds of scripts alone, separated by commas.
 //!
-//! A well-behaved turn makes one `http` step, with every commit synced to disk.
+//! A well-behaved turn makes one `http` step, with every commit synced to disk. As a control they also run beside threads
+//! that only spin, behind everything else, on every processor: what that costs them is the machine's doing and not ours.
 
 #[path = "shared/node.rs"]
 mod node;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{join_all, select};
@@ -17,7 +20,7 @@ use steward_types::{Clock, SessionId, SystemClock};
 
 use self::node::{Agents, BoxError, Node, Turn, cpu_time, message, turn_end};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const STEADY_SESSIONS: usize = 8;
 /// Between two messages of a well-behaved session.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -59,6 +62,35 @@ async fn steady(node: &Node, end: Duration) -> Result<Vec<f64>, BoxError> {
     Ok(times)
 }
 
+/// Keeps a processor busy until it is told to stop; everything else goes first.
+fn spin(is_over: &AtomicBool) {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 names this thread, and the parameters outlive the call, which only reads them.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+    assert_eq!(result, 0, "the control thread could not be put behind everything else");
+    while !is_over.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
+    }
+}
+
+/// A round beside a thread a processor that spins.
+async fn control(node: &Node, time: Duration) -> Result<(Vec<f64>, Duration), BoxError> {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let processors = std::thread::available_parallelism()?.get();
+    let threads: Vec<_> = (0..processors)
+        .map(|_| {
+            let is_over = Arc::clone(&is_over);
+            std::thread::spawn(move || spin(&is_over))
+        })
+        .collect();
+    let result = round(node, &[], time).await;
+    is_over.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().map_err(|_| "a control thread panicked")?;
+    }
+    result
+}
+
 /// Attacks until it is dropped: each turn is followed by the next.
 async fn attack(node: &Node, session: SessionId) -> Result<(), BoxError> {
     let mut events = Box::pin(watch(Arc::clone(&node.store), session, 1));
@@ -70,18 +102,18 @@ async fn attack(node: &Node, session: SessionId) -> Result<(), BoxError> {
 }
 
 /// The latencies of all well-behaved turns of a round, sorted, and the CPU that the round took.
-async fn round(node: &Node, hostile: bool, time: Duration) -> Result<(Vec<f64>, Duration), BoxError> {
+async fn round(node: &Node, hostile: &[String], time: Duration) -> Result<(Vec<f64>, Duration), BoxError> {
     let cpu = cpu_time();
     let mut attackers = Vec::new();
-    for (agent, ..) in HOSTILE.iter().filter(|_| hostile) {
+    for agent in hostile {
         attackers.push(node.open(agent, None).await?);
     }
     let end = node.clock.monotonic() + time;
     let sessions = Box::pin(join_all((0..STEADY_SESSIONS).map(|_| steady(node, end))));
     let attacks = async {
-        match hostile {
-            true => drop(join_all(attackers.iter().map(|&session| attack(node, session))).await),
-            false => std::future::pending().await,
+        match attackers.is_empty() {
+            true => std::future::pending().await,
+            false => drop(join_all(attackers.iter().map(|&session| attack(node, session))).await),
         }
     };
     let times = match select(sessions, Box::pin(attacks)).await {
@@ -115,25 +147,38 @@ async fn main() -> Result<(), BoxError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = EmbeddedStore::open(&EmbeddedConfig::new(folder.path().join("store")), Arc::clone(&clock))?;
     let node = Node::start(Arc::new(store), clock, agents).await?;
-    round(&node, false, time / 3).await?;
+    let only = std::env::var("STEWARD_BENCH_HOSTILE").ok();
+    let kinds = HOSTILE.iter().map(|(name, ..)| (*name).to_owned());
+    let kinds: Vec<String> =
+        kinds.filter(|name| only.as_ref().is_none_or(|only| only.split(',').any(|only| only == name))).collect();
+    if kinds.is_empty() {
+        return Err(format!("no hostile script is named {only:?}").into());
+    }
+    round(&node, &[], time / 3).await?;
     println!("{:>14}  {:>6}  {:>9}  {:>9}  {:>9}", "", "turns", "p50 ms", "p99 ms", "CPUs used");
-    let (mut ratios_p50, mut ratios_p99) = (Vec::new(), Vec::new());
+    let mut ratios: [Vec<f64>; 4] = Default::default();
     for _ in 0..ROUNDS {
-        let (alone, alone_cpu) = round(&node, false, time).await?;
-        let (beside, beside_cpu) = round(&node, true, time).await?;
-        for (what, times, cpu) in [("alone", &alone, alone_cpu), ("beside hostile", &beside, beside_cpu)] {
+        let (alone, alone_cpu) = round(&node, &[], time).await?;
+        let (spun, spun_cpu) = control(&node, time).await?;
+        let (beside, beside_cpu) = round(&node, &kinds, time).await?;
+        for (what, times, cpu) in
+            [("alone", &alone, alone_cpu), ("beside spins", &spun, spun_cpu), ("beside hostile", &beside, beside_cpu)]
+        {
             let cpus = cpu.as_secs_f64() / time.as_secs_f64();
             println!("{what:>14}  {:>6}  {:>9.2}  {:>9.2}  {cpus:>9.2}", times.len(), at(times, 0.5), at(times, 0.99));
         }
-        ratios_p50.push(at(&beside, 0.5) / at(&alone, 0.5));
-        ratios_p99.push(at(&beside, 0.99) / at(&alone, 0.99));
+        for (ratios, (times, share)) in
+            ratios.iter_mut().zip([(&spun, 0.5), (&spun, 0.99), (&beside, 0.5), (&beside, 0.99)])
+        {
+            ratios.push(at(times, share) / at(&alone, share));
+        }
     }
-    ratios_p50.sort_by(f64::total_cmp);
-    ratios_p99.sort_by(f64::total_cmp);
-    println!(
-        "beside / alone, medians of {ROUNDS}: p50 {:.2}, p99 {:.2}",
-        ratios_p50[ROUNDS / 2],
-        ratios_p99[ROUNDS / 2]
-    );
+    let medians = ratios.map(|mut ratios| {
+        ratios.sort_by(f64::total_cmp);
+        ratios[ROUNDS / 2]
+    });
+    let [spun_p50, spun_p99, beside_p50, beside_p99] = medians;
+    println!("medians of {ROUNDS}, against alone: beside spins p50 {spun_p50:.2}, p99 {spun_p99:.2}");
+    println!("{:28}beside hostile p50 {beside_p50:.2}, p99 {beside_p99:.2}", "");
     Ok(())
 }

@@ -18,6 +18,7 @@ pub mod key;
 pub mod read;
 pub mod record;
 mod request;
+mod script_threads;
 mod steps;
 mod transact;
 mod turn;
@@ -26,12 +27,13 @@ mod worker;
 
 pub use approval::{Approval, ApprovalId, ApprovalIdError, ApprovalState, Decision};
 pub use entity::{Session, WorkerEvent};
-pub use environment::{Loaded, ProgramError, Programs, ScriptThreads, Services, SessionEnvironment};
+pub use environment::{Loaded, ProgramError, Programs, Services, SessionEnvironment};
 pub use error::SessionError;
 pub use event::{EventBody, Parent, SessionEvent, StepUsage, TurnFailure};
 pub use read::ReadError;
 pub use record::{ForkedFrom, SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};
 pub use request::{Accepted, Decide, Fork, Open, Refusal, Send, SessionRequest, SessionResponse, SessionView};
+pub use script_threads::ScriptThreads;
 pub use watch::watch;
 
 #[cfg(test)]

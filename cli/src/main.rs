@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 use steward::args::Arguments;
 use steward::commands;
+use steward_scripting::MeteredAllocator;
 
 /// Counts what each script allocates, so that its memory has a bound.
 #[global_allocator]
-static ALLOCATOR: steward_scripting::MeteredAllocator = steward_scripting::MeteredAllocator;
+static ALLOCATOR: MeteredAllocator<MiMalloc> = MeteredAllocator(MiMalloc);
 
 fn main() -> ExitCode {
     // Several TLS back-ends may be linked in; the choice is made once, here.

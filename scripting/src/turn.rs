@@ -23,6 +23,8 @@ use gather::Gather;
 
 /// How many operations pass between two looks at the clock and at the host's wish to stop.
 const OPERATIONS_BETWEEN_LOOKS: u64 = 1 << 12;
+/// How many bytes a script allocates between two such looks: a few large operations also take long.
+const BYTES_BETWEEN_LOOKS: isize = 1 << 20;
 
 /// One run of a turn.
 pub(crate) struct Turn<'a> {
@@ -31,6 +33,7 @@ pub(crate) struct Turn<'a> {
     limits: Limits,
     operations: Cell<u64>,
     allocated_bytes_max: Cell<isize>,
+    look_at_bytes: Cell<isize>,
     slice_started: Cell<Duration>,
     steps: Cell<u32>,
     frames: RefCell<Vec<Frame>>,
@@ -81,6 +84,7 @@ impl<'a> Turn<'a> {
                 allocated_by_this_thread()
                     .saturating_add(isize::try_from(limits.memory_bytes_max).unwrap_or(isize::MAX)),
             ),
+            look_at_bytes: Cell::new(allocated_by_this_thread().saturating_add(BYTES_BETWEEN_LOOKS)),
             slice_started: Cell::new(clock.monotonic()),
             steps: Cell::new(0),
             frames: RefCell::new(vec![Frame { branch: None, next: 1 }]),
@@ -119,20 +123,23 @@ impl<'a> Turn<'a> {
         }
         let operations = self.operations.get() + 1;
         self.operations.set(operations);
+        let allocated = allocated_by_this_thread();
         if operations > self.limits.operations_max {
             let allowed = self.limits.operations_max;
             self.fail(ErrorCode::ScriptOperations, format!("the turn passed its limit of {allowed} operations"));
-        } else if allocated_by_this_thread() > self.allocated_bytes_max.get() {
+        } else if allocated > self.allocated_bytes_max.get() {
             let allowed = self.limits.memory_bytes_max;
             self.fail(ErrorCode::ScriptMemory, format!("the script's values passed their limit of {allowed} bytes"));
-        } else if operations.is_multiple_of(OPERATIONS_BETWEEN_LOOKS) {
+        } else if operations.is_multiple_of(OPERATIONS_BETWEEN_LOOKS) || allocated > self.look_at_bytes.get() {
+            self.look_at_bytes.set(allocated.saturating_add(BYTES_BETWEEN_LOOKS));
             self.look_around();
         }
         !self.unwinding.get()
     }
 
     fn look_around(&self) {
-        let slice = self.clock.monotonic().saturating_sub(self.slice_started.get());
+        let now = self.clock.monotonic();
+        let slice = now.saturating_sub(self.slice_started.get());
         if slice > self.limits.slice_time_max {
             let allowed = self.limits.slice_time_max.as_millis();
             self.fail(ErrorCode::ScriptTime, format!("the script ran longer than {allowed} ms without a host call"));
@@ -142,6 +149,9 @@ impl<'a> Turn<'a> {
         if let Some(reason) = stopped {
             self.unwind(Unwound::Stopped(reason));
         }
+        // What the host let the script wait is not the script's time.
+        let waited = self.clock.monotonic().saturating_sub(now);
+        self.slice_started.set(self.slice_started.get().saturating_add(waited));
     }
 
     /// The host keeps this many bytes more, or fewer, that this thread allocated: they are not the script's.

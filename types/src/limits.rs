@@ -176,12 +176,16 @@ pub const SHORT_WAIT_MAX: Duration = Duration::from_millis(100);
 pub const SCRIPT_ARGUMENTS_BYTES_MAX: usize = 90_000;
 /// Largest recorded result of one step.
 pub const STEP_RESULT_BYTES_MAX: usize = 90_000;
-/// A script that computes longer than this between two host calls goes on in the slow lane.
-pub const SCRIPT_FAST_TIME_MAX: Duration = Duration::from_millis(25);
+/// A turn whose script has used more processor time than this goes on in the slow lane, behind everything else.
+pub const SCRIPT_FAST_TIME_MAX: Duration = Duration::from_millis(5);
 /// Scripts in the slow lane that compute at the same time; the others wait.
 pub const SCRIPT_SLOW_LANES: usize = 1;
+/// Scripts that commit a full buffer at the same time; the others wait.
+pub const SCRIPT_WRITING_LANES: usize = 1;
 /// Script threads on one node.
 pub const SCRIPT_THREADS_MAX: usize = 64;
+/// How long a script thread waits for its next script before it ends.
+pub const SCRIPT_THREAD_IDLE_TIME: Duration = Duration::from_secs(10);
 
 // Sessions.
 
@@ -198,7 +202,7 @@ pub const WATCH_PAGE_EVENTS: usize = 256;
 /// Longest key of a message.
 pub const MESSAGE_KEY_BYTES_MAX: usize = 128;
 /// Bytes of a turn's buffered changes at which they are committed on their own.
-pub const TURN_BUFFER_BYTES_MAX: usize = 1 << 20;
+pub const TURN_BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Bytes of all results in one turn's journal.
 pub const TURN_JOURNAL_BYTES_MAX: usize = 16 << 20;
 /// Longest arguments that a journal keeps for people to read; of longer ones it keeps the hash.

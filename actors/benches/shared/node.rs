@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use mimalloc::MiMalloc;
 use serde_json::json;
 use steward_actors::budget::{LedgerError, Period, open_project};
 use steward_actors::host::{EntityId, Host, HostBuilder};
@@ -20,11 +21,15 @@ use steward_actors::session::{
     SessionEnvironment, SessionEvent, SessionRequest, SessionResponse,
 };
 use steward_adapters::{HttpOutcome, HttpRequest, HttpResponse, HttpTool};
-use steward_scripting::{Bundle, Manifest, Program};
+use steward_scripting::{Bundle, Manifest, MeteredAllocator, Program};
 use steward_storage::{Store, StoreExt};
 use steward_types::{AgentId, Clock, ProjectId, SessionId, SystemEntropy};
 
 pub type BoxError = Box<dyn Error + std::marker::Send + Sync>;
+
+/// What the `steward` binary runs with.
+#[global_allocator]
+static ALLOCATOR: MeteredAllocator<MiMalloc> = MeteredAllocator(MiMalloc);
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

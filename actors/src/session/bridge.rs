@@ -14,15 +14,19 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::SessionError;
 use super::journal::{Recorded, Wait};
+use super::script_threads::{give_way, processor_time};
 use super::steps::{self, Begun};
 use super::turn::Turn;
+
+/// How many times as long as its commit took a script that fills the buffer rests after it.
+const FLOOD_REST: u32 = 3;
 
 /// Answers the steps of one run of a script.
 pub(super) struct Bridge {
     turn: Arc<Turn>,
     runtime: Handle,
-    /// When the script last went on from a host call.
-    computing_since: Duration,
+    /// Processor time that the thread had used when this run began.
+    began: Duration,
     /// Held by a script that computes long, until its next host call.
     slow_lane: RefCell<Option<OwnedSemaphorePermit>>,
 }
@@ -41,7 +45,7 @@ impl StepHost for Bridge {
             Ok(due) => self.wait_for(vec![due]).pop().unwrap_or_else(|| self.lost()),
             Err(answer) => answer,
         };
-        self.computing_since = self.turn.environment.clock.monotonic();
+        self.give_way_if_slow();
         answer
     }
 
@@ -61,28 +65,32 @@ impl StepHost for Bridge {
         for (place, answer) in places.into_iter().zip(self.wait_for(due)) {
             answers[place] = answer;
         }
-        self.computing_since = self.turn.environment.clock.monotonic();
+        self.give_way_if_slow();
         answers
     }
 
     fn stopped(&self) -> Option<StopReason> {
-        let stopped = self.turn.cancel.is_cancelled();
-        if !stopped && self.slow_lane.borrow().is_none() && self.computes_long() {
+        let is_cancelled = || self.turn.cancel.is_cancelled();
+        if !is_cancelled() && self.give_way_if_slow() && self.slow_lane.borrow().is_none() {
             self.enter_slow_lane();
         }
-        self.turn.cancel.is_cancelled().then(cancelled)
+        is_cancelled().then(cancelled)
     }
 }
 
 impl Bridge {
+    /// For a run that begins now, on this thread.
     pub(super) fn new(turn: Arc<Turn>, runtime: Handle) -> Self {
-        let computing_since = turn.environment.clock.monotonic();
-        Self { turn, runtime, computing_since, slow_lane: RefCell::new(None) }
+        Self { turn, runtime, began: processor_time(), slow_lane: RefCell::new(None) }
     }
 
-    fn computes_long(&self) -> bool {
-        let now = self.turn.environment.clock.monotonic();
-        now.saturating_sub(self.computing_since) > SCRIPT_FAST_TIME_MAX
+    /// Lets everything else go first once the run has used much processor time, and tells whether it has.
+    fn give_way_if_slow(&self) -> bool {
+        let is_slow = processor_time().saturating_sub(self.began) > SCRIPT_FAST_TIME_MAX;
+        if is_slow {
+            give_way();
+        }
+        is_slow
     }
 
     /// Waits until the script may compute for long, or is cancelled.
@@ -116,11 +124,30 @@ impl Bridge {
         match steps::local(&self.turn, &call, &host_call) {
             Some(answer) => {
                 if self.turn.is_buffer_full() {
-                    self.runtime.block_on(self.turn.commit(Vec::new())).map_err(|error| self.turn.halt(error))?;
+                    self.commit_much()?;
                 }
                 Err(answer)
             }
             None => Ok(Due { call, host_call, begun }),
+        }
+    }
+
+    /// Commits what fills the buffer. Of those that write so much one goes after another, and each rests before the next,
+    /// so that a flood of steps leaves most of the store's time to the rest.
+    fn commit_much(&self) -> Result<(), StepAnswer> {
+        let clock = &self.turn.environment.clock;
+        let committed = async {
+            let _lane = self.turn.environment.scripts.writing_lane().await;
+            let began = clock.monotonic();
+            self.turn.commit(Vec::new()).await?;
+            let took = clock.monotonic().saturating_sub(began);
+            clock.sleep(took.saturating_mul(FLOOD_REST)).await;
+            Ok(())
+        };
+        let cancelled_first = Box::pin(self.turn.cancel.cancelled());
+        match self.runtime.block_on(select(Box::pin(committed), cancelled_first)) {
+            Either::Left((committed, _)) => committed.map_err(|error| self.turn.halt(error)),
+            Either::Right(_) => Err(StepAnswer::Stop(cancelled())),
         }
     }
 

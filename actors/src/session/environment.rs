@@ -7,11 +7,10 @@ use async_trait::async_trait;
 use steward_adapters::HttpTool;
 use steward_scripting::{Bundle, Manifest, Program};
 use steward_storage::Store;
-use steward_types::limits::{SCRIPT_SLOW_LANES, SCRIPT_THREADS_MAX};
 use steward_types::{AgentId, Clock, Entropy, ErrorCode, ProjectId, SessionId};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::ScriptThreads;
 use crate::activity::Activity;
 use crate::memory::Memories;
 use crate::model::Models;
@@ -99,36 +98,5 @@ impl std::ops::Deref for SessionEnvironment {
 impl fmt::Debug for SessionEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionEnvironment").field("store", &self.0.store.name()).finish_non_exhaustive()
-    }
-}
-
-/// Bounds how many scripts run at once; each holds a thread while it runs or waits a short while. Those that compute
-/// long do so one after the other, so that they leave the processors to the rest.
-#[derive(Debug, Clone)]
-pub struct ScriptThreads {
-    threads: Arc<Semaphore>,
-    slow_lane: Arc<Semaphore>,
-}
-
-impl ScriptThreads {
-    /// At most `count` scripts at once.
-    pub fn new(count: usize) -> Self {
-        Self { threads: Arc::new(Semaphore::new(count)), slow_lane: Arc::new(Semaphore::new(SCRIPT_SLOW_LANES)) }
-    }
-
-    /// A place for one script. Dropping the future gives the turn in the queue up.
-    pub async fn acquire(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.threads).acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    /// Leave to compute for long. Dropping the future gives the turn in the queue up.
-    pub async fn slow_lane(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.slow_lane).acquire_owned().await.expect("the semaphore is never closed")
-    }
-}
-
-impl Default for ScriptThreads {
-    fn default() -> Self {
-        Self::new(SCRIPT_THREADS_MAX)
     }
 }

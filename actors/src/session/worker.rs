@@ -208,18 +208,15 @@ impl Worker {
         agent: &Arc<Agent>,
         record: &TurnRecord,
     ) -> Result<TurnEnd, SessionError> {
-        let permit = self.environment.scripts.acquire().await;
         let (turn, agent, input) = (Arc::clone(turn), Arc::clone(agent), record.message.clone());
         let (runtime, clock) = (Handle::current(), Arc::clone(&self.environment.clock));
         let cancel = self.cancel.clone().drop_guard();
-        let thread = tokio::task::spawn_blocking(move || {
+        let end = self.environment.scripts.run(move || {
             let mut bridge = Bridge::new(turn, runtime);
             let limits = agent.manifest.turn_limits();
-            let end = agent.program.run_turn(HANDLER, &input, &mut bridge, &limits, &*clock);
-            drop(permit);
-            end
+            agent.program.run_turn(HANDLER, &input, &mut bridge, &limits, &*clock)
         });
-        let end = thread.await.map_err(|error| SessionError::Internal(format!("the script's thread ended: {error}")));
+        let end = end.await.map_err(SessionError::Internal);
         // Only a worker that is dropped in the middle cancels its script.
         cancel.disarm();
         end

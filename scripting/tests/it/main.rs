@@ -7,13 +7,15 @@ mod parallel;
 mod replay;
 mod running;
 
+use std::alloc::System;
+
 use serde_json::Value;
 use steward_scripting::testing::RecordingHost;
 use steward_scripting::{Bundle, Limits, MeteredAllocator, Program, ScriptError, TurnEnd};
 use steward_types::SystemClock;
 
 #[global_allocator]
-static ALLOCATOR: MeteredAllocator = MeteredAllocator;
+static ALLOCATOR: MeteredAllocator<System> = MeteredAllocator(System);
 
 /// A program of one file that passes the check.
 fn program(script: &str) -> Program {
