@@ -89,15 +89,15 @@ struct Run {
     fdbserver: Option<PathBuf>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    match command(arguments, output).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => steward::commands::report(&error, output),
+    match steward::runtime::run(command(arguments, output)) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
+        Ok(Err(error)) => steward::commands::report(&error, output),
+        Err(error) => steward::commands::report(&anyhow::Error::new(error), output),
     }
 }
 

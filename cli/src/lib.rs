@@ -11,5 +11,6 @@ pub mod demo;
 pub mod node;
 pub mod output;
 pub mod process;
+pub mod runtime;
 pub mod shell;
 pub mod sources;

@@ -1,7 +1,7 @@
 //! FoundationDB's client in this process: its library, loaded once, and its network thread, started once.
 //!
-//! The library keeps its state in globals, so both last until the process ends; at exit the thread is stopped before
-//! the library's own destructors run, since it reads the globals until its last moment.
+//! The library keeps its state in globals, so the library stays until the process ends. The thread must end before
+//! those globals are destroyed: a program calls [`stop`] before `main` returns.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -106,24 +106,31 @@ fn boot(trace_folder: Option<&Path>) -> FdbResult<NetworkAutoStop> {
         builder = builder.set_option(NetworkOption::TraceEnable(folder.display().to_string()))?;
         builder = builder.set_option(NetworkOption::TraceFormat("json".into()))?;
     }
-    // SAFETY: the guard is dropped before the program exits: `stop` is registered for that, and nothing else takes it.
+    // SAFETY: the guard is dropped before the program exits, by `stop`, which is called or registered for that.
     unsafe { builder.boot() }
+}
+
+/// Stops the network thread and waits for its end; every store of this process should be closed before. No store opens
+/// after that. Does nothing where there is none, or a second time.
+///
+/// A program that opens a store calls this before its `main` returns: what the library made meanwhile is destroyed at
+/// exit, while the thread would still read it. A program that cannot, such as a test's, has the thread stopped at exit,
+/// which is safe only as far as [`stop_at_exit`] was called after all that the library made.
+pub fn stop() {
+    let up = std::mem::replace(&mut *NETWORK.lock(), Network::Gone("the process is ending".into()));
+    // The crate panics when the thread ended badly. Here nothing of it is left to lose.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(up)));
 }
 
 /// Has the network thread stopped at exit, before any global that the library has made so far is destroyed: what is
 /// registered last runs first (atexit(3)). The library makes globals as it goes, each with a destructor that it
 /// registers then, so this is called again whenever a database is done with. More than once does no harm.
 pub(crate) fn stop_at_exit() {
-    // SAFETY: `stop` is a function of this program that takes nothing and does not unwind.
-    unsafe { libc::atexit(stop) };
-}
-
-/// Runs at exit, on the thread that exits.
-extern "C" fn stop() {
-    let up = std::mem::replace(&mut *NETWORK.lock(), Network::Gone("the process is ending".into()));
-    // The crate panics when the thread ended badly. Here nothing of it is left to lose, and a panic that leaves this
-    // function would abort a process that has done its work.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(up)));
+    extern "C" fn at_exit() {
+        stop();
+    }
+    // SAFETY: `at_exit` is a function of this program that takes nothing and does not unwind.
+    unsafe { libc::atexit(at_exit) };
 }
 
 #[cfg(test)]
