@@ -104,25 +104,26 @@ impl Breaker {
         self.last_failure.as_deref()
     }
 
+    /// Until when it would refuse a call that is made now, if it would. Changes nothing.
+    pub fn refused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match (self.forced, &self.state) {
+            (Some(Forced::Closed), _) | (None, BreakerState::Closed { .. }) => None,
+            (Some(Forced::Open), _) => Some(now.saturating_add(self.open_time())),
+            (None, BreakerState::Open { until } | BreakerState::HalfOpen { until }) => {
+                Some(*until).filter(|until| now < *until)
+            }
+        }
+    }
+
     /// Whether a call may be made now. In the half-open state an admission is the probe.
     pub fn admit(&mut self, now: Timestamp) -> Admission {
-        match self.forced {
-            Some(Forced::Closed) => return Admission::Admitted,
-            Some(Forced::Open) => {
-                return Admission::Refused { retry_at: now.saturating_add(self.open_time()) };
-            }
-            None => {}
+        if let Some(retry_at) = self.refused_until(now) {
+            return Admission::Refused { retry_at };
         }
-        match self.state {
-            BreakerState::Closed { .. } => Admission::Admitted,
-            BreakerState::Open { until } | BreakerState::HalfOpen { until } if now < until => {
-                Admission::Refused { retry_at: until }
-            }
-            BreakerState::Open { .. } | BreakerState::HalfOpen { .. } => {
-                self.state = BreakerState::HalfOpen { until: now.saturating_add(self.open_time()) };
-                Admission::Admitted
-            }
+        if self.forced.is_none() && !matches!(self.state, BreakerState::Closed { .. }) {
+            self.state = BreakerState::HalfOpen { until: now.saturating_add(self.open_time()) };
         }
+        Admission::Admitted
     }
 
     /// A call succeeded: the breaker closes.

@@ -26,7 +26,7 @@ pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) ->
             match signed.await {
                 Ok(transaction) => learnt(Ok(Event::Signed { intent, transaction })),
                 Err(failure) => {
-                    let event = Some(Event::SignFailed { intent, reason: chain_of(&failure) });
+                    let event = Some(Event::SignFailed { intent, reason: failure.in_full() });
                     Carried { event, failure: Some(failure) }
                 }
             }
@@ -38,7 +38,7 @@ pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) ->
                 Ok(broadcast) => learnt(Ok(Event::Broadcast { intent, hash, result: Ok(broadcast) })),
                 // The bytes may have arrived though the answer did not: the outbox asks before it does anything else.
                 Err(failure) => {
-                    let event = Some(Event::Broadcast { intent, hash, result: Err(chain_of(&failure)) });
+                    let event = Some(Event::Broadcast { intent, hash, result: Err(failure.in_full()) });
                     Carried { event, failure: Some(failure) }
                 }
             }
@@ -72,16 +72,4 @@ fn learnt(result: Result<Event, ChainError>) -> Carried {
         Ok(event) => Carried { event: Some(event), failure: None },
         Err(failure) => Carried { event: None, failure: Some(failure) },
     }
-}
-
-/// An error with its causes, in one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -1,17 +1,25 @@
 //! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. For tests and for a node
 //! without a chain; it keeps nothing.
 
+mod state;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::state::State;
 use crate::chain::{
-    Action, AnchorPoint, Broadcast, Consistency, Head, InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchorPoint, Broadcast, ChainError, Consistency, Head, Inclusion, InclusionClaim,
+    SignedTransaction, TransactionStatus,
 };
-use crate::chain::{ChainError, Inclusion};
 use crate::fee::Fee;
+
+/// The one account that can send.
+pub const ACCOUNT: &str = "account";
+/// What it has in the beginning, of the chain's coin and of every asset. Nobody else has anything, and fees are free.
+pub const ENDOWMENT: Amount = Amount::new(1_000_000_000_000_000_000);
 
 /// The state of the chain: plain data, so that tests can branch it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,13 +63,19 @@ impl Ledger {
         Head { block, hash: self.block_hash(block), final_block: self.final_block }
     }
 
-    /// The account's next sequence number.
+    /// The account's next sequence number. A block that is not there yet counts as the newest, here and below.
     pub fn sequence(&self, at: Consistency) -> u64 {
-        let last = match at {
-            Consistency::Latest => self.blocks.len() - 1,
-            Consistency::Final => self.final_block as usize,
-        };
-        self.blocks[..=last].iter().map(|block| block.len() as u64).sum()
+        self.blocks[..self.end_of(at)].iter().map(|block| block.len() as u64).sum()
+    }
+
+    /// How much an account has.
+    pub fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Amount {
+        self.state_before(self.end_of(at)).balance(account, asset)
+    }
+
+    /// What a contract remembers: the input of the last call to it.
+    pub fn read(&self, contract: &str, at: Consistency) -> Bytes {
+        self.state_before(self.end_of(at)).input_of(contract)
     }
 
     /// A transaction that does `action`; nothing is sent.
@@ -92,13 +106,13 @@ impl Ledger {
     /// What became of a transaction.
     pub fn status(&self, hash: &str, sequence: u64) -> TransactionStatus {
         for (block, transactions) in self.blocks.iter().enumerate() {
-            if let Some(landed) = transactions.iter().find(|landed| landed.hash == hash) {
-                let block = block as u64;
+            if let Some(place) = transactions.iter().position(|landed| landed.hash == hash) {
+                let number = block as u64;
                 return TransactionStatus::Included(Inclusion {
-                    block,
-                    block_hash: self.block_hash(block),
-                    succeeded: self.succeeds(block, landed),
-                    is_final: block <= self.final_block,
+                    block: number,
+                    block_hash: self.block_hash(number),
+                    succeeded: self.succeeds(block, place),
+                    is_final: number <= self.final_block,
                 });
             }
         }
@@ -110,7 +124,7 @@ impl Ledger {
 
     /// The newest anchor of a log.
     pub fn anchor_of(&self, contract: &str, log_id: &[u8; 32]) -> Option<AnchorPoint> {
-        self.anchors_before(self.blocks.len(), contract, log_id)
+        self.state_before(self.blocks.len()).anchor_of(contract, log_id)
     }
 
     /// Whether the leaf is in the log's anchored tree: RFC 9162, section 2.1.3.2.
@@ -168,6 +182,17 @@ impl Ledger {
         }
     }
 
+    /// The ledger as one knows it who is so many blocks behind.
+    #[must_use]
+    pub fn before(&self, blocks: u64) -> Self {
+        let mut earlier = self.clone();
+        let left = self.blocks.len().saturating_sub(usize::try_from(blocks).unwrap_or(usize::MAX)).max(1);
+        earlier.blocks.truncate(left);
+        earlier.final_block = (left as u64).saturating_sub(self.confirmations);
+        earlier.pool.clear();
+        earlier
+    }
+
     /// Forgets every waiting transaction.
     pub fn forget_pool(&mut self) {
         self.pool.clear();
@@ -193,22 +218,33 @@ impl Ledger {
         format!("block-{block}-{fork}")
     }
 
-    /// Whether the contract takes it: it does not let a log shrink or have two roots of one size.
-    fn succeeds(&self, block: u64, transaction: &Transaction) -> bool {
-        let Some(Action::Anchor { contract, point }) = &transaction.action else { return true };
-        let before = self.anchors_before(block as usize, contract, &point.log_id);
-        before.is_none_or(|head| point.tree_size > head.tree_size || head == *point)
+    /// Whether the transaction at this place did what it was to do.
+    fn succeeds(&self, block: usize, place: usize) -> bool {
+        let mut state = self.state_before(block);
+        let mut succeeded = true;
+        for transaction in &self.blocks[block][..=place] {
+            succeeded = transaction.action.as_ref().is_none_or(|action| state.apply(action));
+        }
+        succeeded
     }
 
-    fn anchors_before(&self, block: usize, contract: &str, log_id: &[u8; 32]) -> Option<AnchorPoint> {
-        let anchors = self.blocks[..block].iter().flatten().filter_map(|transaction| match &transaction.action {
-            Some(Action::Anchor { contract: to, point }) if to == contract && point.log_id == *log_id => Some(*point),
-            _ => None,
-        });
-        anchors.fold(None, |head: Option<AnchorPoint>, point| match head {
-            Some(head) if point.tree_size <= head.tree_size => Some(head),
-            _ => Some(point),
-        })
+    fn state_before(&self, block: usize) -> State {
+        let mut state = State::default();
+        for action in self.blocks[..block].iter().flatten().filter_map(|transaction| transaction.action.as_ref()) {
+            state.apply(action);
+        }
+        state
+    }
+
+    /// How many blocks there are as of then.
+    fn end_of(&self, at: Consistency) -> usize {
+        match at {
+            Consistency::Latest => self.blocks.len(),
+            Consistency::Final => self.final_block as usize + 1,
+            Consistency::Block(block) => {
+                usize::try_from(block).map_or(self.blocks.len(), |block| self.blocks.len().min(block + 1))
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub mod outbox;
 pub mod signer;
 
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState, Forced};
-pub use chain::{Action, AnchorPoint, AnchoredHead, Chain, ChainError, ChainId, Head, InclusionClaim};
+pub use chain::{Action, Amount, AnchorPoint, AnchoredHead, Chain, ChainError, ChainId, Head, InclusionClaim};
 pub use fee::{Fee, FeePolicy, MarketFee};
 pub use http::{AllowList, HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};
 pub use outbox::{Effect, Event, Outbox, OutboxHead, OutboxPolicy};

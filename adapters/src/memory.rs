@@ -1,28 +1,38 @@
 //! The `Chain` port over a ledger in memory, with the faults that tests ask for.
 
+mod fault;
+
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use self::fault::Fault;
 use crate::chain::{
-    Action, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim, SignedTransaction,
-    TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
+    SignedTransaction, TransactionStatus,
 };
 use crate::fee::{Fee, MarketFee};
-use crate::ledger::Ledger;
+use crate::ledger::{ACCOUNT, Ledger};
 
-/// A chain in memory that makes a block as soon as a transaction arrives, unless told otherwise.
+/// An endpoint of a chain in memory that makes a block as soon as a transaction arrives, unless told otherwise.
 pub struct MemoryChain {
     id: ChainId,
+    anchoring: Anchoring,
+    mining: Mining,
+    /// Shared with the endpoints beside this one.
+    ledger: Arc<Mutex<Ledger>>,
     state: Mutex<State>,
 }
 
+/// What is this endpoint's alone.
+#[derive(Debug, Default)]
 struct State {
-    ledger: Ledger,
-    mining: Mining,
     fault: Option<Fault>,
     broadcasts: u64,
+    calls: u64,
 }
 
 /// When blocks are made.
@@ -34,19 +44,32 @@ pub enum Mining {
     Manual,
 }
 
-/// What goes wrong until it is taken back.
+/// Where a chain keeps anchors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing is answered and nothing arrives.
-    Down,
-    /// Broadcasts arrive, but their answers are lost.
-    RepliesLost,
+pub enum Anchoring {
+    /// In a contract, which must be deployed.
+    Contract,
+    /// In memos.
+    Memo,
 }
 
 impl MemoryChain {
-    /// An empty chain.
-    pub const fn new(id: ChainId, ledger: Ledger, mining: Mining) -> Self {
-        Self { id, state: Mutex::new(State { ledger, mining, fault: None, broadcasts: 0 }) }
+    /// An empty chain with contracts.
+    pub fn new(id: ChainId, ledger: Ledger, mining: Mining) -> Self {
+        let (ledger, state) = (Arc::new(Mutex::new(ledger)), Mutex::default());
+        Self { id, anchoring: Anchoring::Contract, mining, ledger, state }
+    }
+
+    /// The same with its anchors kept there.
+    pub const fn with_anchoring(mut self, anchoring: Anchoring) -> Self {
+        self.anchoring = anchoring;
+        self
+    }
+
+    /// Another endpoint of the same chain, well.
+    pub fn beside(&self) -> Self {
+        let ledger = Arc::clone(&self.ledger);
+        Self { id: self.id.clone(), anchoring: self.anchoring, mining: self.mining, ledger, state: Mutex::default() }
     }
 
     /// Breaks or repairs it.
@@ -56,7 +79,7 @@ impl MemoryChain {
 
     /// Looks at the ledger, or changes it as a test wants.
     pub fn with_ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {
-        look(&mut self.state.lock().ledger)
+        look(&mut self.ledger.lock())
     }
 
     /// How many broadcasts arrived.
@@ -64,12 +87,67 @@ impl MemoryChain {
         self.state.lock().broadcasts
     }
 
-    fn ask<T>(&self, answer: impl FnOnce(&mut State) -> T) -> Result<T, ChainError> {
-        let mut state = self.state.lock();
-        if state.fault == Some(Fault::Down) {
-            return Err(self.unavailable("it is down"));
+    /// How many calls were made, answered or not.
+    pub fn calls(&self) -> u64 {
+        self.state.lock().calls
+    }
+
+    /// The ledger as this endpoint knows it.
+    async fn ask<T>(&self, answer: impl FnOnce(&Ledger) -> T + Send) -> Result<T, ChainError> {
+        let fault = self.begin()?;
+        if fault == Some(Fault::Hangs) {
+            return std::future::pending().await;
         }
-        Ok(answer(&mut state))
+        let ledger = self.ledger.lock();
+        Ok(match fault {
+            Some(Fault::Behind(blocks)) => answer(&ledger.before(blocks)),
+            _ => answer(&ledger),
+        })
+    }
+
+    /// The same as of then, if it has the block.
+    async fn ask_at<T>(&self, at: Consistency, answer: impl FnOnce(&Ledger) -> T + Send) -> Result<T, ChainError> {
+        let answer = |ledger: &Ledger| match at {
+            Consistency::Block(block) if block > ledger.head().block => {
+                Err(ChainError::Behind { chain: self.id.clone(), block })
+            }
+            _ => Ok(answer(ledger)),
+        };
+        self.ask(answer).await?
+    }
+
+    /// Time passes where blocks are made by themselves.
+    fn grow(&self) {
+        if self.mining == Mining::Automatic {
+            self.ledger.lock().mine();
+        }
+    }
+
+    fn begin(&self) -> Result<Option<Fault>, ChainError> {
+        let mut state = self.state.lock();
+        state.calls += 1;
+        match state.fault {
+            Some(Fault::Down) => Err(self.unavailable("it is down")),
+            Some(Fault::Throttled(retry_after)) => {
+                let (chain, reason) = (self.id.clone(), "too many requests".to_owned());
+                Err(ChainError::Throttled { chain, retry_after, reason })
+            }
+            fault => Ok(fault),
+        }
+    }
+
+    fn lies(&self) -> bool {
+        self.state.lock().fault == Some(Fault::Lies)
+    }
+
+    /// What this chain cannot do at all.
+    fn refuse(&self, action: &Action) -> Result<(), ChainError> {
+        let reason = match (action, self.anchoring) {
+            (Action::DeployReceiptLog, Anchoring::Memo) => "it has no contracts: anchors are memos",
+            (Action::Call { .. }, Anchoring::Memo) => "it has no contracts",
+            _ => return Ok(()),
+        };
+        Err(ChainError::Rejected { reason: reason.to_owned() })
     }
 
     fn unavailable(&self, reason: &str) -> ChainError {
@@ -90,63 +168,72 @@ impl Chain for MemoryChain {
     }
 
     fn account(&self) -> &'static str {
-        "account"
+        ACCOUNT
     }
 
     async fn genesis(&self) -> Result<String, ChainError> {
-        self.ask(|_| "block-0-0".to_owned())
+        let genesis = self.ask(|_| "block-0-0".to_owned()).await?;
+        Ok(if self.lies() { "another chain's".to_owned() } else { genesis })
     }
 
     async fn head(&self) -> Result<Head, ChainError> {
-        self.ask(|state| {
-            if state.mining == Mining::Automatic {
-                state.ledger.mine();
-            }
-            state.ledger.head()
-        })
+        self.grow();
+        let head = self.ask(Ledger::head).await?;
+        let ahead = if self.lies() { 1_000 } else { 0 };
+        Ok(Head { block: head.block + ahead, final_block: head.final_block + ahead, ..head })
     }
 
     async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
-        self.ask(|state| state.ledger.sequence(at))
+        let sequence = self.ask_at(at, |ledger| ledger.sequence(at)).await?;
+        Ok(if self.lies() { sequence + 7 } else { sequence })
     }
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
-        self.ask(|_| MarketFee { base: 10, tip: 1 })
+        self.ask(|_| MarketFee { base: 10, tip: 1 }).await
     }
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
-        self.ask(|state| state.ledger.sign(action, sequence, fee))
+        self.refuse(action)?;
+        self.ask(|ledger| ledger.sign(action, sequence, fee)).await
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
-        let answer = self.ask(|state| {
-            state.broadcasts += 1;
-            let answer = state.ledger.broadcast(bytes);
-            if state.mining == Mining::Automatic {
-                state.ledger.mine();
-            }
-            (answer, state.fault)
-        })?;
-        match answer {
-            (_, Some(Fault::RepliesLost)) => Err(self.unavailable("the reply was lost")),
-            (answer, _) => answer,
+        let fault = self.begin()?;
+        match fault {
+            Some(Fault::Hangs) => return std::future::pending().await,
+            Some(Fault::Swallows) => return Ok(Broadcast::Accepted),
+            _ => self.state.lock().broadcasts += 1,
         }
+        let answer = self.ledger.lock().broadcast(bytes);
+        self.grow();
+        if fault == Some(Fault::RepliesLost) { Err(self.unavailable("the reply was lost")) } else { answer }
     }
 
     async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
-        self.ask(|state| {
-            if state.mining == Mining::Automatic {
-                state.ledger.mine();
-            }
-            state.ledger.status(hash, sequence)
-        })
+        self.grow();
+        let status = self.ask(|ledger| ledger.status(hash, sequence)).await?;
+        Ok(if self.lies() { TransactionStatus::Replaced { is_final: true } } else { status })
+    }
+
+    async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
+        let balance = self.ask_at(at, |ledger| ledger.balance(account, asset, at)).await?;
+        Ok(if self.lies() { balance.checked_add(Amount::new(1)).unwrap_or(Amount::ZERO) } else { balance })
+    }
+
+    async fn read(&self, contract: &str, _input: &[u8], at: Consistency) -> Result<Bytes, ChainError> {
+        let remembered = self.ask_at(at, |ledger| ledger.read(contract, at)).await?;
+        Ok(if self.lies() { Bytes::from_static(b"a lie") } else { remembered })
+    }
+
+    fn needs_contract(&self) -> bool {
+        self.anchoring == Anchoring::Contract
     }
 
     async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
-        self.ask(|state| state.ledger.anchor_of(contract, log_id).as_ref().map(AnchoredHead::of))
+        self.ask(|ledger| ledger.anchor_of(contract, log_id).as_ref().map(AnchoredHead::of)).await
     }
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
-        self.ask(|state| state.ledger.verify_inclusion(contract, claim))
+        self.ask(|ledger| ledger.verify_inclusion(contract, claim)).await
     }
 }

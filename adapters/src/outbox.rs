@@ -9,15 +9,19 @@
 //!   none of its recorded transactions can land any more.
 //! - After a start nothing is sent before the chain has been asked where it stands.
 
+mod event;
+mod intent;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use steward_types::{Timestamp, limits};
-use thiserror::Error;
 
-use crate::chain::{Action, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
-use crate::fee::Fee;
+pub use self::event::{Effect, Event, OutboxError, Standing};
+pub use self::intent::{Attempt, Intent, Landing, Outcome};
+use self::intent::{is_unknown, landing};
+use crate::chain::{Action, SignedTransaction, TransactionStatus};
 
 /// When the outbox asks again, replaces and gives up waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,191 +65,6 @@ pub struct OutboxHead {
     pub account: Option<String>,
     /// Why nothing is sent, when the chain is not the one that this outbox knows.
     pub stalled: Option<String>,
-}
-
-/// What is to be done on the chain, once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// The idempotency key: submitting it again is one intent.
-    pub key: String,
-    /// What is to be done.
-    pub action: Action,
-    /// When it was submitted.
-    pub submitted: Timestamp,
-    /// Its signed transactions, oldest first, all with one sequence number.
-    pub attempts: Vec<Attempt>,
-    /// Where it landed, as last seen.
-    pub landing: Option<Landing>,
-    /// How it ended.
-    pub outcome: Option<Outcome>,
-    /// How often a stranger's transaction took its sequence number.
-    pub displaced: u32,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-    /// When to act on it next; after a start at once.
-    #[serde(skip)]
-    act_at: Timestamp,
-    /// When a replacement may be tried again after one could not be signed.
-    #[serde(skip)]
-    replace_at: Timestamp,
-    /// Whether the chain was asked after the newest transaction since it was sent or since the start.
-    #[serde(skip)]
-    is_asked: bool,
-}
-
-/// A signed transaction of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// What is sent, again and again the same.
-    pub transaction: SignedTransaction,
-    /// When it was signed.
-    pub signed: Timestamp,
-    /// Whether it was handed to the chain since it was last seen missing there.
-    pub sent: bool,
-}
-
-/// Where one of an intent's transactions landed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Landing {
-    /// The transaction's hash.
-    pub hash: String,
-    /// Its block.
-    pub inclusion: Inclusion,
-}
-
-/// The final end of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Whether the transaction did what it was to do; false when the contract refused it.
-    pub succeeded: bool,
-    /// The hash of the one transaction that landed.
-    pub hash: String,
-    /// The number of its block.
-    pub block: u64,
-    /// The address of the contract that it created.
-    pub creates: Option<String>,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Something is to be done once. A key that is known changes nothing.
-    Submitted {
-        /// The idempotency key.
-        key: String,
-        /// What is to be done.
-        action: Action,
-    },
-    /// The chain said where it stands.
-    Reconciled(Standing),
-    /// A transaction was signed; it has not been sent.
-    Signed {
-        /// The intent's number.
-        intent: u64,
-        /// The transaction.
-        transaction: SignedTransaction,
-    },
-    /// No transaction was signed.
-    SignFailed {
-        /// The intent's number.
-        intent: u64,
-        /// Why.
-        reason: String,
-    },
-    /// A transaction was handed to the chain, or may have been.
-    Broadcast {
-        /// The intent's number.
-        intent: u64,
-        /// The transaction's hash.
-        hash: String,
-        /// How the chain took it, or why that is not known.
-        result: Result<Broadcast, String>,
-    },
-    /// The chain said what became of an intent's transactions.
-    Observed {
-        /// The intent's number.
-        intent: u64,
-        /// What became of each, by hash.
-        statuses: Vec<(String, TransactionStatus)>,
-    },
-    /// The outcome was taken note of; the intent is forgotten.
-    Acknowledged {
-        /// The idempotency key.
-        key: String,
-    },
-    /// The intent is not wanted any more. Only one that was never signed is forgotten.
-    Withdrawn {
-        /// The idempotency key.
-        key: String,
-    },
-}
-
-/// Where the chain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// The account's next sequence number as of the newest block.
-    pub latest_sequence: u64,
-    /// The account's next sequence number as of the newest final block.
-    pub final_sequence: u64,
-    /// The hash of the chain's first block.
-    pub genesis: String,
-    /// The account that signs.
-    pub account: String,
-}
-
-/// What may be done to the world, once the state is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask where the chain stands: gives [`Event::Reconciled`].
-    Reconcile,
-    /// Sign, send nothing: gives [`Event::Signed`] or [`Event::SignFailed`].
-    Sign {
-        /// The intent's number.
-        intent: u64,
-        /// What the transaction does.
-        action: Action,
-        /// The sequence number that it uses.
-        sequence: u64,
-        /// The fee that it must outbid, when it replaces a transaction.
-        replaces: Option<Fee>,
-    },
-    /// Hand signed bytes to the chain: gives [`Event::Broadcast`].
-    Broadcast {
-        /// The intent's number.
-        intent: u64,
-        /// What is sent.
-        transaction: SignedTransaction,
-    },
-    /// Ask what became of an intent's transactions: gives [`Event::Observed`].
-    Query {
-        /// The intent's number.
-        intent: u64,
-        /// The transactions' hashes.
-        hashes: Vec<String>,
-        /// Their sequence number.
-        sequence: u64,
-    },
-}
-
-/// Why an event was refused. The state is unchanged.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
-pub enum OutboxError {
-    /// Too many intents are unfinished.
-    #[error("the outbox holds {0} unfinished intents, its bound")]
-    Full(usize),
-    /// The event is about an intent that never was.
-    #[error("the outbox never had an intent {0}")]
-    NoIntent(u64),
-    /// The transaction does not use the sequence number that it must use.
-    #[error("intent {intent} was to be signed with the sequence number {expected} and not {found}")]
-    Sequence {
-        /// The intent's number.
-        intent: u64,
-        /// The sequence number that it must use.
-        expected: u64,
-        /// The sequence number of the transaction.
-        found: u64,
-    },
 }
 
 impl Default for OutboxPolicy {
@@ -358,20 +177,7 @@ impl Outbox {
     }
 
     fn insert(&mut self, key: String, action: Action, now: Timestamp) {
-        let intent = Intent {
-            key,
-            action,
-            submitted: now,
-            attempts: Vec::new(),
-            landing: None,
-            outcome: None,
-            displaced: 0,
-            last_error: None,
-            act_at: now,
-            replace_at: now,
-            is_asked: false,
-        };
-        self.intents.insert(self.head.next_intent, intent);
+        self.intents.insert(self.head.next_intent, Intent::new(key, action, now));
         self.head.next_intent += 1;
     }
 
@@ -563,70 +369,6 @@ impl Outbox {
         }
         Ok(self.intents.get_mut(&number))
     }
-}
-
-impl Intent {
-    /// The sequence number that all its transactions use.
-    pub fn sequence(&self) -> Option<u64> {
-        self.attempts.first().map(|attempt| attempt.transaction.sequence)
-    }
-
-    fn newest(&self) -> Option<&Attempt> {
-        self.attempts.last()
-    }
-
-    /// Whatever the chain answered, the transaction may be there now: the next thing is to ask.
-    fn broadcast(&mut self, hash: &str, result: Result<Broadcast, String>, now: Timestamp, policy: &OutboxPolicy) {
-        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.transaction.hash == hash) {
-            attempt.sent = true;
-        }
-        self.is_asked = false;
-        let wait_ms = match &result {
-            Ok(Broadcast::Accepted | Broadcast::SequenceUsed | Broadcast::Underpriced) => 0,
-            Ok(Broadcast::Refused { .. }) | Err(_) => policy.poll_ms,
-        };
-        self.act_at = after(now, wait_ms);
-        self.last_error = match result {
-            Ok(Broadcast::Accepted | Broadcast::SequenceUsed) => None,
-            Ok(Broadcast::Underpriced) => Some("another transaction with this sequence number offers more".to_owned()),
-            Ok(Broadcast::Refused { reason }) | Err(reason) => Some(reason),
-        };
-    }
-
-    /// Whether every recorded transaction is known, finally, never to land.
-    fn cannot_land(&self, statuses: &[(String, TransactionStatus)]) -> bool {
-        let is_dead = |attempt: &Attempt| {
-            statuses.iter().any(|(hash, status)| {
-                *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Replaced { is_final: true })
-            })
-        };
-        !self.attempts.is_empty() && self.attempts.iter().all(is_dead)
-    }
-
-    fn outcome_at(&self, landing: Landing) -> Outcome {
-        let landed = self.attempts.iter().find(|attempt| attempt.transaction.hash == landing.hash);
-        Outcome {
-            succeeded: landing.inclusion.succeeded,
-            block: landing.inclusion.block,
-            creates: landed.and_then(|attempt| attempt.transaction.creates.clone()),
-            hash: landing.hash,
-        }
-    }
-}
-
-fn landing(statuses: &[(String, TransactionStatus)]) -> Option<Landing> {
-    statuses.iter().find_map(|(hash, status)| match status {
-        TransactionStatus::Included(inclusion) => Some(Landing { hash: hash.clone(), inclusion: inclusion.clone() }),
-        _ => None,
-    })
-}
-
-fn is_unknown(attempt: Option<&Attempt>, statuses: &[(String, TransactionStatus)]) -> bool {
-    attempt.is_some_and(|attempt| {
-        statuses
-            .iter()
-            .any(|(hash, status)| *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Unknown))
-    })
 }
 
 fn after(time: Timestamp, millis: u64) -> Timestamp {

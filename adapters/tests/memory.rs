@@ -2,12 +2,15 @@
 
 use steward_adapters::conformance;
 use steward_adapters::ledger::Ledger;
-use steward_adapters::memory::{MemoryChain, Mining};
+use steward_adapters::memory::{Anchoring, MemoryChain, Mining};
 
 #[tokio::test]
 async fn the_chain_in_memory_conforms() {
     for confirmations in [1, 3] {
-        let id = "test:memory".parse().expect("a CAIP-2 identifier");
-        conformance::check(&MemoryChain::new(id, Ledger::new(confirmations), Mining::Automatic)).await;
+        for anchoring in [Anchoring::Contract, Anchoring::Memo] {
+            let id = "test:memory".parse().expect("a CAIP-2 identifier");
+            let chain = MemoryChain::new(id, Ledger::new(confirmations), Mining::Automatic).with_anchoring(anchoring);
+            conformance::check(&chain, "somebody").await;
+        }
     }
 }

@@ -165,7 +165,7 @@ pub struct ChainConfig {
     /// The receipt log contract's address; without it the node deploys one.
     #[serde(default)]
     pub contract: Option<String>,
-    /// Blocks on top of a transaction's own before it counts as final.
+    /// A transaction is final when its block has so many blocks, its own among them.
     #[serde(default = "confirmations_default")]
     pub confirmations: u64,
 }

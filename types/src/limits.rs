@@ -367,6 +367,44 @@ pub const BREAKER_FAILURES_MAX: u32 = 3;
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
 pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+/// Endpoints of one chain.
+pub const ENDPOINTS_MAX: usize = 16;
+/// Calls of one endpoint that its health is made from.
+pub const ENDPOINT_SAMPLES_MAX: usize = 64;
+/// How long a call counts for its endpoint's health.
+pub const ENDPOINT_SAMPLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Changes that an endpoint shows.
+pub const ENDPOINT_TRANSITIONS_MAX: usize = 16;
+/// Characters of a change's reason.
+pub const ENDPOINT_REASON_CHARS_MAX: usize = 300;
+/// An endpoint that takes so many times longer than usual, while another answers, counts as failed.
+pub const ENDPOINT_HANGS_MULTIPLE: u32 = 4;
+/// How long an endpoint is left alone that throttles without saying how long, the first time.
+pub const ENDPOINT_THROTTLED_TIME_MIN: Duration = Duration::from_secs(1);
+/// Longest time that an endpoint is left alone because it throttles, whatever it asks for.
+pub const ENDPOINT_THROTTLED_TIME_MAX: Duration = Duration::from_secs(600);
+/// Blocks that an endpoint may be behind the others before it is asked last.
+pub const ENDPOINT_LAG_BLOCKS_MAX: u64 = 3;
+/// Wrong answers within `ENDPOINT_WRONG_TIME` after which an endpoint is not asked for a while.
+pub const ENDPOINT_WRONG_ANSWERS_MAX: u32 = 2;
+/// How long a wrong answer is remembered.
+pub const ENDPOINT_WRONG_TIME: Duration = Duration::from_secs(600);
+/// How long an endpoint is not asked after wrong answers, the first time; it doubles each time.
+pub const ENDPOINT_PUNISHED_TIME_MIN: Duration = Duration::from_secs(60);
+/// Longest time that an endpoint is not asked after wrong answers.
+pub const ENDPOINT_PUNISHED_TIME_MAX: Duration = Duration::from_secs(3_600);
+/// Longest time that one endpoint is waited for where no other is asked at the same time.
+pub const CHAIN_ATTEMPT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Shortest wait before a second endpoint is asked the same.
+pub const HEDGE_TIME_MIN: Duration = Duration::from_millis(50);
+/// Longest wait before a second endpoint is asked the same, and the wait while nothing is known of the first.
+pub const HEDGE_TIME_MAX: Duration = Duration::from_millis(500);
+/// How often a chain with something to do asks its endpoints for their newest blocks.
+pub const ENDPOINTS_SEEN_TIME: Duration = Duration::from_secs(10);
+/// How long to wait for endpoints that do not have a block yet, before they are asked again.
+pub const ENDPOINT_CATCH_UP_TIME: Duration = Duration::from_millis(50);
+/// How often endpoints are asked that do not have a block yet.
+pub const ENDPOINT_CATCH_UP_TRIES: u32 = 20;
 
 // The edge.
 

@@ -20,7 +20,7 @@ const DEPLOY_KEY: &str = "deploy";
 pub(super) struct Desk {
     pub(super) outbox: Outbox,
     pub(super) policy: OutboxPolicy,
-    /// The contract that is configured, or else the one that was deployed.
+    /// The contract that is configured, or else the one that was deployed; empty where the chain needs none.
     pub(super) contract: Option<String>,
     deployed: Option<String>,
     purposes: BTreeMap<String, AnchorWish>,
@@ -38,7 +38,7 @@ pub(super) enum End {
         /// What is recorded of it.
         root: Box<AnchoredRoot>,
     },
-    /// The contract refused it.
+    /// The chain refused it.
     Refused {
         /// The projects that waited for it; none named: all.
         project: Option<ProjectId>,
@@ -133,7 +133,7 @@ impl Desk {
     fn anchored(&self, wish: AnchorWish, outcome: &Outcome, chain: &ChainId, now: Timestamp) -> End {
         if !outcome.succeeded {
             let reason = format!(
-                "the contract refused the root of {} leaves in transaction {}: it has a larger tree or another root",
+                "the chain refused the root of {} leaves in transaction {}: it has a larger tree or another root",
                 wish.size, outcome.hash
             );
             return End::Refused { project: Some(wish.project), reason };

@@ -1,7 +1,6 @@
 //! The entity of a chain: binds the desk to the store, the chain and those who wait.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ pub struct ChainEnvironment {
 pub struct ChainSettings {
     /// The driver with its account.
     pub chain: Arc<dyn Chain>,
-    /// The contract's address; without it the first anchor deploys one.
+    /// The contract's address; without it the first anchor deploys one, where the chain needs one.
     pub contract: Option<String>,
     /// What may be paid.
     pub fees: FeePolicy,
@@ -64,6 +63,11 @@ impl ChainSettings {
             outbox: OutboxPolicy::default(),
             breaker: BreakerPolicy::default(),
         }
+    }
+
+    /// The contract that is known beforehand; the empty one where the chain needs none.
+    fn contract(&self) -> Option<String> {
+        if self.chain.needs_contract() { self.contract.clone() } else { Some(String::new()) }
     }
 }
 
@@ -177,7 +181,7 @@ impl Entity for ChainActor {
         let settings = settings.ok_or_else(|| Fault::corrupt(format!("this node has no chain {id}")))?;
         let id = settings.chain.id().clone();
         let (stored, rows) = Stored::load(&*environment.store, &id).await?;
-        let desk = Desk::new(stored, settings.outbox.clone(), settings.contract.clone());
+        let desk = Desk::new(stored, settings.outbox.clone(), settings.contract());
         let mut chain = Self {
             id,
             breaker: Breaker::new(settings.breaker.clone()),
@@ -324,7 +328,7 @@ impl ChainActor {
         match &failure {
             // What taught us nothing must not be repeated at once, whoever is at fault.
             Some(failure) if failure.is_endpoint_failure() || event.is_none() => {
-                let reason = causes(failure);
+                let reason = failure.in_full();
                 tracing::warn!(chain = %self.id, %reason, "a chain did not answer as it should");
                 self.breaker.failed(now, &reason);
             }
@@ -521,15 +525,4 @@ fn observe_intent(intent: &Intent) -> serde_json::Value {
 /// The outbox refused an event of its own making.
 fn bug(error: OutboxError) -> Fault {
     Fault::transient(error)
-}
-
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

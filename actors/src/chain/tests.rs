@@ -7,7 +7,7 @@ use std::time::Duration;
 use steward_adapters::breaker::{BreakerPolicy, Forced};
 use steward_adapters::chain::Action;
 use steward_adapters::ledger::Ledger;
-use steward_adapters::memory::{Fault as Outage, MemoryChain, Mining};
+use steward_adapters::memory::{Anchoring, Fault as Outage, MemoryChain, Mining};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_receipts::{Hash, Leaf};
 use steward_storage::{MemoryStore, Store, StoreExt};
@@ -140,6 +140,19 @@ async fn a_log_is_anchored_once_and_its_receipts_prove_it() {
     assert_eq!((second.size, landed(&chain).len()), (2, 3));
     let observed = node.host.inspect("chain", &EntityId::new(CHAIN).unwrap(), node.deadline()).await.unwrap();
     assert!(serde_json::to_string(&observed).unwrap().contains("contract-0"), "{observed:?}");
+}
+
+#[tokio::test]
+async fn a_chain_that_needs_no_contract_gets_none() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(2), Mining::Automatic);
+    let chain = Arc::new(chain.with_anchoring(Anchoring::Memo));
+    let node = Node::start(&store, &chain).await;
+    let acme = project("acme");
+    node.append(&acme, 0).await;
+    let ChainResponse::Anchored(root) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };
+    assert_eq!((root.size, root.anchor.contract.as_str()), (1, ""));
+    assert!(matches!(&landed(&chain)[..], [Action::Anchor { contract, .. }] if contract.is_empty()));
 }
 
 #[tokio::test]

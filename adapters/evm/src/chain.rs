@@ -1,20 +1,23 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
+mod reply;
+mod unsigned;
+
 use std::sync::Arc;
 
-use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
 use alloy::eips::{BlockId, BlockNumberOrTag, Encodable2718};
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind};
 use alloy::providers::{Provider, RootProvider};
 use alloy::rpc::client::RpcClient;
-use alloy::rpc::types::TransactionRequest;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolCall;
 use alloy::transports::TransportError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use steward_adapters::chain::{
-    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion,
+    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion,
     InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
@@ -22,10 +25,12 @@ use steward_adapters::signer::Signer;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
 
-use crate::contract::ReceiptLog;
+use self::reply::{Failure, classify, failure, refusal, without_address};
+use self::unsigned::recipient;
+use crate::contract::{Erc20, ReceiptLog};
 
-/// Gas that anchoring needs at most, whatever the state is by the time it lands: a first anchor writes a new slot.
-const ANCHOR_GAS_MIN: u64 = 80_000;
+/// What a payment of the chain's own coin to a plain account takes.
+const PLAIN_TRANSFER_GAS: u64 = 21_000;
 
 /// How a chain is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,7 +40,7 @@ pub struct EvmConfig {
     pub chain: ChainId,
     /// The endpoint of its JSON-RPC.
     pub endpoint: Url,
-    /// How many blocks, the transaction's own among them, make it final.
+    /// A transaction is final when its block has so many blocks, its own among them.
     #[serde(default = "default_confirmations")]
     pub confirmations: u64,
     /// The most gas that one transaction may need.
@@ -135,7 +140,8 @@ impl EvmChain {
     }
 
     async fn sequence_at(&self, block: BlockId) -> Result<u64, ChainError> {
-        self.provider.get_transaction_count(self.account).block_id(block).await.map_err(|error| self.failed(error))
+        let count = self.provider.get_transaction_count(self.account).block_id(block);
+        count.await.map_err(|error| self.failed_at(block, error))
     }
 
     async fn inclusion(&self, hash: B256) -> Result<Option<Inclusion>, ChainError> {
@@ -143,53 +149,55 @@ impl EvmChain {
         let Some(receipt) = receipt else { return Ok(None) };
         let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else { return Ok(None) };
         let is_final = block <= self.final_block(self.block_number().await?);
-        let succeeded = receipt.status();
+        let succeeded = receipt.status() && !self.is_unpaid_transfer(hash, &receipt).await?;
         Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final }))
     }
 
-    /// The unsigned transaction without its gas limit.
-    fn request(&self, action: &Action) -> Result<TransactionRequest, ChainError> {
-        let request = TransactionRequest::default().with_from(self.account);
-        Ok(match action {
-            Action::DeployReceiptLog => request.with_deploy_code(ReceiptLog::BYTECODE.clone()),
-            Action::Anchor { contract, point } => {
-                let call = ReceiptLog::anchorCall {
-                    logId: point.log_id.into(),
-                    treeSize: point.tree_size,
-                    root: point.root.into(),
-                };
-                request.with_to(address("the contract's address", contract)?).with_input(call.abi_encode())
-            }
-            Action::Fill => request.with_to(self.account).with_value(U256::ZERO),
-        })
-    }
-
-    /// The gas limit, from what the transaction needs on the newest block. Asking also finds out what cannot succeed.
-    async fn gas_limit(&self, action: &Action, request: TransactionRequest) -> Result<u64, ChainError> {
-        let estimate = self.provider.estimate_gas(request).block(BlockId::latest());
-        let needed = estimate.await.map_err(|error| self.failed(error))?;
-        let generous = needed.saturating_add(needed / 4);
-        let limit = if matches!(action, Action::Anchor { .. }) { generous.max(ANCHOR_GAS_MIN) } else { generous };
-        if limit > self.config.gas_max {
-            let reason = format!("it needs {limit} gas and {} are allowed", self.config.gas_max);
-            return Err(ChainError::Rejected { reason });
+    /// Whether this was a token's transfer that moved nothing: every transfer must say so in an event (EIP-20), and a
+    /// token that answers false instead of failing emits none.
+    async fn is_unpaid_transfer(&self, hash: B256, receipt: &TransactionReceipt) -> Result<bool, ChainError> {
+        if !receipt.logs().is_empty() || receipt.gas_used <= PLAIN_TRANSFER_GAS {
+            return Ok(false);
         }
-        Ok(limit)
+        let transaction = self.provider.get_transaction_by_hash(hash).await.map_err(|error| self.failed(error))?;
+        Ok(transaction.is_some_and(|transaction| transaction.input().starts_with(&Erc20::transferCall::SELECTOR)))
     }
 
     async fn call<C: SolCall>(&self, contract: &str, call: &C) -> Result<C::Return, ChainError> {
         let contract = address("the contract's address", contract)?;
-        let request = TransactionRequest::default().with_to(contract).with_input(call.abi_encode());
-        let output: Bytes =
-            self.provider.call(request).block(BlockId::latest()).await.map_err(|error| self.failed(error))?;
+        let output = self.call_at(contract, call.abi_encode().into(), BlockId::latest()).await?;
         C::abi_decode_returns(&output).map_err(|error| malformed("the contract's reply", &error.to_string()))
+    }
+
+    async fn call_at(&self, contract: Address, input: Bytes, block: BlockId) -> Result<Bytes, ChainError> {
+        let request = TransactionRequest::default().with_from(self.account).with_to(contract).with_input(input);
+        self.provider.call(request).block(block).await.map_err(|error| self.failed_at(block, error))
+    }
+
+    /// The block that an answer is to be about.
+    async fn block_at(&self, at: Consistency) -> Result<BlockId, ChainError> {
+        Ok(match at {
+            Consistency::Latest => BlockId::latest(),
+            Consistency::Final => BlockId::number(self.final_block(self.block_number().await?)),
+            Consistency::Block(block) => BlockId::number(block),
+        })
     }
 
     /// What a failed call means: the chain's own refusal, or an endpoint that did not serve.
     fn failed(&self, error: TransportError) -> ChainError {
-        match refusal(&error) {
-            Some(reason) => ChainError::Rejected { reason },
-            None => ChainError::Unavailable { chain: self.config.chain.clone(), source: Box::new(error) },
+        let chain = self.config.chain.clone();
+        match failure(&error) {
+            Failure::Refused(reason) => ChainError::Rejected { reason },
+            Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
+            Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
+        }
+    }
+
+    /// The same for a question about a certain block.
+    fn failed_at(&self, block: BlockId, error: TransportError) -> ChainError {
+        match (failure(&error), block.as_u64()) {
+            (Failure::Behind, Some(block)) => ChainError::Behind { chain: self.config.chain.clone(), block },
+            _ => self.failed(error),
         }
     }
 }
@@ -220,13 +228,7 @@ impl Chain for EvmChain {
     }
 
     async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
-        match at {
-            Consistency::Latest => self.sequence_at(BlockId::latest()).await,
-            Consistency::Final => {
-                let block = self.final_block(self.block_number().await?);
-                self.sequence_at(BlockId::number(block)).await
-            }
-        }
+        self.sequence_at(self.block_at(at).await?).await
     }
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
@@ -239,7 +241,7 @@ impl Chain for EvmChain {
     }
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
-        let request = self.request(action)?;
+        let request = self.unsigned(action).await?;
         let transaction = TxEip1559 {
             chain_id: self.number,
             nonce: sequence,
@@ -247,7 +249,7 @@ impl Chain for EvmChain {
             max_fee_per_gas: fee.price.into(),
             max_priority_fee_per_gas: fee.tip.into(),
             to: request.to.unwrap_or(TxKind::Create),
-            value: U256::ZERO,
+            value: request.value.unwrap_or_default(),
             access_list: alloy::eips::eip2930::AccessList::default(),
             input: request.input.into_input().unwrap_or_default(),
         };
@@ -297,6 +299,35 @@ impl Chain for EvmChain {
         })
     }
 
+    async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
+        let account = recipient(account)?;
+        let block = self.block_at(at).await?;
+        let balance = match asset {
+            None => {
+                let balance = self.provider.get_balance(account).block_id(block);
+                balance.await.map_err(|error| self.failed_at(block, error))?
+            }
+            Some(token) => {
+                let call = Erc20::balanceOfCall { owner: account };
+                let output = self.call_at(recipient(token)?, call.abi_encode().into(), block).await?;
+                let no_token = || ChainError::Rejected { reason: format!("there is no token at {token}") };
+                Erc20::balanceOfCall::abi_decode_returns(&output).map_err(|_| no_token())?
+            }
+        };
+        let units = u128::try_from(balance).map_err(|_| malformed("the balance", "it is 2^128 or more"))?;
+        Ok(Amount::new(units))
+    }
+
+    async fn read(&self, contract: &str, input: &[u8], at: Consistency) -> Result<bytes::Bytes, ChainError> {
+        let contract = recipient(contract)?;
+        let block = self.block_at(at).await?;
+        Ok(self.call_at(contract, Bytes::copy_from_slice(input), block).await?.0)
+    }
+
+    fn needs_contract(&self) -> bool {
+        true
+    }
+
     async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
         let call = ReceiptLog::headOfCall { anchorer: self.account, logId: log_id.into() };
         let head = self.call(contract, &call).await?;
@@ -317,7 +348,7 @@ impl Chain for EvmChain {
 }
 
 const fn default_confirmations() -> u64 {
-    1
+    12
 }
 
 const fn default_gas_max() -> u64 {
@@ -330,29 +361,4 @@ fn address(what: &'static str, text: &str) -> Result<Address, ChainError> {
 
 fn malformed(what: &'static str, reason: &str) -> ChainError {
     ChainError::Malformed { what, reason: reason.chars().take(200).collect() }
-}
-
-/// What the node itself says against the call; nothing when the endpoint failed to serve it. The codes that providers
-/// use for throttling and for their own faults (EIP-1474, section "Error codes") count as failing to serve.
-fn refusal(error: &TransportError) -> Option<String> {
-    let payload = error.as_error_resp()?;
-    let is_providers_fault = matches!(payload.code, -32005 | -32603 | -32601 | 429);
-    let message = payload.message.to_string();
-    let is_revert = message.contains("revert");
-    (is_revert || !is_providers_fault).then_some(message)
-}
-
-/// Nodes tell these apart in words only: geth's, and those of nethermind, erigon, besu and anvil.
-fn classify(reason: String) -> Broadcast {
-    let lower = reason.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|words| lower.contains(words));
-    if says(&["already known", "already imported", "known transaction", "already in"]) {
-        Broadcast::Accepted
-    } else if says(&["nonce too low", "nonce is too low", "old nonce", "nonce too old"]) {
-        Broadcast::SequenceUsed
-    } else if says(&["underpriced", "fee too low to replace"]) {
-        Broadcast::Underpriced
-    } else {
-        Broadcast::Refused { reason }
-    }
 }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod paying;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +26,9 @@ use steward_types::{Clock, ManualClock, Timestamp};
 use url::Url;
 
 const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 1_000, in_flight_max: 16 };
+
+/// An address that nothing else pays.
+const SOMEBODY: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
 async fn anvil(mining: Mining) -> Anvil {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
@@ -59,7 +64,7 @@ async fn deploy(chain: &EvmChain) -> String {
 #[tokio::test]
 async fn the_driver_conforms() {
     let anvil = anvil(Mining::Automatic).await;
-    conformance::check(&chain(anvil.url(), 1)).await;
+    conformance::check(&chain(anvil.url(), 1), SOMEBODY).await;
 }
 
 #[tokio::test]

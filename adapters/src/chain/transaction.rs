@@ -1,0 +1,68 @@
+//! Signed transactions, how a chain takes them, and what becomes of them. Plain values, stored with the outbox.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::fee::Fee;
+
+/// A transaction that can be sent any number of times and lands at most once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SignedTransaction {
+    /// What is sent.
+    pub bytes: Bytes,
+    /// Its hash, as the chain writes it.
+    pub hash: String,
+    /// The account's sequence number that it uses up.
+    pub sequence: u64,
+    /// The fee that it offers.
+    pub fee: Fee,
+    /// The address of the contract that it creates.
+    pub creates: Option<String>,
+}
+
+/// How the chain took a broadcast.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broadcast {
+    /// It waits to be included, now or already before.
+    Accepted,
+    /// Its sequence number is used up: by itself, by a replacement or by a stranger.
+    SequenceUsed,
+    /// Another transaction with this sequence number offers more.
+    Underpriced,
+    /// The endpoint did not take it; it may another time.
+    Refused {
+        /// What the endpoint said.
+        reason: String,
+    },
+}
+
+/// What became of a transaction, as far as the endpoint knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionStatus {
+    /// The endpoint does not know it, and its sequence number is free.
+    Unknown,
+    /// It waits to be included.
+    Pending,
+    /// It is in a block.
+    Included(Inclusion),
+    /// Another transaction used its sequence number.
+    Replaced {
+        /// Whether that is final, so that this one can never land.
+        is_final: bool,
+    },
+}
+
+/// Where a transaction landed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Inclusion {
+    /// The block's number.
+    pub block: u64,
+    /// The block's hash, as the chain writes it.
+    pub block_hash: String,
+    /// Whether it did what it was to do; false when the contract refused it.
+    pub succeeded: bool,
+    /// Whether the block counts as final.
+    pub is_final: bool,
+}

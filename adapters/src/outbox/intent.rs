@@ -1,0 +1,157 @@
+//! One intent of an outbox: its signed transactions, where they landed and how it ended. It never forgets a signed
+//! transaction while that can land.
+
+use serde::{Deserialize, Serialize};
+use steward_types::Timestamp;
+
+use super::{OutboxPolicy, after};
+use crate::chain::{Action, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
+
+/// What is to be done on the chain, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The idempotency key: submitting it again is one intent.
+    pub key: String,
+    /// What is to be done.
+    pub action: Action,
+    /// When it was submitted.
+    pub submitted: Timestamp,
+    /// Its signed transactions, oldest first, all with one sequence number.
+    pub attempts: Vec<Attempt>,
+    /// Where it landed, as last seen.
+    pub landing: Option<Landing>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// How often a stranger's transaction took its sequence number.
+    pub displaced: u32,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When to act on it next; after a start at once.
+    #[serde(skip)]
+    pub(super) act_at: Timestamp,
+    /// When a replacement may be tried again after one could not be signed.
+    #[serde(skip)]
+    pub(super) replace_at: Timestamp,
+    /// Whether the chain was asked after the newest transaction since it was sent or since the start.
+    #[serde(skip)]
+    pub(super) is_asked: bool,
+}
+
+/// A signed transaction of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What is sent, again and again the same.
+    pub transaction: SignedTransaction,
+    /// When it was signed.
+    pub signed: Timestamp,
+    /// Whether it was handed to the chain since it was last seen missing there.
+    pub sent: bool,
+}
+
+/// Where one of an intent's transactions landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landing {
+    /// The transaction's hash.
+    pub hash: String,
+    /// Its block.
+    pub inclusion: Inclusion,
+}
+
+/// The final end of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Whether the transaction did what it was to do; false when the contract refused it.
+    pub succeeded: bool,
+    /// The hash of the one transaction that landed.
+    pub hash: String,
+    /// The number of its block.
+    pub block: u64,
+    /// The address of the contract that it created.
+    pub creates: Option<String>,
+}
+
+impl Intent {
+    pub(super) const fn new(key: String, action: Action, now: Timestamp) -> Self {
+        Self {
+            key,
+            action,
+            submitted: now,
+            attempts: Vec::new(),
+            landing: None,
+            outcome: None,
+            displaced: 0,
+            last_error: None,
+            act_at: now,
+            replace_at: now,
+            is_asked: false,
+        }
+    }
+
+    /// The sequence number that all its transactions use.
+    pub fn sequence(&self) -> Option<u64> {
+        self.attempts.first().map(|attempt| attempt.transaction.sequence)
+    }
+
+    pub(super) fn newest(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// Whatever the chain answered, the transaction may be there now: the next thing is to ask.
+    pub(super) fn broadcast(
+        &mut self,
+        hash: &str,
+        result: Result<Broadcast, String>,
+        now: Timestamp,
+        policy: &OutboxPolicy,
+    ) {
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.transaction.hash == hash) {
+            attempt.sent = true;
+        }
+        self.is_asked = false;
+        let wait_ms = match &result {
+            Ok(Broadcast::Accepted | Broadcast::SequenceUsed | Broadcast::Underpriced) => 0,
+            Ok(Broadcast::Refused { .. }) | Err(_) => policy.poll_ms,
+        };
+        self.act_at = after(now, wait_ms);
+        self.last_error = match result {
+            Ok(Broadcast::Accepted | Broadcast::SequenceUsed) => None,
+            Ok(Broadcast::Underpriced) => Some("another transaction with this sequence number offers more".to_owned()),
+            Ok(Broadcast::Refused { reason }) | Err(reason) => Some(reason),
+        };
+    }
+
+    /// Whether every recorded transaction is known, finally, never to land.
+    pub(super) fn cannot_land(&self, statuses: &[(String, TransactionStatus)]) -> bool {
+        let is_dead = |attempt: &Attempt| {
+            statuses.iter().any(|(hash, status)| {
+                *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Replaced { is_final: true })
+            })
+        };
+        !self.attempts.is_empty() && self.attempts.iter().all(is_dead)
+    }
+
+    pub(super) fn outcome_at(&self, landing: Landing) -> Outcome {
+        let landed = self.attempts.iter().find(|attempt| attempt.transaction.hash == landing.hash);
+        Outcome {
+            succeeded: landing.inclusion.succeeded,
+            block: landing.inclusion.block,
+            creates: landed.and_then(|attempt| attempt.transaction.creates.clone()),
+            hash: landing.hash,
+        }
+    }
+}
+
+pub(super) fn landing(statuses: &[(String, TransactionStatus)]) -> Option<Landing> {
+    statuses.iter().find_map(|(hash, status)| match status {
+        TransactionStatus::Included(inclusion) => Some(Landing { hash: hash.clone(), inclusion: inclusion.clone() }),
+        _ => None,
+    })
+}
+
+pub(super) fn is_unknown(attempt: Option<&Attempt>, statuses: &[(String, TransactionStatus)]) -> bool {
+    attempt.is_some_and(|attempt| {
+        statuses
+            .iter()
+            .any(|(hash, status)| *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Unknown))
+    })
+}
