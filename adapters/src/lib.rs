@@ -7,6 +7,7 @@ pub mod courier;
 pub mod fee;
 pub mod http;
 pub mod ledger;
+pub mod memo;
 pub mod memory;
 pub mod outbox;
 pub mod signer;
