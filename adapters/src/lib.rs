@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod courier;
 pub mod fee;
 pub mod http;
+pub mod inclusion;
 pub mod ledger;
 pub mod memo;
 pub mod memory;
