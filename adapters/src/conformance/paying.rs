@@ -55,7 +55,7 @@ async fn a_payment_sent_again_is_made_once(chain: &dyn Chain, recipient: &str) {
 
 async fn a_payment_of_more_than_there_is_moves_nothing(chain: &dyn Chain, recipient: &str) {
     let before = balance(chain, recipient, Consistency::Latest).await;
-    let all = balance(chain, &chain.account().to_owned(), Consistency::Latest).await;
+    let all = balance(chain, chain.account(), Consistency::Latest).await;
     let too_much = payment(recipient, all.checked_add(Amount::new(1)).expect("the payer does not own everything"));
     let sequence = chain.sequence(Consistency::Latest).await.expect("the chain answers");
     // A driver may refuse to sign what cannot succeed, or the chain may let it fail.

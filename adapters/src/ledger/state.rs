@@ -52,7 +52,7 @@ impl State {
     /// A log does not shrink and does not have two roots of one size.
     fn anchor(&mut self, contract: &str, point: AnchorPoint) -> bool {
         let before = self.anchor_of(contract, &point.log_id);
-        let good = before.is_none_or(|head| point.tree_size > head.tree_size || head == point);
+        let good = before.is_none_or(|newest| point.may_follow(&newest));
         if good {
             self.anchors.insert((contract.to_owned(), point.log_id), point);
         }

@@ -141,15 +141,32 @@ fn notes() -> Value {
     let anchor = Checkpoint::open(&note, &signer().verifier_key()).unwrap().anchor_bytes();
     // What one storage slot of an EVM contract holds of it: the root's first 27 bytes and the size's last five.
     let head = [&anchor[40..67], &anchor[35..40]].concat();
+    let (log_id, root) = (steward_receipts::log_id(ORIGIN), frontier.root());
+    let memo = |size: &str| format!("steward-anchor/1 {log_id} {size} {root}");
     json!({
         "origin": ORIGIN,
         "secret": hex::encode(SECRET),
         "key": signer().verifier_key(),
         "size": frontier.size(),
         "root": frontier.root(),
-        "log_id": steward_receipts::log_id(ORIGIN),
+        "log_id": log_id,
         "anchor": hex::encode(anchor),
         "evm_head": hex::encode(head),
+        "memo": memo("17"),
+        "invalid_memos": {
+            "nothing": "",
+            "another version": memo("17").replace("/1", "/2"),
+            "a leading zero": memo("017"),
+            "a sign": memo("+17"),
+            "no size": memo(""),
+            "a size of 65 bits": memo("18446744073709551616"),
+            "two spaces": memo(" 17"),
+            "capital digits": memo("17").to_uppercase().replace("STEWARD-ANCHOR", "steward-anchor"),
+            "a short root": memo("17")[..memo("17").len() - 2],
+            "a fourth field": memo("17") + " 1",
+            "text before it": format!("by {}", memo("17")),
+            "a line's end": memo("17") + "\n",
+        },
         "checkpoint": note,
         "forged": note.replace("\n17\n", "\n18\n"),
     })

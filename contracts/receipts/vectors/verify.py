@@ -219,6 +219,15 @@ def open_checkpoint(note, key):
     return int(size), base64.b64decode(root, validate=True)
 
 
+# The anchor as a memo: FORMAT.md.
+
+
+def decode_memo(memo):
+    match = re.fullmatch(r"steward-anchor/1 ([0-9a-f]{64}) (0|[1-9][0-9]*) ([0-9a-f]{64})", memo, re.ASCII)
+    require(match and int(match[2]) < 1 << 64, "not an anchor's memo")
+    return bytes.fromhex(match[1]) + struct.pack(">Q", int(match[2])) + bytes.fromhex(match[3])
+
+
 def verify_proof(proof, key):
     require(proof["format"] == "steward-receipt-proof/v1", "not a proof")
     data = bytes.fromhex(proof["leaf_bytes"])
@@ -264,6 +273,9 @@ def verify_vectors(folder):
     anchor = bytes.fromhex(notes["log_id"]) + struct.pack(">Q", notes["size"]) + bytes.fromhex(notes["root"])
     require(anchor.hex() == notes["anchor"], "the anchor differs")
     require((anchor[40:67] + anchor[35:40]).hex() == notes["evm_head"], "the head differs")
+    require(decode_memo(notes["memo"]) == anchor, "the memo differs")
+    for name, memo in notes["invalid_memos"].items():
+        must_fail(name, decode_memo, memo)
     must_fail("a forged checkpoint", open_checkpoint, notes["forged"], notes["key"])
     verify_proof(proofs["valid"], proofs["key"])
     for name, case in proofs["invalid"].items():
