@@ -103,7 +103,7 @@ impl Route {
             CallError::Refused { code, message, .. } => match serde_json::from_slice::<AskError>(&message) {
                 // Nothing was done there: the shard is on its way, or this node's map is old.
                 Ok(refusal @ (AskError::Elsewhere { .. } | AskError::Draining)) => Failed::Again(refusal),
-                Ok(AskError::Fenced) if request.idempotent => Failed::Again(AskError::Fenced),
+                Ok(refusal @ (AskError::Fenced | AskError::Stopped)) if request.idempotent => Failed::Again(refusal),
                 Ok(refusal) if code == ASK_REFUSED => Failed::For(refusal),
                 _ => Failed::For(unreachable(cause, true)),
             },

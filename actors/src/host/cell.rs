@@ -139,7 +139,7 @@ impl<E: Entity> CellState<E> {
                 let error = error.clone();
                 self.refuse(envelope, error);
             }
-            Stage::Fresh | Stage::Gone => self.refuse(envelope, super::mailbox::stopped()),
+            Stage::Fresh | Stage::Gone => self.refuse(envelope, AskError::Stopped),
         }
     }
 

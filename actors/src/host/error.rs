@@ -40,6 +40,9 @@ pub enum AskError {
         /// When it will be back at the earliest.
         retry_after: Duration,
     },
+    /// The entity left this node's memory with the message in hand. Whether it was handled is not known.
+    #[error("the entity was stopped with the message in hand")]
+    Stopped,
     /// The entity could not handle this message; it is kept as a dead letter.
     #[error("the entity could not handle the message: {cause}")]
     Poison {
@@ -84,7 +87,7 @@ impl AskError {
             Self::TooLarge { .. } => ErrorCode::RequestTooLarge,
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::Quarantined { .. } => ErrorCode::EntityQuarantined,
-            Self::Restarting { .. } => ErrorCode::EntityRestarting,
+            Self::Restarting { .. } | Self::Stopped => ErrorCode::EntityRestarting,
             Self::Poison { .. } => ErrorCode::Internal,
             Self::Draining => ErrorCode::NodeDraining,
             Self::Fenced | Self::Elsewhere { .. } => ErrorCode::LeaseLost,
@@ -97,6 +100,7 @@ impl AskError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after } | Self::Restarting { retry_after, .. } => Some(*retry_after),
+            Self::Stopped => Some(Duration::ZERO),
             _ => None,
         }
     }

@@ -199,7 +199,7 @@ impl<E: Entity> Mailbox<E> {
     pub(crate) fn set_gone(&self) {
         self.set_phase(Phase::Gone);
         self.is_gone.store(true, Ordering::Release);
-        self.answer_unanswered(stopped);
+        self.answer_unanswered(|| AskError::Stopped);
         self.gone.notify_waiters();
     }
 
@@ -222,7 +222,7 @@ impl<E: Entity> Unanswered<E::Response> for Mailbox<E> {
         let mut unanswered = self.unanswered.lock();
         // Read under the lock, so that `set_gone` either sees the answer or is seen here.
         if self.is_gone.load(Ordering::Acquire) {
-            let _ = answer.send(Err(stopped()));
+            let _ = answer.send(Err(AskError::Stopped));
         } else {
             unanswered.push(answer);
         }
@@ -238,9 +238,4 @@ impl<E: Entity> Leaver for Mailbox<E> {
     fn leave(&self, reason: Leave) {
         self.tell(CellMessage::Leave(reason));
     }
-}
-
-/// What an asker hears whose entity was stopped with the message in hand.
-pub(crate) fn stopped() -> AskError {
-    AskError::Restarting { cause: "the entity was stopped".to_owned(), retry_after: Duration::ZERO }
 }

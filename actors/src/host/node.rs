@@ -277,7 +277,7 @@ impl Host {
         }
         match self.until(deadline, answered).await? {
             Ok(answer) => answer,
-            Err(_) => Err(super::mailbox::stopped()),
+            Err(_) => Err(AskError::Stopped),
         }
     }
 

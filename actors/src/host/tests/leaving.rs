@@ -91,7 +91,7 @@ async fn stopping_waits_for_what_is_in_hand_and_ends_what_takes_too_long() {
         clock.advance(Duration::from_millis(5));
     });
     assert_eq!(outcome.unwrap(), StopOutcome::Killed);
-    assert!(matches!(answer(held).await, Err(AskError::Restarting { .. })));
+    assert!(matches!(answer(held).await, Err(AskError::Stopped)));
     eventually("it is gone", || host.live_entities() == 0).await;
     assert_eq!(ask(&host, "a", Order::Add(1)).await, Ok(1));
     assert_eq!(host.stop("probe", &id("a"), host.deadline_default()).await.unwrap(), StopOutcome::Stopped);
