@@ -145,7 +145,8 @@ impl CosmosChain {
     }
 
     async fn simulate(&self, draft: &Draft, sequence: u64) -> Result<u64, ChainError> {
-        let request = SimulateRequest { tx_bytes: draft.to_simulate(sequence)?, ..SimulateRequest::default() };
+        let request =
+            SimulateRequest { tx_bytes: draft.to_simulate(&self.denom, sequence)?, ..SimulateRequest::default() };
         let answer: SimulateResponse = self.node.query("/cosmos.tx.v1beta1.Service/Simulate", &request, None).await?;
         let gas = answer.gas_info.ok_or_else(|| malformed("the simulation", "it has no gas"))?;
         Ok(gas.gas_used)

@@ -240,7 +240,7 @@ async fn listening(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<Url, Was
     let mut said = String::new();
     while let Some(line) = lines.next_line().await.map_err(|error| failed(&error))? {
         if let Some((_, address)) = line.split_once("Starting RPC HTTP server on ") {
-            let address = address.split_whitespace().next().unwrap_or_default();
+            let address = address.trim_end_matches('"');
             return Url::parse(&format!("http://{address}")).map_err(|error| failed(&error));
         }
         said = line;

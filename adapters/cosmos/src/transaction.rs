@@ -15,8 +15,8 @@ use steward_adapters::signer::Signer;
 
 use crate::node::malformed;
 
-/// What a self-send moves: nothing is not allowed, and it comes back.
-const SELF_SEND_AMOUNT: Amount = Amount::new(1);
+/// What a self-send moves, which comes back, and what a simulated fee is: a coin of nothing is no coin.
+const SMALLEST: Amount = Amount::new(1);
 
 /// A transaction that is not signed yet.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl Draft {
     /// # Errors
     /// [`ChainError::Rejected`] when the chain has no such action; [`ChainError::Malformed`].
     pub fn new(action: &Action, account: &AccountId, denom: &Denom, public_key: PublicKey) -> Result<Self, ChainError> {
-        let self_send = || pay(account, account.clone(), coin(denom.clone(), SELF_SEND_AMOUNT));
+        let self_send = || pay(account, account.clone(), coin(denom.clone(), SMALLEST));
         let (message, memo) = match action {
             Action::DeployReceiptLog => return Err(rejected("anchors are memos on this chain: nothing is deployed")),
             Action::Anchor { contract, .. } if !contract.is_empty() => {
@@ -86,9 +86,9 @@ impl Draft {
         Ok(Self { body: Body::new([message], memo, 0_u8), public_key })
     }
 
-    /// The bytes that a node simulates: without a fee, so that a poor account learns its gas too, and signed by nobody.
-    pub fn to_simulate(&self, sequence: u64) -> Result<Vec<u8>, ChainError> {
-        let fee = Fee { amount: Vec::new(), gas_limit: 0, payer: None, granter: None };
+    /// The bytes that a node simulates, signed by nobody: with the least fee, since taking a fee takes gas too.
+    pub fn to_simulate(&self, denom: &Denom, sequence: u64) -> Result<Vec<u8>, ChainError> {
+        let fee = Fee::from_amount_and_gas(coin(denom.clone(), SMALLEST), 0_u64);
         let auth_info_bytes = self.auth_info(sequence, fee)?;
         raw(TxRaw { body_bytes: self.body_bytes()?, auth_info_bytes, signatures: vec![vec![0; 64]] })
     }
