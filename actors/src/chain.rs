@@ -5,16 +5,20 @@
 
 mod anchoring;
 mod desk;
+mod drive;
 mod entity;
+mod messages;
 mod paused;
 mod records;
+mod settings;
 mod status;
+mod wishes;
 
 pub use anchoring::ChainAnchoring;
-pub use entity::{
-    ChainActor, ChainEnvironment, ChainEvent, ChainRequest, ChainResponse, ChainSettings, Follow, PendingAnchor,
-};
+pub use entity::ChainActor;
+pub use messages::{ChainEvent, ChainRequest, ChainResponse, PendingAnchor};
 pub use records::AnchorWish;
+pub use settings::{ChainEnvironment, ChainSettings, Follow};
 pub use status::ChainStatus;
 
 #[cfg(test)]

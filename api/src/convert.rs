@@ -2,6 +2,7 @@
 
 pub(crate) mod approvals;
 pub(crate) mod budgets;
+pub(crate) mod chains;
 pub(crate) mod models;
 pub(crate) mod operations;
 pub(crate) mod projects;

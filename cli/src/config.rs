@@ -153,7 +153,20 @@ pub struct ChainConfig {
     /// The CAIP-2 identifier, such as `eip155:31337`.
     pub id: String,
     /// The endpoint that speaks the chain's JSON-RPC.
-    pub endpoint: String,
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Several of them instead, the preferred one first.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// How many endpoints must say the same before it is believed what is final.
+    #[serde(default = "quorum_default")]
+    pub quorum: usize,
+    /// Compute units, as the provider counts them, that may be spent at each endpoint in a second [default: no limit].
+    #[serde(default)]
+    pub units_per_second: Option<u32>,
+    /// Compute units that may be spent at each endpoint at once, once they have gathered.
+    #[serde(default = "units_burst_default")]
+    pub units_burst: u32,
     /// The environment variable that holds the signing key in hexadecimal: for development.
     #[serde(default)]
     pub key_env: Option<String>,
@@ -196,6 +209,45 @@ const fn confirmations_default() -> u64 {
     12
 }
 
+const fn quorum_default() -> usize {
+    1
+}
+
+const fn units_burst_default() -> u32 {
+    100
+}
+
+impl ChainConfig {
+    /// Its endpoints, the preferred one first.
+    pub fn all_endpoints(&self) -> Vec<&str> {
+        self.endpoint.iter().chain(&self.endpoints).map(String::as_str).collect()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let keys = usize::from(self.key_env.is_some()) + usize::from(self.keystore.is_some());
+        ensure!(keys == 1, "chain {}: give either key_env or keystore", self.id);
+        let has_password = self.keystore_password_env.is_some();
+        ensure!(
+            self.keystore.is_some() == has_password,
+            "chain {}: keystore and keystore_password_env go together",
+            self.id
+        );
+        let is_either = self.endpoint.is_some() != !self.endpoints.is_empty();
+        ensure!(is_either, "chain {}: give either endpoint or endpoints", self.id);
+        let count = self.all_endpoints().len();
+        let most = limits::ENDPOINTS_MAX;
+        ensure!(count <= most, "chain {}: it has {count} endpoints, and {most} are the most", self.id);
+        ensure!(
+            (1..=count).contains(&self.quorum),
+            "chain {}: quorum is {}, and must be from 1 to {count}, the number of its endpoints",
+            self.id,
+            self.quorum
+        );
+        ensure!(self.units_per_second != Some(0), "chain {}: units_per_second must not be 0", self.id);
+        Ok(())
+    }
+}
+
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
@@ -231,16 +283,7 @@ impl NodeConfig {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Self = toml::from_str(text)?;
         config.check_store()?;
-        for chain in &config.chains {
-            let keys = usize::from(chain.key_env.is_some()) + usize::from(chain.keystore.is_some());
-            ensure!(keys == 1, "chain {}: give either key_env or keystore", chain.id);
-            let has_password = chain.keystore_password_env.is_some();
-            ensure!(
-                chain.keystore.is_some() == has_password,
-                "chain {}: keystore and keystore_password_env go together",
-                chain.id
-            );
-        }
+        config.chains.iter().try_for_each(ChainConfig::check)?;
         Ok(config)
     }
 
@@ -292,5 +335,12 @@ mod tests {
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");
         check("[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'", "give either key_env or keystore");
+        let chain = |fields: &str| format!("[[chains]]\nid = 'eip155:1'\nkey_env = 'K'\n{fields}");
+        let both = NodeConfig::parse(&chain("endpoints = ['http://a', 'http://b', 'http://c']\nquorum = 2")).unwrap();
+        assert_eq!(both.chains[0].all_endpoints(), ["http://a", "http://b", "http://c"]);
+        check(&chain(""), "give either endpoint or endpoints");
+        check(&chain("endpoint = 'http://a'\nendpoints = ['http://b']"), "give either endpoint or endpoints");
+        check(&chain("endpoints = ['http://a', 'http://b']\nquorum = 3"), "quorum is 3, and must be from 1 to 2");
+        check(&chain("endpoint = 'http://a'\nunits_per_second = 0"), "units_per_second");
     }
 }

@@ -8,7 +8,9 @@ use steward_adapters::breaker::Forced;
 use steward_storage::Store;
 use steward_types::{ErrorCode, ProjectId};
 
-use super::entity::{ChainActor, ChainRequest, ChainResponse, Follow, PendingAnchor};
+use super::entity::ChainActor;
+use super::messages::{ChainRequest, ChainResponse, PendingAnchor};
+use super::settings::Follow;
 use super::status::ChainStatus;
 use crate::host::{AskError, Deadline, EntityId, Host};
 use crate::receipt_log::{self, AnchoredRoot};
@@ -111,10 +113,21 @@ impl Anchoring for ChainAnchoring {
         }
     }
 
-    async fn force(&self, chain: &str, forced: Option<Forced>, deadline: Deadline) -> Result<(), Failure> {
+    async fn force(
+        &self,
+        chain: &str,
+        endpoint: Option<String>,
+        forced: Option<Forced>,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
         self.known(chain)?;
-        match self.ask(chain, ChainRequest::Force(forced), deadline).await? {
+        let request = match endpoint {
+            Some(name) => ChainRequest::ForceEndpoint(name, forced),
+            None => ChainRequest::Force(forced),
+        };
+        match self.ask(chain, request, deadline).await? {
             ChainResponse::Done => Ok(()),
+            ChainResponse::Refused(code, message) => Err(Failure::new(code, message).with("chain", chain)),
             other => Err(misfit(&other)),
         }
     }

@@ -9,8 +9,8 @@ use steward_receipts::Hash;
 use steward_receipts::proof::Anchor;
 use steward_types::{ProjectId, Timestamp};
 
-use super::entity::Follow;
 use super::records::{AnchorWish, ChainRecord, IntentRecord, Stored, WantedRecord};
+use super::settings::Follow;
 use crate::receipt_log::AnchoredRoot;
 
 const DEPLOY_KEY: &str = "deploy";

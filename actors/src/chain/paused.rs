@@ -4,7 +4,8 @@ use steward_adapters::outbox::{Effect, Intent};
 use steward_storage::StoreExt;
 use steward_types::ErrorCode;
 
-use super::entity::{ChainActor, ChainResponse};
+use super::entity::ChainActor;
+use super::messages::ChainResponse;
 use crate::host::{Context, Fault};
 use crate::pause::{self, Pause, PauseSubject};
 

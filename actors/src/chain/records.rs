@@ -16,7 +16,7 @@ use steward_receipts::Hash;
 use steward_storage::{RangeRead, Record, Store, StoreError, Subspace, key, record};
 use steward_types::{ProjectId, Timestamp};
 
-use super::entity::Follow;
+use super::settings::Follow;
 
 /// What is kept beside the intents.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

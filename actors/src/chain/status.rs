@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use steward_adapters::breaker::{BreakerState, Forced};
-use steward_types::Timestamp;
+use steward_adapters::endpoint::EndpointStatus;
+use steward_types::{ErrorCode, Timestamp};
 
 use super::entity::ChainActor;
+use super::messages::ChainResponse;
 use crate::pause::Pause;
 
 /// How a chain is.
@@ -32,6 +34,9 @@ pub struct ChainStatus {
     pub oldest: Option<Timestamp>,
     /// Logs that are to be anchored once there is room.
     pub wanted: u64,
+    /// Its endpoints, as configured.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointStatus>,
 }
 
 impl ChainActor {
@@ -49,6 +54,23 @@ impl ChainActor {
             intents: outbox.intents().len() as u64,
             oldest: outbox.intents().values().map(|intent| intent.submitted).min(),
             wanted: self.desk.wanted.len() as u64,
+            endpoints: self.endpoints(),
         }
+    }
+
+    /// How each endpoint is.
+    pub(super) fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.settings.pool.as_ref().map(|pool| pool.status()).unwrap_or_default()
+    }
+
+    /// Sets an endpoint by hand, or gives it back to itself.
+    pub(super) fn force_endpoint(&self, name: &str, forced: Option<Forced>) -> ChainResponse {
+        let known = self.settings.pool.as_ref().is_some_and(|pool| pool.force(name, forced));
+        if known {
+            return ChainResponse::Done;
+        }
+        let names: Vec<String> = self.endpoints().into_iter().map(|endpoint| endpoint.name).collect();
+        let message = format!("{} has no endpoint {name}; it has: {}", self.id, names.join(", "));
+        ChainResponse::Refused(ErrorCode::InvalidRequest, message)
     }
 }

@@ -17,6 +17,7 @@ use crate::host::Quarantine;
 use crate::pause::Pause;
 use crate::receipt_log::{self, WaitingReceipts};
 
+mod chains;
 mod judge;
 
 /// How bad a finding is.

@@ -153,17 +153,23 @@ impl Operator {
         self.audited("ask actor", format!("{kind} {id}"), request, ask).await
     }
 
-    /// Sets a chain's breaker by hand, or gives it back to itself. That holds until the chain's entity moves or its node
-    /// starts again.
+    /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself. That holds until the
+    /// chain's entity moves or its node starts again.
     ///
     /// # Errors
-    /// [`ErrorCode::ChainNotFound`].
-    pub async fn force_breaker(&self, chain: &str, forced: Option<Forced>) -> Result<(), Failure> {
+    /// [`ErrorCode::ChainNotFound`]; [`ErrorCode::InvalidRequest`] when it has no endpoint of that name.
+    pub async fn force_breaker(
+        &self,
+        chain: &str,
+        endpoint: Option<String>,
+        forced: Option<Forced>,
+    ) -> Result<(), Failure> {
+        let details = json!({ "endpoint": endpoint, "state": forced });
         let force = async {
             let deadline = self.steward.host().deadline_default();
-            self.steward.parts().anchoring.force(chain, forced, deadline).await
+            self.steward.parts().anchoring.force(chain, endpoint, forced, deadline).await
         };
-        self.audited("force breaker", chain.to_owned(), json!({ "state": forced }), force).await
+        self.audited("force breaker", chain.to_owned(), details, force).await
     }
 
     /// Holds an agent, a project or a chain back until it is resumed. Pausing what is paused changes nothing.

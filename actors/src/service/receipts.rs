@@ -54,12 +54,18 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// [`ErrorCode::ChainNotFound`].
     async fn status(&self, chain: &str, deadline: Deadline) -> Result<ChainStatus, Failure>;
 
-    /// Sets a chain's breaker by hand, or gives it back to itself. That holds until the chain's entity moves or its node
-    /// starts again.
+    /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself. That holds until the
+    /// chain's entity moves or its node starts again.
     ///
     /// # Errors
-    /// [`ErrorCode::ChainNotFound`].
-    async fn force(&self, chain: &str, forced: Option<Forced>, deadline: Deadline) -> Result<(), Failure>;
+    /// [`ErrorCode::ChainNotFound`]; [`ErrorCode::InvalidRequest`] when it has no endpoint of that name.
+    async fn force(
+        &self,
+        chain: &str,
+        endpoint: Option<String>,
+        forced: Option<Forced>,
+        deadline: Deadline,
+    ) -> Result<(), Failure>;
 }
 
 /// What is said of a chain that the node does not have.
@@ -97,7 +103,13 @@ impl Anchoring for NoAnchoring {
         Err(unknown_chain(chain))
     }
 
-    async fn force(&self, chain: &str, _forced: Option<Forced>, _deadline: Deadline) -> Result<(), Failure> {
+    async fn force(
+        &self,
+        chain: &str,
+        _endpoint: Option<String>,
+        _forced: Option<Forced>,
+        _deadline: Deadline,
+    ) -> Result<(), Failure> {
         Err(unknown_chain(chain))
     }
 }

@@ -1,13 +1,11 @@
 //! Operators' things on the wire.
 
 use steward_actors::audit::{AuditEntry, AuditOutcome};
-use steward_actors::chain::ChainStatus;
 use steward_actors::host::Quarantine;
 use steward_actors::pause::{Pause, PauseSubject};
 use steward_actors::service::{
     Diagnosis, Failure, Gathered, Member, MissingNode, NodeReport, Severity, ShardPlace, StoreStats, Trace,
 };
-use steward_adapters::breaker::{BreakerState, Forced};
 use steward_types::{NodeId, Timestamp};
 
 use super::{json, time};
@@ -121,44 +119,6 @@ pub(crate) fn pause(pause: Pause) -> v1::Pause {
         PauseSubject::Chain(chain) => v1::PauseSubject { chain, ..Default::default() },
     };
     v1::Pause { subject: Some(subject), since: time(pause.since), by: pause.by, reason: pause.reason }
-}
-
-pub(crate) fn breaker(chain: String, status: Result<ChainStatus, Failure>) -> v1::Breaker {
-    let status = match status {
-        Ok(status) => status,
-        Err(failure) => {
-            let (state, last_failure) = ("unknown".to_owned(), failure.to_string());
-            return v1::Breaker { chain, state, last_failure, ..Default::default() };
-        }
-    };
-    let (state, until) = match (&status.breaker, status.forced) {
-        (_, Some(Forced::Open)) => ("forced open", None),
-        (_, Some(Forced::Closed)) => ("forced closed", None),
-        (BreakerState::Closed { .. }, None) => ("closed", None),
-        (BreakerState::Open { until }, None) => ("open", Some(*until)),
-        (BreakerState::HalfOpen { until }, None) => ("half-open", Some(*until)),
-    };
-    v1::Breaker {
-        chain,
-        state: state.to_owned(),
-        until: until.and_then(time),
-        last_failure: status.last_failure,
-        stalled: status.stalled,
-        paused: status.paused.map(|pause| pause.to_string()).unwrap_or_default(),
-        intents: status.intents,
-        oldest_at: status.oldest.and_then(time),
-        wanted: status.wanted,
-        account: status.account,
-    }
-}
-
-pub(crate) fn forced_from(state: &str) -> Result<Option<Forced>, Failure> {
-    match state {
-        "" => Ok(None),
-        "open" => Ok(Some(Forced::Open)),
-        "closed" => Ok(Some(Forced::Closed)),
-        other => Err(Failure::field("state", format!("{other:?} is neither \"open\" nor \"closed\" nor empty"))),
-    }
 }
 
 pub(crate) fn quarantine(found: Gathered<Vec<Quarantine>>) -> v1::QuarantineResponse {

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use crate::call::{caller, page_size, parse, parse_optional, require};
 use crate::convert::operations as convert;
-use crate::convert::span_from;
+use crate::convert::{chains, span_from};
 use crate::proto::v1;
 use crate::proto::v1::operations_server::Operations;
 use crate::status::OrStatus;
@@ -96,15 +96,16 @@ impl Operations for Services {
     async fn breakers(&self, request: Request<v1::BreakersRequest>) -> Answer<v1::BreakersResponse> {
         self.operator(&request)?;
         let statuses = self.steward.chain_statuses().await;
-        let breakers = statuses.into_iter().map(|(chain, status)| convert::breaker(chain, status)).collect();
+        let breakers = statuses.into_iter().map(|(chain, status)| chains::breaker(chain, status)).collect();
         Ok(Response::new(v1::BreakersResponse { breakers }))
     }
 
     async fn force_breaker(&self, request: Request<v1::ForceBreakerRequest>) -> Answer<v1::ForceBreakerResponse> {
         let operator = self.operator(&request)?;
         let request = request.into_inner();
-        let forced = convert::forced_from(&request.state).or_status()?;
-        operator.force_breaker(&request.chain, forced).await.or_status()?;
+        let forced = chains::forced_from(&request.state).or_status()?;
+        let endpoint = Some(request.endpoint).filter(|endpoint| !endpoint.is_empty());
+        operator.force_breaker(&request.chain, endpoint, forced).await.or_status()?;
         Ok(Response::new(v1::ForceBreakerResponse {}))
     }
 

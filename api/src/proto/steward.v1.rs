@@ -4045,7 +4045,7 @@ pub struct BreakersResponse {
     pub breakers: ::prost::alloc::vec::Vec<Breaker>,
 }
 /// A chain, its breaker and its outbox.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Breaker {
     /// The chain's CAIP-2 identifier.
     #[prost(string, tag = "1")]
@@ -4077,6 +4077,87 @@ pub struct Breaker {
     /// The account that sends.
     #[prost(string, tag = "10")]
     pub account: ::prost::alloc::string::String,
+    /// Its endpoints, as configured.
+    #[prost(message, repeated, tag = "11")]
+    pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+}
+/// An endpoint of a chain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Endpoint {
+    /// Its name: host and port.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether it is asked first.
+    #[prost(bool, tag = "2")]
+    pub is_primary: bool,
+    /// "serving", "lagging", "throttled", "punished", "forced open", "forced closed", or "open" where a breaker is.
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    /// From 0 to 1,000, the best.
+    #[prost(uint32, tag = "4")]
+    pub score: u32,
+    /// The breaker of each class of methods.
+    #[prost(message, repeated, tag = "5")]
+    pub breakers: ::prost::alloc::vec::Vec<EndpointBreaker>,
+    /// What seven of ten reads of the last minute took at most, in milliseconds; absent: there was none.
+    #[prost(uint64, optional, tag = "6")]
+    pub latency_p70_ms: ::core::option::Option<u64>,
+    /// How many in a thousand of the last minute's calls failed.
+    #[prost(uint64, tag = "7")]
+    pub errors_permille: u64,
+    /// How many in a thousand of them were throttled.
+    #[prost(uint64, tag = "8")]
+    pub throttled_permille: u64,
+    /// The newest block that it said it has; absent: it was not asked.
+    #[prost(uint64, optional, tag = "9")]
+    pub block: ::core::option::Option<u64>,
+    /// How many blocks it is behind the others.
+    #[prost(uint64, tag = "10")]
+    pub lag_blocks: u64,
+    /// How many blocks its newest final block is behind the others'.
+    #[prost(uint64, tag = "11")]
+    pub final_lag_blocks: u64,
+    /// Answers that the others contradicted, since the start.
+    #[prost(uint64, tag = "12")]
+    pub wrong_answers: u64,
+    /// Until when it is not asked, because it throttled or gave wrong answers; absent: that is not so.
+    #[prost(message, optional, tag = "13")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Compute units that are left; absent: there is no limit.
+    #[prost(uint64, optional, tag = "14")]
+    pub units_left: ::core::option::Option<u64>,
+    /// Its last changes, oldest first.
+    #[prost(message, repeated, tag = "15")]
+    pub transitions: ::prost::alloc::vec::Vec<EndpointTransition>,
+}
+/// The breaker of a class of methods at an endpoint.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointBreaker {
+    /// "read", "broadcast" or "history".
+    #[prost(string, tag = "1")]
+    pub class: ::prost::alloc::string::String,
+    /// "closed", "open" or "half-open".
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// When an open one lets a probe through; absent: it is not open.
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// What went wrong last; empty: nothing.
+    #[prost(string, tag = "4")]
+    pub last_failure: ::prost::alloc::string::String,
+}
+/// A change of an endpoint's state.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointTransition {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What changed, such as "breaker of read opened".
+    #[prost(string, tag = "2")]
+    pub change: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Names a breaker and what it shall be.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4087,6 +4168,9 @@ pub struct ForceBreakerRequest {
     /// "open", "closed", or empty: as it decides for itself.
     #[prost(string, tag = "2")]
     pub state: ::prost::alloc::string::String,
+    /// One of its endpoints, by name; empty: the chain's own breaker.
+    #[prost(string, tag = "3")]
+    pub endpoint: ::prost::alloc::string::String,
 }
 /// It is so.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -125,28 +125,39 @@ pub struct Pause {
 /// Subcommands of `breakers`.
 #[derive(Debug, Subcommand)]
 pub enum Breakers {
-    /// The chains' breakers and outboxes
+    /// The chains' breakers and outboxes, and their endpoints
     Ls,
-    /// Send nothing to a chain until it is released
+    /// A chain's endpoints: their breakers, and what changed and why
+    Show {
+        /// The chain's CAIP-2 id
+        chain: String,
+    },
+    /// Send nothing to a chain, or ask nothing of one of its endpoints, until it is released
     Open {
         /// The chain's CAIP-2 id
         chain: String,
+        /// One of its endpoints [default: the whole chain]
+        endpoint: Option<String>,
         /// The answer
         #[command(flatten)]
         confirm: Confirm,
     },
-    /// Send to a chain whatever fails, until it is released
+    /// Send to a chain, or ask one of its endpoints, whatever fails, until it is released
     Close {
         /// The chain's CAIP-2 id
         chain: String,
+        /// One of its endpoints [default: the whole chain]
+        endpoint: Option<String>,
         /// The answer
         #[command(flatten)]
         confirm: Confirm,
     },
-    /// Let the breaker decide for itself again
+    /// Let the breaker decide for itself again; what an endpoint was punished or throttled for is forgiven
     Release {
         /// The chain's CAIP-2 id
         chain: String,
+        /// One of its endpoints [default: the whole chain]
+        endpoint: Option<String>,
     },
 }
 

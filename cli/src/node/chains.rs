@@ -10,10 +10,14 @@ use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainS
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
-use steward_adapters::chain::ChainId;
+use steward_adapters::chain::{Chain, ChainId};
+use steward_adapters::endpoint::EndpointPolicy;
+use steward_adapters::pool::{Pool, PoolPolicy};
 use steward_adapters::signer::{SecretKey, Signer};
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
 use steward_storage::Store;
+use steward_types::SystemClock;
+use url::Url;
 
 use crate::config::ChainConfig;
 
@@ -72,14 +76,47 @@ fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
 
 fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let signer = signer(config)?;
-    let driver = EvmConfig {
-        chain,
-        endpoint: config.endpoint.parse().with_context(|| format!("endpoint {:?}", config.endpoint))?,
-        confirmations: config.confirmations,
-        gas_max: GAS_MAX,
+    let pool = pool(config, |endpoint| {
+        let driver =
+            EvmConfig { chain: chain.clone(), endpoint, confirmations: config.confirmations, gas_max: GAS_MAX };
+        Ok(Arc::new(EvmChain::new(driver, Arc::clone(&signer))?))
+    })?;
+    Ok(ChainSettings { contract: config.contract.clone(), ..ChainSettings::pooled(pool) })
+}
+
+/// One driver for each of the chain's endpoints, as one chain.
+fn pool(config: &ChainConfig, driver: impl Fn(Url) -> anyhow::Result<Arc<dyn Chain>>) -> anyhow::Result<Arc<Pool>> {
+    let mut drivers: Vec<(String, Arc<dyn Chain>)> = Vec::new();
+    for endpoint in config.all_endpoints() {
+        let endpoint = address(endpoint)?;
+        let name = unused_name(&endpoint, &drivers);
+        drivers.push((name, driver(endpoint)?));
+    }
+    Ok(Arc::new(Pool::new(drivers, policy(config), Arc::new(SystemClock::new()))?))
+}
+
+fn policy(config: &ChainConfig) -> PoolPolicy {
+    let endpoint = EndpointPolicy {
+        units_per_second: config.units_per_second,
+        units_burst: config.units_burst,
+        ..EndpointPolicy::default()
     };
-    let chain = Arc::new(EvmChain::new(driver, signer)?);
-    Ok(ChainSettings { contract: config.contract.clone(), ..ChainSettings::new(chain) })
+    PoolPolicy { endpoint, quorum: config.quorum, ..PoolPolicy::default() }
+}
+
+/// Names the field, not the address: that may hold a provider's key.
+fn address(endpoint: &str) -> anyhow::Result<Url> {
+    let read = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    read.context("an endpoint is no address: write http://HOST:PORT or https://HOST/PATH")
+}
+
+/// Host and port. Two at one host are told apart by their number.
+fn unused_name(endpoint: &Url, drivers: &[(String, Arc<dyn Chain>)]) -> String {
+    let host = endpoint.host_str().unwrap_or_default();
+    let name = endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let is_free = |name: &String| drivers.iter().all(|(taken, _)| taken != name);
+    let numbered = (2..).map(|number| format!("{name}#{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
 }
 
 fn signer(config: &ChainConfig) -> anyhow::Result<Arc<dyn Signer>> {
@@ -98,4 +135,41 @@ fn signer(config: &ChainConfig) -> anyhow::Result<Arc<dyn Signer>> {
 
 fn variable(name: &str) -> anyhow::Result<String> {
     std::env::var(name).with_context(|| format!("the environment has no {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(fields: &str) -> ChainConfig {
+        let text = format!("[[chains]]\nid = 'eip155:31337'\nkey_env = 'PATH_TO_NOWHERE'\n{fields}");
+        crate::config::NodeConfig::parse(&text).unwrap().chains.remove(0)
+    }
+
+    #[test]
+    fn endpoints_are_named_by_host_and_port_and_no_error_shows_their_keys() {
+        let mut drivers: Vec<(String, Arc<dyn Chain>)> = Vec::new();
+        let key = SecretKey::from_bytes([1; 32]);
+        for (endpoint, expected) in [
+            ("https://one.example/v2/secret", "one.example"),
+            ("http://127.0.0.1:8545", "127.0.0.1:8545"),
+            ("https://one.example/v2/another", "one.example#2"),
+        ] {
+            let endpoint = address(endpoint).unwrap();
+            let name = unused_name(&endpoint, &drivers);
+            assert_eq!(name, expected);
+            let driver = EvmConfig { chain: "eip155:1".parse().unwrap(), endpoint, confirmations: 1, gas_max: 1 };
+            drivers.push((name, Arc::new(EvmChain::new(driver, Arc::new(LocalSigner::new(&key).unwrap())).unwrap())));
+        }
+        for wrong in ["one.example/secret", "ftp://one.example/secret", "secret"] {
+            let error = format!("{:#}", address(wrong).unwrap_err());
+            assert!(error.contains("https://HOST") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn limits_and_quorum_come_from_the_configuration() {
+        let policy = policy(&config("endpoints = ['http://a', 'http://b']\nquorum = 2\nunits_per_second = 330"));
+        assert_eq!((policy.quorum, policy.endpoint.units_per_second), (2, Some(330)));
+    }
 }

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use steward_adapters::breaker::{BreakerState, Forced};
+use steward_types::NodeId;
 use steward_types::limits::{
     DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX, DOCTOR_WAIT_TIME_MAX,
 };
-use steward_types::{NodeId, Timestamp};
 
+use super::chains::chain_moves;
 use super::{Diagnosis, Facts, Finding, Severity};
-use crate::chain::ChainStatus;
 use crate::service::MemberState;
 
-type Found = Vec<Finding>;
+pub(super) type Found = Vec<Finding>;
 type Check = (&'static str, fn(&Facts) -> Found);
 
 /// The checks in the order in which they are told.
@@ -229,36 +228,6 @@ impl Facts {
     }
 }
 
-fn chain_moves(chain: &str, status: &ChainStatus, now: Timestamp) -> Found {
-    let mut found = Found::new();
-    match (&status.breaker, status.forced) {
-        (_, Some(Forced::Open)) => found.push(Finding::warning(
-            chain,
-            "an operator has opened its breaker: nothing is sent",
-            format!("`steward breakers release {chain}`"),
-        )),
-        (BreakerState::Open { until }, _) => found.push(Finding::critical(
-            chain,
-            format!("its breaker is open until {until}: {}", status.last_failure),
-            "see that its endpoint runs and that this node reaches it",
-        )),
-        _ => {}
-    }
-    if !status.stalled.is_empty() {
-        let remedy = "look at the chain and its endpoint: docs/operations.md says what each reason means";
-        found.push(Finding::critical(chain, format!("nothing is sent: {}", status.stalled), remedy));
-    }
-    let age = status.oldest.map(|oldest| now.saturating_since(oldest)).unwrap_or_default();
-    if age > DOCTOR_WAIT_TIME_MAX {
-        found.push(Finding::warning(
-            chain,
-            format!("{} transactions are unfinished, the oldest for {} s", status.intents, age.as_secs()),
-            format!("see `steward actors inspect chain {chain}` for why"),
-        ));
-    }
-    found
-}
-
 /// A pause's subject as the command line takes it.
 fn words(subject: &crate::pause::PauseSubject) -> String {
     use crate::pause::PauseSubject;
@@ -275,15 +244,15 @@ impl Finding {
         Self { severity, check: "", about, what, remedy }
     }
 
-    fn notice(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+    pub(super) fn notice(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
         Self::new(Severity::Notice, about, what, remedy)
     }
 
-    fn warning(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+    pub(super) fn warning(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
         Self::new(Severity::Warning, about, what, remedy)
     }
 
-    fn critical(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
+    pub(super) fn critical(about: impl ToString, what: impl ToString, remedy: impl ToString) -> Self {
         Self::new(Severity::Critical, about, what, remedy)
     }
 
@@ -294,7 +263,7 @@ impl Finding {
 
 #[cfg(test)]
 mod tests {
-    use steward_types::ErrorCode;
+    use steward_types::{ErrorCode, Timestamp};
 
     use super::*;
     use crate::service::members::{Alone, Members};

@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use steward_actors::chain::ChainSettings;
 use steward_adapters::chain::ChainId;
 use steward_adapters::fee::FeePolicy;
-use steward_adapters::signer::SecretKey;
+use steward_adapters::signer::{SecretKey, Signer};
 use steward_adapters_cosmos::{CosmosChain, CosmosConfig, LocalSigner};
 
-use super::variable;
+use super::{pool, variable};
 use crate::config::ChainConfig;
 
 /// The most gas that one transaction may need: that of ten payments.
@@ -18,19 +18,22 @@ const GAS_MAX: u64 = 1_000_000;
 pub(super) fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let said = "say of a Cosmos chain: cosmos = { prefix, denom, gas_price, gas_price_max }";
     let settings = config.cosmos.as_ref().context(said)?;
-    let driver = CosmosConfig {
-        chain,
-        endpoint: config.endpoint.parse().with_context(|| format!("endpoint {:?}", config.endpoint))?,
-        prefix: settings.prefix.clone(),
-        denom: settings.denom.clone(),
-        gas_price: settings.gas_price,
-        gas_max: GAS_MAX,
-        pruned: settings.pruned,
-    };
-    let chain = Arc::new(CosmosChain::new(driver, Arc::new(signer(config, &settings.prefix)?))?);
+    let signer = Arc::new(signer(config, &settings.prefix)?);
+    let pool = pool(config, |endpoint| {
+        let driver = CosmosConfig {
+            chain: chain.clone(),
+            endpoint,
+            prefix: settings.prefix.clone(),
+            denom: settings.denom.clone(),
+            gas_price: settings.gas_price,
+            gas_max: GAS_MAX,
+            pruned: settings.pruned,
+        };
+        Ok(Arc::new(CosmosChain::new(driver, Arc::clone(&signer) as Arc<dyn Signer>)?))
+    })?;
     // What is offered is paid, whatever the block's other transactions offer: there is no margin to give.
     let fees = FeePolicy { price_max: settings.gas_price_max.millionths(), base_multiple: 1, ..FeePolicy::default() };
-    Ok(ChainSettings { fees, ..ChainSettings::new(chain) })
+    Ok(ChainSettings { fees, ..ChainSettings::pooled(pool) })
 }
 
 fn signer(config: &ChainConfig, prefix: &str) -> anyhow::Result<LocalSigner> {

@@ -1,0 +1,73 @@
+//! What a node gives its chains, and how each is used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use steward_adapters::breaker::BreakerPolicy;
+use steward_adapters::chain::Chain;
+use steward_adapters::fee::FeePolicy;
+use steward_adapters::outbox::OutboxPolicy;
+use steward_adapters::pool::Pool;
+use steward_storage::Store;
+
+use crate::receipt_log::LogIdentity;
+
+/// What the node gives its chains.
+#[derive(Debug, Clone)]
+pub struct ChainEnvironment {
+    /// Where logs and outboxes lie.
+    pub store: Arc<dyn Store>,
+    /// Who signs the logs, which tells their names.
+    pub identity: Arc<LogIdentity>,
+    /// The chains by CAIP-2 identifier, which is also their entity's id.
+    pub chains: Arc<BTreeMap<String, ChainSettings>>,
+}
+
+/// One chain and how it is used.
+#[derive(Debug, Clone)]
+pub struct ChainSettings {
+    /// The driver with its account.
+    pub chain: Arc<dyn Chain>,
+    /// The same, where it is a pool of endpoints: what operators see and set of them.
+    pub pool: Option<Arc<Pool>>,
+    /// The contract's address; without it the first anchor deploys one, where the chain needs one.
+    pub contract: Option<String>,
+    /// What may be paid.
+    pub fees: FeePolicy,
+    /// When to ask again and when to replace.
+    pub outbox: OutboxPolicy,
+    /// When to leave the chain alone.
+    pub breaker: BreakerPolicy,
+}
+
+impl ChainSettings {
+    /// A chain with the default policies, which deploys its contract.
+    pub fn new(chain: Arc<dyn Chain>) -> Self {
+        Self {
+            chain,
+            pool: None,
+            contract: None,
+            fees: FeePolicy::default(),
+            outbox: OutboxPolicy::default(),
+            breaker: BreakerPolicy::default(),
+        }
+    }
+
+    /// The same over a pool of endpoints.
+    pub fn pooled(pool: Arc<Pool>) -> Self {
+        Self { pool: Some(Arc::clone(&pool)), ..Self::new(pool) }
+    }
+
+    /// The contract that is known beforehand; the empty one where the chain needs none.
+    pub(super) fn contract(&self) -> Option<String> {
+        if self.chain.needs_contract() { self.contract.clone() } else { Some(String::new()) }
+    }
+}
+
+/// How often a log is anchored by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// How long receipts may wait, in milliseconds; at least a second.
+    pub interval_ms: u64,
+}
