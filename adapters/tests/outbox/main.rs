@@ -20,7 +20,7 @@ use crate::world::{Bounds, Carry, Move, POLICY, World, action, explore};
 fn no_order_of_faults_lands_an_intent_twice() {
     let faults =
         [Move::Crash, Move::Stranger, Move::Reorganize(Lost::Yes), Move::Reorganize(Lost::No), Move::ForgetPool];
-    let bounds = Bounds { faults: 2, blocks: 3, now: 2 * POLICY.stuck_ms, wait: POLICY.stuck_ms };
+    let bounds = Bounds { faults: 2, blocks: 3, now: 2 * POLICY.stuck_ms };
     let one = explore(World::new(1), &faults, bounds);
     let two = explore(World::new(2), &faults, Bounds { faults: 1, ..bounds });
     println!("explored {} and {} states", one.0, two.0);

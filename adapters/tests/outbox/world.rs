@@ -43,6 +43,7 @@ pub enum Move {
 pub struct World {
     pub outbox: Outbox,
     pub ledger: Ledger,
+    policy: OutboxPolicy,
     pub now: u64,
     /// How often something went wrong, bounded in the exhaustive search.
     faults: u32,
@@ -64,7 +65,13 @@ impl World {
             let event = Event::Submitted { key: format!("intent {number}"), action: action(number) };
             outbox.apply(event, Timestamp::EPOCH, &POLICY).unwrap();
         }
-        Self { outbox, ledger, now: 0, faults: 0, arrived: BTreeMap::new(), has_expired: false }
+        Self { outbox, ledger, policy: POLICY, now: 0, faults: 0, arrived: BTreeMap::new(), has_expired: false }
+    }
+
+    /// The same, but nothing is waited for between two questions, so that time is no part of the search.
+    pub fn without_waits(mut self) -> Self {
+        self.policy = OutboxPolicy { poll_ms: 0, retry_ms: 0, ..POLICY };
+        self
     }
 
     pub fn now(&self) -> Timestamp {
@@ -72,7 +79,7 @@ impl World {
     }
 
     pub fn effects(&self) -> Vec<Effect> {
-        self.outbox.next(self.now(), &POLICY)
+        self.outbox.next(self.now(), &self.policy)
     }
 
     pub fn make(&mut self, step: Move) {
@@ -128,7 +135,7 @@ impl World {
             self.crash();
         } else {
             let now = self.now();
-            self.outbox.apply(event, now, &POLICY).unwrap();
+            self.outbox.apply(event, now, &self.policy).unwrap();
         }
     }
 
@@ -198,7 +205,7 @@ impl World {
         let mut moves = vec![Move::Mine];
         // Without sequence numbers nobody must take what waits.
         moves.extend(self.sequences().is_none().then_some(Move::MineEmpty));
-        moves.extend((effects == 0).then_some(Move::Wait(bounds.wait)));
+        moves.extend((effects == 0).then_some(Move::Wait(POLICY.stuck_ms)));
         moves.extend((0..effects).map(|number| Move::Carry(number, Carry::Whole)));
         if self.faults < bounds.faults {
             moves.extend(faults);
@@ -236,8 +243,6 @@ pub struct Bounds {
     pub faults: u32,
     pub blocks: u64,
     pub now: u64,
-    /// How long a wait is.
-    pub wait: u64,
 }
 
 /// Tries every order of these moves, and of those that every world has, within the bounds. Returns how many states
