@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
-use steward_adapters::chain::{AnchorPoint, InclusionClaim};
+use anyhow::{Context as _, bail, ensure};
+use steward_adapters::chain::{AnchorPoint, ChainId, InclusionClaim};
 use steward_adapters::signer::SecretKey;
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
+use steward_adapters_solana::{SolanaChain, SolanaConfig};
 use steward_api::proto::v1;
 use steward_receipts::{Anchor, Proof, Verified, VerifierKey};
 use steward_types::{Entropy as _, Micros, SystemEntropy};
+use url::Url;
 
 use super::Session;
 use crate::args::Receipts;
@@ -134,10 +136,11 @@ pub async fn verify(file: &Path, trust: Option<&str>, rpc: Option<&str>, output:
         ensure!(!proof.anchors.is_empty(), "the proof names no anchor: anchor the log and prove again");
         for anchor in &proof.anchors {
             verify_on_chain(rpc, &proof, &verified, anchor).await.with_context(|| format!("on {}", anchor.chain))?;
-            facts.push((
-                "on chain",
-                format!("{} block {}: contract {} agrees", anchor.chain, anchor.block, anchor.contract),
-            ));
+            let witness = match anchor.contract.as_str() {
+                "" => "its memo".to_owned(),
+                contract => format!("contract {contract}"),
+            };
+            facts.push(("on chain", format!("{} block {}: {witness} agrees", anchor.chain, anchor.block)));
         }
     }
     if output.is_json() {
@@ -152,18 +155,8 @@ pub async fn verify(file: &Path, trust: Option<&str>, rpc: Option<&str>, output:
     Ok(())
 }
 
-/// Asks the anchor's chain whether its transaction anchored this tree, and its contract whether the receipt is in it.
+/// Asks the anchor's chain whether its transaction anchored this tree, and whether the receipt is in it.
 async fn verify_on_chain(rpc: &str, proof: &Proof, verified: &Verified, anchor: &Anchor) -> anyhow::Result<()> {
-    let config = EvmConfig {
-        chain: anchor.chain.parse()?,
-        endpoint: rpc.parse().with_context(|| format!("--rpc {rpc} is no address"))?,
-        confirmations: 1,
-        gas_max: 0,
-    };
-    // Nothing is signed; an account of no worth stands where the port wants one.
-    let mut bytes = [0; 32];
-    SystemEntropy.fill(&mut bytes);
-    let chain = EvmChain::new(config, Arc::new(LocalSigner::new(&SecretKey::from_bytes(bytes))?))?;
     let log_id = *verified.checkpoint.log_id().as_bytes();
     let root = *verified.checkpoint.root.as_bytes();
     let point = AnchorPoint { log_id, tree_size: proof.tree_size, root };
@@ -173,7 +166,25 @@ async fn verify_on_chain(rpc: &str, proof: &Proof, verified: &Verified, anchor: 
         index: proof.index,
         path: proof.path.iter().map(|hash| *hash.as_bytes()).collect(),
     };
-    let included = chain.verify_anchored(&anchor.contract, &anchor.transaction, &point, &claim).await?;
-    ensure!(included, "the contract says that the receipt is not in the log");
+    let chain: ChainId = anchor.chain.parse()?;
+    let endpoint: Url = rpc.parse().with_context(|| format!("--rpc {rpc} is no address"))?;
+    // Nothing is signed; an account of no worth stands where the port wants one.
+    let mut bytes = [0; 32];
+    SystemEntropy.fill(&mut bytes);
+    let key = SecretKey::from_bytes(bytes);
+    let included = match chain.namespace() {
+        "eip155" => {
+            let config = EvmConfig { chain, endpoint, confirmations: 1, gas_max: 0 };
+            let chain = EvmChain::new(config, Arc::new(LocalSigner::new(&key)?))?;
+            chain.verify_anchored(&anchor.contract, &anchor.transaction, &point, &claim).await?
+        }
+        "solana" => {
+            let config = SolanaConfig { chain, endpoint, units_max: 0 };
+            let chain = SolanaChain::new(config, Arc::new(steward_adapters_solana::LocalSigner::new(&key)))?;
+            chain.verify_anchored(&anchor.transaction, &point, &claim).await?
+        }
+        other => bail!("this command cannot ask chains of {other}"),
+    };
+    ensure!(included, "the chain says that the receipt is not in the log");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The node's chains: each a driver with its signer, behind an entity with its outbox and breaker.
 
+mod solana;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainS
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
+use steward_adapters::chain::ChainId;
 use steward_adapters::signer::{SecretKey, Signer};
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
 use steward_storage::Store;
@@ -59,9 +62,18 @@ impl Chains {
 }
 
 fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
+    let chain: ChainId = config.id.parse()?;
+    match chain.namespace() {
+        "eip155" => open_evm(chain, config),
+        "solana" => solana::open(chain, config),
+        other => bail!("there is no driver for chains of {other}: an id begins with eip155 or solana"),
+    }
+}
+
+fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let signer = signer(config)?;
     let driver = EvmConfig {
-        chain: config.id.parse()?,
+        chain,
         endpoint: config.endpoint.parse().with_context(|| format!("endpoint {:?}", config.endpoint))?,
         confirmations: config.confirmations,
         gas_max: GAS_MAX,
@@ -71,16 +83,19 @@ fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
 }
 
 fn signer(config: &ChainConfig) -> anyhow::Result<Arc<dyn Signer>> {
-    let read = |variable: &str| std::env::var(variable).with_context(|| format!("the environment has no {variable}"));
     match (&config.key_env, &config.keystore, &config.keystore_password_env) {
-        (Some(variable), None, None) => {
-            let key: SecretKey = read(variable)?.parse().with_context(|| format!("the key in {variable}"))?;
+        (Some(name), None, None) => {
+            let key: SecretKey = variable(name)?.parse().with_context(|| format!("the key in {name}"))?;
             Ok(Arc::new(LocalSigner::new(&key)?))
         }
-        (None, Some(file), Some(variable)) => {
-            let opened = LocalSigner::open_keystore(file, &read(variable)?);
+        (None, Some(file), Some(name)) => {
+            let opened = LocalSigner::open_keystore(file, &variable(name)?);
             Ok(Arc::new(opened.with_context(|| format!("the keystore {}", file.display()))?))
         }
         _ => bail!("give either key_env, or keystore and keystore_password_env"),
     }
+}
+
+fn variable(name: &str) -> anyhow::Result<String> {
+    std::env::var(name).with_context(|| format!("the environment has no {name}"))
 }
