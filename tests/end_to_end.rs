@@ -13,5 +13,6 @@ mod openai;
 mod packaging;
 mod parts;
 mod shell;
+mod solana;
 mod tenant;
 mod tidy;

@@ -35,6 +35,11 @@ pub fn anvil() -> PathBuf {
     cached("contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
 }
 
+/// A real Solana cluster.
+pub fn solana_devnet() -> PathBuf {
+    cached("solana/steward-solana-devnet")
+}
+
 /// How often the kill test kills: short by default, as long as `STEWARD_KILLS` says.
 pub fn kills() -> u32 {
     std::env::var("STEWARD_KILLS").map_or(12, |kills| kills.parse().unwrap())
