@@ -3,6 +3,7 @@
 
 mod browser;
 mod cli;
+mod cosmos;
 mod demo;
 mod docs;
 mod grpcurl;

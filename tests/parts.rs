@@ -40,6 +40,13 @@ pub fn solana_devnet() -> PathBuf {
     cached("solana/steward-solana-devnet")
 }
 
+/// A real Cosmos chain; nothing where there was no Go module registry to build it from.
+pub fn wasmd() -> Option<PathBuf> {
+    let cache = std::env::var_os("STEWARD_TEST_CACHE").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"));
+    if cache.join("wasmd/left-out").exists() { None } else { Some(cached("wasmd/wasmd")) }
+}
+
 /// How often the kill test kills: short by default, as long as `STEWARD_KILLS` says.
 pub fn kills() -> u32 {
     std::env::var("STEWARD_KILLS").map_or(12, |kills| kills.parse().unwrap())

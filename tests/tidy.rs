@@ -49,6 +49,7 @@ fn dependencies_point_down_only() {
             "steward-storage-link",
             "steward-storage-fdb",
             "steward-inference-candle",
+            "steward-adapters-cosmos",
             "steward-adapters-evm",
             "steward-adapters-solana",
             "steward-adapters-tools",
@@ -64,7 +65,9 @@ fn dependencies_point_down_only() {
     let driver_of = |name: &str| match name {
         "steward-storage-embedded" | "steward-storage-link" | "steward-storage-fdb" => Some("steward-storage"),
         "steward-inference-candle" => Some("steward-inference"),
-        "steward-adapters-evm" | "steward-adapters-solana" | "steward-adapters-tools" => Some("steward-adapters"),
+        "steward-adapters-cosmos" | "steward-adapters-evm" | "steward-adapters-solana" | "steward-adapters-tools" => {
+            Some("steward-adapters")
+        }
         _ => None,
     };
     let mut wrong = Vec::new();

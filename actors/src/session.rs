@@ -15,6 +15,7 @@ mod event;
 mod fork;
 pub mod journal;
 pub mod key;
+mod lifecycle;
 pub mod read;
 pub mod record;
 mod request;

@@ -66,6 +66,12 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// contract is the empty string everywhere, and [`Action::DeployReceiptLog`] is refused.
     fn needs_contract(&self) -> bool;
 
+    /// Whether an answer about a [`Consistency::Block`] is that block's. Where the chain keeps no old states it is of a
+    /// later final block, so that two honest endpoints may differ for a moment.
+    fn keeps_old_states(&self) -> bool {
+        true
+    }
+
     /// The newest anchor of a log of this account's in the contract, as of the newest block.
     async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError>;
 

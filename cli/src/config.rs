@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use steward_adapters_cosmos::GasPrice;
 use steward_types::limits;
 
 /// What a node needs to know.
@@ -162,12 +163,33 @@ pub struct ChainConfig {
     /// The environment variable with the keystore's password.
     #[serde(default)]
     pub keystore_password_env: Option<String>,
-    /// The receipt log contract's address; without it the node deploys one.
+    /// The receipt log contract's address; without it the node deploys one. Not on Cosmos chains.
     #[serde(default)]
     pub contract: Option<String>,
-    /// A transaction is final when its block has so many blocks, its own among them.
+    /// A transaction is final when its block has so many blocks, its own among them. Not on Cosmos chains, whose blocks
+    /// are final.
     #[serde(default = "confirmations_default")]
     pub confirmations: u64,
+    /// What only chains with an id of `cosmos:…` have.
+    #[serde(default)]
+    pub cosmos: Option<CosmosSettings>,
+}
+
+/// What there is to say of a Cosmos chain.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CosmosSettings {
+    /// What its addresses begin with, such as `cosmos`.
+    pub prefix: String,
+    /// The coin that fees are paid in, such as `uatom`.
+    pub denom: String,
+    /// The least that is offered for a unit of gas, in that coin: a decimal number in quotes, such as `"0.025"`.
+    pub gas_price: GasPrice,
+    /// The most that is offered, whatever the endpoint asks for.
+    pub gas_price_max: GasPrice,
+    /// Whether the endpoint may have forgotten the chain's first blocks.
+    #[serde(default)]
+    pub pruned: bool,
 }
 
 const fn confirmations_default() -> u64 {

@@ -370,6 +370,8 @@ pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
 pub const CHAIN_PAUSED_TIME: Duration = Duration::from_secs(5);
 /// Shortest wait of a chain's entity before it looks again.
 pub const CHAIN_TICK_MIN: Duration = Duration::from_millis(1);
+/// Payments of an account to itself that are looked through for its newest anchor, where anchors are memos.
+pub const ANCHORS_READ_MAX: usize = 1_000;
 /// Failures in a row after which a circuit breaker opens.
 pub const BREAKER_FAILURES_MAX: u32 = 3;
 /// How long a breaker stays open the first time; it doubles each time.

@@ -12,6 +12,7 @@ use super::error::SessionError;
 use super::event::EventBody;
 use super::fork;
 use super::key;
+use super::lifecycle;
 use super::read;
 use super::record::{SessionHead, SessionRecord, SessionStatus, TakenKey, TurnRecord, TurnState};
 use super::request::{Accepted, Decide, Fork, Open, Refusal, Send, SessionRequest, SessionResponse};
@@ -266,7 +267,7 @@ async fn begin_turn(
     if loaded.is_held_back(txn).await? {
         return Ok(None);
     }
-    let (turn, _) = worker::take_up_turn(txn, loaded, version, now).await?;
+    let (turn, _) = lifecycle::take_up_turn(txn, loaded, version, now).await?;
     Ok(Some(TakenUp::begun(loaded.clone(), turn)))
 }
 
@@ -371,7 +372,7 @@ async fn cancel_turn(
     let price = price.map_err(|error| SessionError::Internal(error.to_string()))?;
     let children = answer::drop_unfinished(txn, loaded, turn, &steps, now).await?;
     let state = TurnState::Cancelled { reason: reason.to_owned() };
-    worker::end_turn(txn, loaded, state, price, now).await?;
+    lifecycle::end_turn(txn, loaded, state, price, now).await?;
     Ok(children)
 }
 
@@ -389,7 +390,7 @@ async fn end(txn: &Txn, session: SessionId, reason: &str, now: Timestamp) -> Res
         children = cancel_turn(txn, &mut loaded, reason, now).await?;
     }
     if loaded.record.status != SessionStatus::Ended {
-        worker::end_session(txn, &mut loaded, reason.to_owned(), now).await?;
+        lifecycle::end_session(txn, &mut loaded, reason.to_owned(), now).await?;
     }
     loaded.save(txn)?;
     Ok(Done { children, ..Done::new(SessionResponse::Done, loaded) })

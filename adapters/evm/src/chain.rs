@@ -246,10 +246,12 @@ impl Chain for EvmChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         let request = self.unsigned(action).await?;
+        let gas_limit = self.gas_limit(action, request.clone()).await?;
+        self.check_funds(&request, gas_limit, fee).await?;
         let transaction = TxEip1559 {
             chain_id: self.number,
             nonce: sequence,
-            gas_limit: self.gas_limit(action, request.clone()).await?,
+            gas_limit,
             max_fee_per_gas: fee.price.into(),
             max_priority_fee_per_gas: fee.tip.into(),
             to: request.to.unwrap_or(TxKind::Create),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use steward_adapters::chain::{AnchorPoint, ChainId, InclusionClaim};
 use steward_adapters::signer::SecretKey;
+use steward_adapters_cosmos::verify_anchored;
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
 use steward_adapters_solana::{SolanaChain, SolanaConfig};
 use steward_api::proto::v1;
@@ -183,6 +184,7 @@ async fn verify_on_chain(rpc: &str, proof: &Proof, verified: &Verified, anchor: 
             let chain = SolanaChain::new(config, Arc::new(steward_adapters_solana::LocalSigner::new(&key)))?;
             chain.verify_anchored(&anchor.transaction, &point, &claim).await?
         }
+        "cosmos" => verify_anchored(chain, endpoint, &anchor.transaction, &point, &claim).await?,
         other => bail!("this command cannot ask chains of {other}"),
     };
     ensure!(included, "the chain says that the receipt is not in the log");

@@ -1,5 +1,6 @@
 //! The node's chains: each a driver with its signer, behind an entity with its outbox and breaker.
 
+mod cosmos;
 mod solana;
 
 use std::collections::BTreeMap;
@@ -65,8 +66,9 @@ fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let chain: ChainId = config.id.parse()?;
     match chain.namespace() {
         "eip155" => open_evm(chain, config),
+        "cosmos" => cosmos::open(chain, config),
         "solana" => solana::open(chain, config),
-        other => bail!("there is no driver for chains of {other}: an id begins with eip155 or solana"),
+        other => bail!("there is no driver for chains of {other}: an id begins with eip155, cosmos or solana"),
     }
 }
 

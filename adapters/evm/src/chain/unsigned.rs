@@ -7,6 +7,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use steward_adapters::chain::{Action, Amount, ChainError};
+use steward_adapters::fee::Fee;
 
 use super::{EvmChain, address};
 use crate::contract::{Erc20, ReceiptLog};
@@ -53,6 +54,27 @@ impl EvmChain {
             return Err(ChainError::Rejected { reason });
         }
         Ok(limit)
+    }
+
+    /// A payment that the account cannot make would be refused by every node, and hold up what comes after it. Nodes
+    /// estimate the gas of one without looking at the balance.
+    pub(super) async fn check_funds(
+        &self,
+        request: &TransactionRequest,
+        gas_limit: u64,
+        fee: Fee,
+    ) -> Result<(), ChainError> {
+        let value = request.value.unwrap_or_default();
+        if value.is_zero() {
+            return Ok(());
+        }
+        let balance = self.provider.get_balance(self.account).await.map_err(|error| self.failed(error))?;
+        let needed = value.saturating_add(U256::from(gas_limit).saturating_mul(U256::from(fee.price)));
+        if needed <= balance {
+            return Ok(());
+        }
+        let reason = format!("it needs {needed} wei with its fee, and {} has {balance}", self.account);
+        Err(ChainError::Rejected { reason })
     }
 
     /// Some tokens answer false instead of failing, and an address without code does anything and nothing: neither

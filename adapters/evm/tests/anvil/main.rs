@@ -3,7 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod endpoints;
+mod falsehood;
+mod figures;
 mod paying;
+mod proxy;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::path::Path;

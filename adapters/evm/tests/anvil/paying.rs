@@ -1,6 +1,5 @@
 //! Payments and calls on a real chain: coin, a token that answers false, contracts, and what is refused before signing.
 
-use alloy::hex;
 use serde_json::json;
 use steward_adapters::chain::{Action, Amount, Chain, ChainError, Consistency, TransactionStatus};
 use steward_adapters::conformance::send;
@@ -22,8 +21,12 @@ async fn token(chain: &EvmChain) -> String {
     let code = format!("0x{}", include_str!("token/QuietToken.hex").trim());
     let transaction = json!([{ "from": chain.account(), "data": code, "gas": "0x100000" }]);
     let hash = rpc(chain, "eth_sendTransaction", transaction).await;
-    let receipt = rpc(chain, "eth_getTransactionReceipt", json!([hash])).await;
-    receipt["contractAddress"].as_str().unwrap().to_owned()
+    loop {
+        let receipt = rpc(chain, "eth_getTransactionReceipt", json!([hash])).await;
+        if let Some(address) = receipt["contractAddress"].as_str() {
+            return address.to_owned();
+        }
+    }
 }
 
 async fn balance(chain: &EvmChain, account: &str, token: &str) -> Amount {

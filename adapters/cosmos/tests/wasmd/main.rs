@@ -1,0 +1,81 @@
+//! The driver on a real Cosmos chain: conformance, anchors as memos, an outbox that is killed between any two steps, and
+//! a node that is killed, forgets its pool and goes on.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod anchors;
+mod faults;
+mod sender;
+mod volume;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use steward_adapters::chain::{Action, Chain, ChainError};
+use steward_adapters::conformance::{self, point};
+use steward_adapters::{Fee, FeePolicy, SecretKey};
+use steward_adapters_cosmos::{CosmosChain, CosmosConfig, LocalSigner, Pace, Wasmd};
+
+/// An address that nothing else pays, and nobody has the key of: 20 times `5a`.
+const SOMEBODY: &str = "wasm1tfd95kj6tfd95kj6tfd95kj6tfd95kj65te63y";
+
+/// A fresh chain, or nothing, said loudly, where tests/setup.sh could not build one for want of a registry.
+#[expect(clippy::print_stdout, reason = "who reads a test's output must see that it tested nothing")]
+async fn wasmd(pace: Pace) -> Option<Wasmd> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let named = std::env::var_os("STEWARD_WASMD").map(Into::into);
+    let program = Wasmd::program(workspace, named);
+    if !program.is_file() && program.with_file_name("left-out").is_file() {
+        println!("SKIPPED: there was no Go module registry to build wasmd from");
+        return None;
+    }
+    Some(Wasmd::start(&program, pace).await.unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn chain(wasmd: &Wasmd) -> CosmosChain {
+    chain_of(&Wasmd::development_key(), wasmd.config())
+}
+
+fn chain_of_second_account(wasmd: &Wasmd) -> CosmosChain {
+    chain_of(&Wasmd::second_key(), wasmd.config())
+}
+
+fn chain_of(key: &SecretKey, config: CosmosConfig) -> CosmosChain {
+    let signer = Arc::new(LocalSigner::new(key, &config.prefix).unwrap());
+    CosmosChain::new(config, signer).unwrap()
+}
+
+fn anchor(tree_size: u64) -> Action {
+    Action::Anchor { contract: String::new(), point: point(tree_size, tree_size as u8) }
+}
+
+async fn fee(chain: &dyn Chain) -> Fee {
+    FeePolicy::default().choose(chain.market_fee().await.unwrap(), None).unwrap()
+}
+
+#[tokio::test]
+async fn the_driver_conforms() {
+    let Some(wasmd) = wasmd(Pace::Quick).await else { return };
+    conformance::check(&chain(&wasmd), SOMEBODY).await;
+}
+
+#[tokio::test]
+async fn a_node_of_another_chain_or_of_none_is_told() {
+    let Some(wasmd) = wasmd(Pace::Quick).await else { return };
+    let other = CosmosConfig { chain: "cosmos:another-1".parse().unwrap(), ..wasmd.config() };
+    let error = chain_of(&Wasmd::development_key(), other).genesis().await.unwrap_err();
+    assert!(matches!(error, ChainError::WrongChain { .. }), "{error}");
+    let chain = chain(&wasmd);
+    chain.genesis().await.unwrap();
+    wasmd.stop().await.unwrap();
+    let error = chain.genesis().await.unwrap_err();
+    assert!(matches!(error, ChainError::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_account_without_coins_is_told_to_be_funded() {
+    let Some(wasmd) = wasmd(Pace::Quick).await else { return };
+    let chain = chain_of(&SecretKey::from_bytes([0xee; 32]), wasmd.config());
+    let error = chain.sign(&anchor(1), 0, fee(&chain).await).await.unwrap_err();
+    assert!(error.to_string().contains("fund it"), "{error}");
+}

@@ -1,0 +1,121 @@
+//! The pool as a [`Chain`]: which way of asking each call takes.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::Pool;
+use super::ask::Spread;
+use super::roster::nth_highest;
+use crate::chain::{
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
+    SignedTransaction, TransactionStatus,
+};
+use crate::endpoint::Class;
+use crate::fee::{Fee, MarketFee};
+
+impl Pool {
+    /// The consistency with which enough endpoints can be asked the same; nothing where one endpoint's word will do.
+    async fn common(&self, at: Consistency) -> Result<Option<Consistency>, ChainError> {
+        match at {
+            _ if self.quorum == 1 => Ok(None),
+            Consistency::Latest => Ok(None),
+            Consistency::Final => self.final_block().await.map(Some),
+            Consistency::Block(_) => Ok(Some(at)),
+        }
+    }
+
+    /// Where anchors are memos, they are searched for.
+    const fn anchor_class(&self) -> Class {
+        if self.needs_contract { Class::Read } else { Class::History }
+    }
+}
+
+#[async_trait]
+impl Chain for Pool {
+    fn id(&self) -> &ChainId {
+        &self.id
+    }
+
+    fn account(&self) -> &str {
+        &self.account
+    }
+
+    async fn genesis(&self) -> Result<String, ChainError> {
+        self.agreed(Class::Read, "the chain's first block", &|chain| chain.genesis()).await
+    }
+
+    async fn head(&self) -> Result<Head, ChainError> {
+        if self.quorum == 1 {
+            return self.first(Class::Read, Spread::Hedged, &|chain| chain.head()).await;
+        }
+        let heads = self.in_time(self.heads()).await?;
+        let block = nth_highest(heads.iter().map(|(_, head)| head.block), self.quorum);
+        let final_block = nth_highest(heads.iter().map(|(_, head)| head.final_block), self.quorum);
+        let head = heads.iter().find(|(_, head)| Some(head.block) == block);
+        let (Some((_, head)), Some(final_block)) = (head, final_block) else { return Err(self.too_few(heads.len())) };
+        Ok(Head { final_block, ..head.clone() })
+    }
+
+    async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
+        match self.common(at).await? {
+            Some(at) => self.agreed(Class::Read, "the account's sequence number", &|chain| chain.sequence(at)).await,
+            None if self.quorum == 1 => self.first(Class::Read, Spread::Hedged, &|chain| chain.sequence(at)).await,
+            None => self.reached(&|chain| chain.sequence(at)).await,
+        }
+    }
+
+    async fn market_fee(&self) -> Result<MarketFee, ChainError> {
+        self.first(Class::Read, Spread::Hedged, &|chain| chain.market_fee()).await
+    }
+
+    async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
+        self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await
+    }
+
+    async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
+        self.hand_over(bytes).await
+    }
+
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
+        if self.quorum == 1 {
+            return self.first(Class::Read, Spread::Hedged, &|chain| chain.status(transaction)).await;
+        }
+        self.fate_of(transaction).await
+    }
+
+    async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
+        match self.common(at).await? {
+            Some(at) => {
+                let what = format!("the balance of {account} ({at:?})");
+                self.agreed(Class::Read, &what, &|chain| chain.balance(account, asset, at)).await
+            }
+            None => self.first(Class::Read, Spread::Hedged, &|chain| chain.balance(account, asset, at)).await,
+        }
+    }
+
+    async fn read(&self, contract: &str, input: &[u8], at: Consistency) -> Result<Bytes, ChainError> {
+        match self.common(at).await? {
+            Some(at) => {
+                let what = format!("what {contract} answers ({at:?})");
+                self.agreed(Class::Read, &what, &|chain| chain.read(contract, input, at)).await
+            }
+            None => self.first(Class::Read, Spread::Hedged, &|chain| chain.read(contract, input, at)).await,
+        }
+    }
+
+    fn needs_contract(&self) -> bool {
+        self.needs_contract
+    }
+
+    fn keeps_old_states(&self) -> bool {
+        self.keeps_old_states
+    }
+
+    async fn read_anchor(&self, contract: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
+        self.first(self.anchor_class(), Spread::Hedged, &|chain| chain.read_anchor(contract, log_id)).await
+    }
+
+    async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
+        self.first(self.anchor_class(), Spread::Hedged, &|chain| chain.verify_inclusion(contract, claim)).await
+    }
+}
