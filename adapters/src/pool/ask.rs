@@ -143,7 +143,7 @@ impl Pool {
     }
 
     /// The highest number that enough endpoints reach, of a number that only grows.
-    pub(super) async fn reached<'a, T: Ord + Copy + Send>(
+    pub(super) async fn reached<'a, T: Ord + Copy + Send + 'a>(
         &'a self,
         question: &Question<'a, T>,
     ) -> Result<T, ChainError> {
