@@ -14,5 +14,6 @@ mod openai;
 mod packaging;
 mod parts;
 mod shell;
+mod solana;
 mod tenant;
 mod tidy;

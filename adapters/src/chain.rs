@@ -38,21 +38,23 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// The newest block.
     async fn head(&self) -> Result<Head, ChainError>;
 
-    /// The sequence number (nonce) that the account's next transaction needs, as seen with this consistency.
-    async fn sequence(&self, at: Consistency) -> Result<u64, ChainError>;
+    /// The sequence number (nonce) that the account's next transaction needs, as seen with this consistency. `None` on
+    /// a chain that counts no transactions: each of those stands alone there, and expires.
+    async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError>;
 
     /// What transactions cost now.
     async fn market_fee(&self) -> Result<MarketFee, ChainError>;
 
     /// Signs a transaction; sends nothing. The same arguments may give other bytes another time (a gas estimate), so
-    /// the bytes must be recorded before they are sent.
+    /// the bytes must be recorded before they are sent. Where the chain counts no transactions, `sequence` is a number of
+    /// the caller's: with another one, the bytes differ whatever else is the same.
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError>;
 
     /// Hands signed bytes to the chain. Doing so again with the same bytes does no harm.
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError>;
 
     /// What became of a transaction.
-    async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError>;
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError>;
 
     /// How much of the chain's own coin, or of an asset (an ERC-20 contract, a denom, a mint), an account has.
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError>;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use steward_types::{Clock, SystemClock};
 
-use crate::chain::{Action, AnchorPoint, Chain, ChainError, Consistency, TransactionStatus};
+use crate::chain::{Action, AnchorPoint, Chain, ChainError, Consistency, SignedTransaction, TransactionStatus};
 use crate::courier::carry_out;
 use crate::fee::{Fee, FeePolicy};
 use crate::outbox::{Event, Outbox, OutboxPolicy, Outcome};
@@ -29,8 +29,7 @@ async fn contract(chain: &dyn Chain) -> String {
         assert!(outcome.succeeded, "the contract was deployed");
         return outcome.creates.expect("deploying creates a contract");
     }
-    let sequence = chain.sequence(Consistency::Latest).await.expect("the chain answers");
-    let refused = chain.sign(&Action::DeployReceiptLog, sequence, fee(chain).await).await;
+    let refused = chain.sign(&Action::DeployReceiptLog, number(chain).await, fee(chain).await).await;
     assert!(matches!(refused, Err(ChainError::Rejected { .. })), "{refused:?}");
     String::new()
 }
@@ -66,9 +65,14 @@ async fn fee(chain: &dyn Chain) -> Fee {
     FeePolicy::default().choose(market, None).expect("the fee is below the cap")
 }
 
-async fn until_included(chain: &dyn Chain, hash: &str, sequence: u64) {
+/// The number to sign with: the account's next one, or any where the chain counts none.
+async fn number(chain: &dyn Chain) -> u64 {
+    chain.sequence(Consistency::Latest).await.expect("the chain answers").unwrap_or_default()
+}
+
+async fn until_included(chain: &dyn Chain, transaction: &SignedTransaction) {
     let clock = SystemClock::new();
-    while !matches!(chain.status(hash, sequence).await.expect("the chain answers"), TransactionStatus::Included(_)) {
+    while !matches!(chain.status(transaction).await.expect("the chain answers"), TransactionStatus::Included(_)) {
         clock.sleep(Duration::from_millis(5)).await;
     }
 }

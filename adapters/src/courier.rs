@@ -2,7 +2,7 @@
 
 use crate::chain::{Chain, ChainError, Consistency};
 use crate::fee::{Fee, FeePolicy};
-use crate::outbox::{Effect, Event, Standing};
+use crate::outbox::{Effect, Event, Sequences, Standing};
 
 /// How an effect went.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) ->
                 }
             }
         }
-        Effect::Query { intent, hashes, sequence } => {
-            let mut statuses = Vec::with_capacity(hashes.len());
-            for hash in hashes {
-                match chain.status(&hash, sequence).await {
-                    Ok(status) => statuses.push((hash, status)),
+        Effect::Query { intent, transactions } => {
+            let mut statuses = Vec::with_capacity(transactions.len());
+            for transaction in transactions {
+                match chain.status(&transaction).await {
+                    Ok(status) => statuses.push((transaction.hash, status)),
                     Err(failure) => return learnt(Err(failure)),
                 }
             }
@@ -58,9 +58,14 @@ pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) ->
 
 async fn standing(chain: &dyn Chain) -> Result<Standing, ChainError> {
     let genesis = chain.genesis().await?;
-    let final_sequence = chain.sequence(Consistency::Final).await?;
-    let latest_sequence = chain.sequence(Consistency::Latest).await?;
-    Ok(Standing { latest_sequence, final_sequence, genesis, account: chain.account().to_owned() })
+    let sequences = match chain.sequence(Consistency::Final).await? {
+        Some(finalized) => {
+            let latest = chain.sequence(Consistency::Latest).await?;
+            Some(Sequences { latest: latest.unwrap_or(finalized), finalized })
+        }
+        None => None,
+    };
+    Ok(Standing { sequences, genesis, account: chain.account().to_owned() })
 }
 
 async fn fee(chain: &dyn Chain, policy: &FeePolicy, replaces: Option<Fee>) -> Result<Fee, ChainError> {

@@ -1,5 +1,5 @@
-//! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. For tests and for a node
-//! without a chain; it keeps nothing.
+//! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. It counts the account's
+//! transactions, or lets each land until it expires. For tests and for a node without a chain; it keeps nothing.
 
 mod state;
 
@@ -25,6 +25,8 @@ pub const ENDOWMENT: Amount = Amount::new(1_000_000_000_000_000_000);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ledger {
     confirmations: u64,
+    /// For how many blocks a transaction can land after it was signed; nothing on a chain with sequence numbers.
+    lifetime: Option<u64>,
     pool: BTreeMap<String, Transaction>,
     /// The transactions of each block, the first block empty.
     blocks: Vec<Vec<Transaction>>,
@@ -40,6 +42,7 @@ struct Transaction {
     /// Nothing for a stranger's use of the account's key.
     action: Option<Action>,
     sequence: u64,
+    expires: Option<u64>,
     fee: Fee,
     #[serde(skip)]
     hash: String,
@@ -48,8 +51,19 @@ struct Transaction {
 impl Ledger {
     /// An empty chain on which a block is final once `confirmations` blocks, itself among them, stand on it.
     pub fn new(confirmations: u64) -> Self {
+        Self::with_lifetime(confirmations, None)
+    }
+
+    /// An empty chain without sequence numbers, on which a transaction can land in the next `lifetime` blocks. Nobody
+    /// sees what waits there.
+    pub fn expiring(confirmations: u64, lifetime: u64) -> Self {
+        Self::with_lifetime(confirmations, Some(lifetime))
+    }
+
+    fn with_lifetime(confirmations: u64, lifetime: Option<u64>) -> Self {
         Self {
             confirmations: confirmations.max(1),
+            lifetime,
             pool: BTreeMap::new(),
             blocks: vec![Vec::new()],
             final_block: 0,
@@ -63,8 +77,14 @@ impl Ledger {
         Head { block, hash: self.block_hash(block), final_block: self.final_block }
     }
 
-    /// The account's next sequence number. A block that is not there yet counts as the newest, here and below.
-    pub fn sequence(&self, at: Consistency) -> u64 {
+    /// The account's next sequence number, where there are such. A block that is not there yet counts as the newest,
+    /// here and below.
+    pub fn sequence(&self, at: Consistency) -> Option<u64> {
+        self.lifetime.is_none().then(|| self.count(at))
+    }
+
+    /// How many transactions landed.
+    fn count(&self, at: Consistency) -> u64 {
         self.blocks[..self.end_of(at)].iter().map(|block| block.len() as u64).sum()
     }
 
@@ -80,10 +100,11 @@ impl Ledger {
 
     /// A transaction that does `action`; nothing is sent.
     pub fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> SignedTransaction {
-        let transaction = Transaction { action: Some(action.clone()), sequence, fee, hash: String::new() };
+        let expires = self.lifetime.map(|lifetime| self.head().block + lifetime);
+        let transaction = Transaction { action: Some(action.clone()), sequence, expires, fee, hash: String::new() };
         let bytes = serde_json::to_vec(&transaction).expect("a transaction has only text keys");
         let creates = matches!(action, Action::DeployReceiptLog).then(|| contract_at(sequence));
-        SignedTransaction { hash: hash_of(&bytes), bytes: Bytes::from(bytes), sequence, fee, creates }
+        SignedTransaction { hash: hash_of(&bytes), bytes: Bytes::from(bytes), sequence, expires, fee, creates }
     }
 
     /// Takes a transaction into the pool.
@@ -91,7 +112,10 @@ impl Ledger {
         let mut transaction: Transaction = serde_json::from_slice(bytes)
             .map_err(|error| ChainError::Malformed { what: "the transaction", reason: error.to_string() })?;
         transaction.hash = hash_of(bytes);
-        if transaction.sequence < self.sequence(Consistency::Latest) {
+        if self.lifetime.is_some() {
+            return Ok(self.broadcast_expiring(transaction));
+        }
+        if transaction.sequence < self.count(Consistency::Latest) {
             return Ok(Broadcast::SequenceUsed);
         }
         let rival = self.pool.values().find(|other| other.sequence == transaction.sequence && **other != transaction);
@@ -103,10 +127,22 @@ impl Ledger {
         Ok(Broadcast::Accepted)
     }
 
+    fn broadcast_expiring(&mut self, transaction: Transaction) -> Broadcast {
+        if self.blocks.iter().flatten().any(|landed| landed.hash == transaction.hash) {
+            return Broadcast::Accepted;
+        }
+        if transaction.expires < Some(self.blocks.len() as u64) {
+            return Broadcast::Refused { reason: "it has expired".to_owned() };
+        }
+        self.pool.insert(transaction.hash.clone(), transaction);
+        Broadcast::Accepted
+    }
+
     /// What became of a transaction.
-    pub fn status(&self, hash: &str, sequence: u64) -> TransactionStatus {
+    pub fn status(&self, transaction: &SignedTransaction) -> TransactionStatus {
+        let SignedTransaction { hash, sequence, expires, .. } = transaction;
         for (block, transactions) in self.blocks.iter().enumerate() {
-            if let Some(place) = transactions.iter().position(|landed| landed.hash == hash) {
+            if let Some(place) = transactions.iter().position(|landed| landed.hash == *hash) {
                 let number = block as u64;
                 return TransactionStatus::Included(Inclusion {
                     block: number,
@@ -116,8 +152,12 @@ impl Ledger {
                 });
             }
         }
-        if self.sequence(Consistency::Latest) > sequence {
-            return TransactionStatus::Replaced { is_final: self.sequence(Consistency::Final) > sequence };
+        if let Some(expires) = expires {
+            let is_over = *expires <= self.final_block;
+            return if is_over { TransactionStatus::Expired } else { TransactionStatus::Unknown };
+        }
+        if self.count(Consistency::Latest) > *sequence {
+            return TransactionStatus::Replaced { is_final: self.count(Consistency::Final) > *sequence };
         }
         if self.pool.contains_key(hash) { TransactionStatus::Pending } else { TransactionStatus::Unknown }
     }
@@ -127,15 +167,19 @@ impl Ledger {
         self.state_before(self.blocks.len()).anchor_of(contract, log_id)
     }
 
-    /// Whether the leaf is in the log's anchored tree.
+    /// Whether the leaf is in the log's anchored tree: RFC 9162, section 2.1.3.2.
     pub fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> bool {
-        self.anchor_of(contract, &claim.log_id).is_some_and(|point| claim.is_in(&point))
+        self.anchor_of(contract, &claim.log_id).is_some_and(|anchor| claim.is_in(&anchor))
     }
 
     /// Makes a block of every transaction of the pool whose turn it is.
     pub fn mine(&mut self) {
+        if self.lifetime.is_some() {
+            let block = std::mem::take(&mut self.pool).into_values().collect();
+            return self.push(block);
+        }
         let mut block = Vec::new();
-        let mut sequence = self.sequence(Consistency::Latest);
+        let mut sequence = self.count(Consistency::Latest);
         while let Some(hash) =
             self.pool.iter().find(|(_, next)| next.sequence == sequence).map(|(hash, _)| hash.clone())
         {
@@ -146,11 +190,17 @@ impl Ledger {
         self.push(block);
     }
 
+    /// Makes a block that none of the waiting transactions is in.
+    pub fn mine_empty(&mut self) {
+        self.push(Vec::new());
+    }
+
     /// Makes a block with a stranger's transaction that uses the account's next sequence number.
     pub fn mine_stranger(&mut self) {
-        let sequence = self.sequence(Consistency::Latest);
-        self.pool.retain(|_, waiting| waiting.sequence != sequence);
-        self.push(vec![Transaction { action: None, sequence, fee: Fee::default(), hash: String::new() }]);
+        let sequence = self.count(Consistency::Latest);
+        self.pool.retain(|_, waiting| self.lifetime.is_some() || waiting.sequence != sequence);
+        let (fee, hash) = (Fee::default(), String::new());
+        self.push(vec![Transaction { action: None, sequence, expires: None, fee, hash }]);
     }
 
     /// Undoes the newest block, unless it is final. Its transactions are lost or wait again.
@@ -193,6 +243,8 @@ impl Ledger {
 
     fn push(&mut self, block: Vec<Transaction>) {
         self.blocks.push(block);
+        let next = self.blocks.len() as u64;
+        self.pool.retain(|_, waiting| waiting.expires.is_none_or(|expires| next <= expires));
         self.final_block = self.final_block.max((self.blocks.len() as u64).saturating_sub(self.confirmations));
     }
 

@@ -183,9 +183,9 @@ impl Chain for MemoryChain {
         Ok(Head { block: head.block + ahead, final_block: head.final_block + ahead, ..head })
     }
 
-    async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
+    async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
         let sequence = self.ask_at(at, |ledger| ledger.sequence(at)).await?;
-        Ok(if self.lies() { sequence + 7 } else { sequence })
+        Ok(if self.lies() { sequence.map(|sequence| sequence + 7) } else { sequence })
     }
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
@@ -209,9 +209,9 @@ impl Chain for MemoryChain {
         if fault == Some(Fault::RepliesLost) { Err(self.unavailable("the reply was lost")) } else { answer }
     }
 
-    async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
         self.grow();
-        let status = self.ask(|ledger| ledger.status(hash, sequence)).await?;
+        let status = self.ask(|ledger| ledger.status(transaction)).await?;
         Ok(if self.lies() { TransactionStatus::Replaced { is_final: true } } else { status })
     }
 

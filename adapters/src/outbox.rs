@@ -4,9 +4,9 @@
 //! it stores the state after every event and before the next effect. What holds then, whenever it is killed:
 //!
 //! - An intent's transactions are recorded before they are sent, and all of them use one sequence number, so that the
-//!   chain itself lets at most one land.
-//! - An intent gets another sequence number only when a stranger's transaction took its own and that is final, so that
-//!   none of its recorded transactions can land any more.
+//!   chain itself lets at most one land. Where the chain has no sequence numbers, there is only one of them.
+//! - An intent's transactions are given up for others only when none of them can land any more: a stranger's
+//!   transaction took their sequence number, or the last block that could have had them has passed, and that is final.
 //! - After a start nothing is sent before the chain has been asked where it stands.
 
 mod event;
@@ -18,9 +18,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use steward_types::{Timestamp, limits};
 
-pub use self::event::{Effect, Event, OutboxError, Standing};
+pub use self::event::{Effect, Event, OutboxError, Sequences, Standing};
 pub use self::intent::{Attempt, Intent, Landing, Outcome};
-use self::intent::{is_unknown, landing};
+use self::intent::{Loss, is_unknown, landing};
 use crate::chain::{Action, SignedTransaction, TransactionStatus};
 
 /// When the outbox asks again, replaces and gives up waiting.
@@ -42,8 +42,8 @@ pub struct OutboxPolicy {
 pub struct Outbox {
     head: OutboxHead,
     intents: BTreeMap<u64, Intent>,
-    /// Whether the chain was asked where it stands since this process began; never stored.
-    is_reconciled: bool,
+    /// Who numbers the transactions; known once the chain was asked where it stands. Never stored.
+    numbering: Option<Numbering>,
     /// When to ask the chain again where it stands; never stored.
     reconcile_at: Timestamp,
 }
@@ -67,6 +67,15 @@ pub struct OutboxHead {
     pub stalled: Option<String>,
 }
 
+/// Who numbers an account's transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbering {
+    /// The chain, which takes one transaction of each number.
+    Chain,
+    /// This outbox, so that no two intents' transactions are the same. The chain takes each until it expires.
+    Outbox,
+}
+
 impl Default for OutboxPolicy {
     fn default() -> Self {
         Self { poll_ms: 1_000, retry_ms: 5_000, stuck_ms: 60_000, in_flight_max: limits::OUTBOX_IN_FLIGHT_MAX }
@@ -76,7 +85,7 @@ impl Default for OutboxPolicy {
 impl Outbox {
     /// An outbox from its stored parts. It will ask the chain where it stands before it sends anything.
     pub fn from_parts(head: OutboxHead, intents: BTreeMap<u64, Intent>) -> Self {
-        Self { head, intents, is_reconciled: false, reconcile_at: Timestamp::EPOCH }
+        Self { head, intents, numbering: None, reconcile_at: Timestamp::EPOCH }
     }
 
     /// The part that is not about one intent.
@@ -140,7 +149,7 @@ impl Outbox {
     /// What may be done at `now`. Effects of different intents may be carried out in any order; of one intent there is
     /// at most one.
     pub fn next(&self, now: Timestamp, policy: &OutboxPolicy) -> Vec<Effect> {
-        if !self.is_reconciled {
+        if self.numbering.is_none() {
             return if now >= self.reconcile_at { vec![Effect::Reconcile] } else { Vec::new() };
         }
         if now >= self.reconcile_at && self.has_stuck(now, policy) {
@@ -157,7 +166,7 @@ impl Outbox {
         if self.is_settled() {
             return None;
         }
-        if !self.is_reconciled {
+        if self.numbering.is_none() {
             return Some(self.reconcile_at);
         }
         let in_flight = self.in_flight().map(|(_, intent)| intent.act_at);
@@ -188,19 +197,22 @@ impl Outbox {
         } else if let Some(old) = self.other_account(&standing.account) {
             let new = standing.account;
             Some(format!("the key is {new}'s, and {old} has unfinished transactions: put its key back until they are"))
-        } else if standing.final_sequence < self.head.final_sequence {
-            let (seen, found) = (self.head.final_sequence, standing.final_sequence);
-            Some(format!("the account's final sequence number went back from {seen} to {found}"))
         } else {
-            None
+            let found = standing.sequences.map(|sequences| sequences.finalized);
+            let (seen, found) = (self.head.final_sequence, found.unwrap_or(self.head.final_sequence));
+            (found < seen).then(|| format!("the account's final sequence number went back from {seen} to {found}"))
         };
         if self.head.stalled.is_some() {
             self.reconcile_at = after(now, policy.retry_ms);
             return;
         }
-        self.head.latest_sequence = standing.latest_sequence.max(standing.final_sequence);
-        self.head.final_sequence = standing.final_sequence;
-        self.is_reconciled = true;
+        self.numbering = Some(match standing.sequences {
+            Some(Sequences { latest, finalized }) => {
+                (self.head.latest_sequence, self.head.final_sequence) = (latest.max(finalized), finalized);
+                Numbering::Chain
+            }
+            None => Numbering::Outbox,
+        });
         self.reconcile_at = after(now, policy.stuck_ms);
         self.fill_gap(now);
     }
@@ -231,7 +243,8 @@ impl Outbox {
     /// Whether a signed transaction waits for a sequence number that nobody has.
     fn has_gap(&self) -> bool {
         let free = self.next_sequence();
-        self.in_flight().any(|(_, intent)| intent.sequence() > Some(free))
+        let waits = |intent: &Intent| intent.sequence() > Some(free);
+        self.numbering == Some(Numbering::Chain) && self.in_flight().any(|(_, intent)| waits(intent))
     }
 
     /// The smallest sequence number that the chain still takes and no intent has.
@@ -245,9 +258,13 @@ impl Outbox {
     }
 
     fn signed(&mut self, number: u64, transaction: SignedTransaction, now: Timestamp) -> Result<(), OutboxError> {
-        let next_sequence = self.next_sequence();
+        let (numbering, next_sequence) = (self.numbering, self.next_sequence());
         let Some(intent) = self.find(number)? else { return Ok(()) };
-        let expected = intent.sequence().unwrap_or(next_sequence);
+        let expected = match numbering {
+            Some(Numbering::Chain) => intent.sequence().unwrap_or(next_sequence),
+            Some(Numbering::Outbox) if intent.attempts.is_empty() && transaction.expires.is_some() => number,
+            _ => return Err(OutboxError::MayLandTwice(number)),
+        };
         if transaction.sequence != expected {
             return Err(OutboxError::Sequence { intent: number, expected, found: transaction.sequence });
         }
@@ -278,11 +295,9 @@ impl Outbox {
                 self.used_up(sequence);
             }
         } else if intent.cannot_land(statuses) {
-            // A stranger used the sequence number for good. The recorded transactions are dead; begin again.
-            intent.attempts.clear();
-            intent.displaced += 1;
-            intent.last_error = Some(format!("another transaction used the sequence number {sequence}"));
-            self.used_up(sequence);
+            if intent.begin_again(statuses) == Loss::Sequence {
+                self.used_up(sequence);
+            }
         } else if is_unknown(intent.newest(), statuses)
             && let Some(newest) = intent.attempts.last_mut()
         {
@@ -293,6 +308,9 @@ impl Outbox {
 
     /// A sequence number is used up for good. What filled a gap has done its work then.
     fn used_up(&mut self, sequence: u64) {
+        if self.numbering == Some(Numbering::Outbox) {
+            return;
+        }
         self.head.final_sequence = self.head.final_sequence.max(sequence + 1);
         self.head.latest_sequence = self.head.latest_sequence.max(sequence + 1);
         let final_sequence = self.head.final_sequence;
@@ -311,13 +329,12 @@ impl Outbox {
         if !newest.sent {
             return Some(Effect::Broadcast { intent: number, transaction: newest.transaction.clone() });
         }
-        let sequence = newest.transaction.sequence;
         if self.is_stuck(intent, newest, now, policy) {
-            let replaces = Some(newest.transaction.fee);
-            return Some(Effect::Sign { intent: number, action: intent.action.clone(), sequence, replaces });
+            let SignedTransaction { sequence, fee, .. } = newest.transaction;
+            return Some(Effect::Sign { intent: number, action: intent.action.clone(), sequence, replaces: Some(fee) });
         }
-        let hashes = intent.attempts.iter().map(|attempt| attempt.transaction.hash.clone()).collect();
-        Some(Effect::Query { intent: number, hashes, sequence })
+        let transactions = intent.attempts.iter().map(|attempt| attempt.transaction.clone()).collect();
+        Some(Effect::Query { intent: number, transactions })
     }
 
     /// Whether a transaction waits so long that the chain should be asked again where it stands.
@@ -329,9 +346,11 @@ impl Outbox {
         self.in_flight().any(|(_, intent)| waits(intent))
     }
 
-    /// Whether to outbid the newest transaction: it waited too long, and for no other transaction of ours.
+    /// Whether to outbid the newest transaction: it waited too long, and for no other transaction of ours. Never without
+    /// sequence numbers, where both could land.
     fn is_stuck(&self, intent: &Intent, newest: &Attempt, now: Timestamp, policy: &OutboxPolicy) -> bool {
-        intent.landing.is_none()
+        self.numbering == Some(Numbering::Chain)
+            && intent.landing.is_none()
             && intent.is_asked
             && newest.transaction.sequence <= self.head.latest_sequence
             && intent.attempts.len() < limits::OUTBOX_ATTEMPTS_MAX
@@ -346,8 +365,8 @@ impl Outbox {
             return None;
         }
         let (number, intent) = self.waiting().find(|(_, intent)| now >= intent.act_at)?;
-        let (action, sequence) = (intent.action.clone(), self.next_sequence());
-        Some(Effect::Sign { intent: number, action, sequence, replaces: None })
+        let sequence = if self.numbering == Some(Numbering::Outbox) { number } else { self.next_sequence() };
+        Some(Effect::Sign { intent: number, action: intent.action.clone(), sequence, replaces: None })
     }
 
     fn in_flight(&self) -> impl Iterator<Item = (u64, &Intent)> {

@@ -9,14 +9,24 @@ use async_trait::async_trait;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Signs for one account. Where the key lies is the signer's business: here, in a file, in a vault.
+/// Signs for one account. Where the key lies is the signer's business: here, in a file, in a vault. A signer signs in
+/// the one way that its key is for, and refuses the other.
 #[async_trait]
 pub trait Signer: Send + Sync + fmt::Debug + 'static {
     /// The address that its signatures stand for, as the chain writes it.
     fn address(&self) -> &str;
 
     /// Signs a 32-byte digest: r, s and the recovery bit, 65 bytes in all (secp256k1).
-    async fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 65], SignerError>;
+    async fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 65], SignerError> {
+        let _ = digest;
+        Err(SignerError::Scheme { wanted: "secp256k1" })
+    }
+
+    /// Signs a whole message (ed25519, RFC 8032).
+    async fn sign_message(&self, message: &[u8]) -> Result<[u8; 64], SignerError> {
+        let _ = message;
+        Err(SignerError::Scheme { wanted: "ed25519" })
+    }
 }
 
 /// Why there is no signature.
@@ -27,6 +37,12 @@ pub enum SignerError {
     Key {
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// The key is for other signatures than the chain wants.
+    #[error("the chain wants signatures of {wanted}, and the key is for others")]
+    Scheme {
+        /// What the chain wants.
+        wanted: &'static str,
     },
     /// The keystore file cannot be read, or its password is wrong.
     #[error("the keystore {path} cannot be opened: {reason}")]

@@ -14,3 +14,10 @@ async fn the_chain_in_memory_conforms() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_chain_in_memory_without_sequence_numbers_conforms() {
+    let id = "test:memory".parse().expect("a CAIP-2 identifier");
+    let chain = MemoryChain::new(id, Ledger::expiring(3, 5), Mining::Automatic).with_anchoring(Anchoring::Memo);
+    conformance::check(&chain, "somebody").await;
+}

@@ -355,6 +355,15 @@ pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is
+/// that of the block before; what they call the last valid block height is one too low.
+pub const SOLANA_LIFETIME: u64 = 151;
+/// Blocks that are waited for beyond what a Solana node calls the last valid one: the one above, and some to be safe.
+pub const SOLANA_EXPIRY_MARGIN: u64 = 8;
+/// Newest transactions of a Solana account that are searched for its anchors: what nodes list at most.
+pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
+/// Transactions that are read to tell an anchor of a Solana account's from memos that others wrote under its name.
+pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// How often a paused chain looks whether it is paused still, besides being told.

@@ -238,6 +238,7 @@ fn observe_intent(intent: &Intent) -> serde_json::Value {
         "transactions": intent.attempts.iter().map(|attempt| attempt.transaction.hash.as_str()).collect::<Vec<_>>(),
         "block": intent.landing.as_ref().map(|landing| landing.inclusion.block),
         "displaced": intent.displaced,
+        "expired": intent.expired,
         "last_error": intent.last_error,
     })
 }

@@ -181,9 +181,9 @@ impl Chain for CosmosChain {
         Ok(Head { block: standing.block, hash: standing.hash, final_block: standing.block })
     }
 
-    async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
+    async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
         let account = self.node.account(self.account.as_ref(), block(at)).await?;
-        Ok(account.map_or(0, |account| account.sequence))
+        Ok(Some(account.map_or(0, |account| account.sequence)))
     }
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
@@ -213,7 +213,7 @@ impl Chain for CosmosChain {
         };
         let bytes = draft.sign(&terms, &self.denom, &*self.signer).await?;
         let hash = hex::encode_upper(hash_of(&bytes));
-        Ok(SignedTransaction { bytes: bytes.into(), hash, sequence, fee, creates: None })
+        Ok(SignedTransaction { bytes: bytes.into(), hash, sequence, expires: None, fee, creates: None })
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -221,8 +221,9 @@ impl Chain for CosmosChain {
         fate::of_broadcast(&self.node, self.account.as_ref(), bytes, answer).await
     }
 
-    async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
-        fate::of(&self.node, self.account.as_ref(), &anchors::parse_hash(hash)?, sequence).await
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
+        let hash = anchors::parse_hash(&transaction.hash)?;
+        fate::of(&self.node, self.account.as_ref(), &hash, transaction.sequence).await
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {

@@ -139,6 +139,10 @@ impl EvmChain {
         head.saturating_sub(self.config.confirmations.saturating_sub(1))
     }
 
+    async fn next_sequence(&self, at: Consistency) -> Result<u64, ChainError> {
+        self.sequence_at(self.block_at(at).await?).await
+    }
+
     async fn sequence_at(&self, block: BlockId) -> Result<u64, ChainError> {
         let count = self.provider.get_transaction_count(self.account).block_id(block);
         count.await.map_err(|error| self.failed_at(block, error))
@@ -227,8 +231,8 @@ impl Chain for EvmChain {
         Ok(Head { block: header.number, hash: header.hash.to_string(), final_block })
     }
 
-    async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
-        self.sequence_at(self.block_at(at).await?).await
+    async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
+        self.next_sequence(at).await.map(Some)
     }
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
@@ -264,6 +268,7 @@ impl Chain for EvmChain {
             bytes: signed.encoded_2718().into(),
             hash: signed.tx_hash().to_string(),
             sequence,
+            expires: None,
             fee,
             creates,
         })
@@ -281,7 +286,8 @@ impl Chain for EvmChain {
         }
     }
 
-    async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
+        let SignedTransaction { hash, sequence, .. } = transaction;
         let hash: B256 = hash.parse().map_err(|_| malformed("the transaction's hash", hash))?;
         if let Some(inclusion) = self.inclusion(hash).await? {
             return Ok(TransactionStatus::Included(inclusion));
@@ -290,14 +296,14 @@ impl Chain for EvmChain {
         if known.is_some() {
             return Ok(TransactionStatus::Pending);
         }
-        let final_sequence = self.sequence(Consistency::Final).await?;
-        if final_sequence <= sequence && self.sequence(Consistency::Latest).await? <= sequence {
+        let final_sequence = self.next_sequence(Consistency::Final).await?;
+        if final_sequence <= *sequence && self.next_sequence(Consistency::Latest).await? <= *sequence {
             return Ok(TransactionStatus::Unknown);
         }
         // It may have landed between the questions: only a second look tells it from another's use of the number.
         Ok(match self.inclusion(hash).await? {
             Some(inclusion) => TransactionStatus::Included(inclusion),
-            None => TransactionStatus::Replaced { is_final: final_sequence > sequence },
+            None => TransactionStatus::Replaced { is_final: final_sequence > *sequence },
         })
     }
 

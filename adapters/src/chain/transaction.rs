@@ -12,8 +12,11 @@ pub struct SignedTransaction {
     pub bytes: Bytes,
     /// Its hash, as the chain writes it.
     pub hash: String,
-    /// The account's sequence number that it uses up.
+    /// The account's sequence number that it uses up, or the caller's number that tells it from its likes.
     pub sequence: u64,
+    /// The last block that can have it; nothing when it never expires.
+    #[serde(default)]
+    pub expires: Option<u64>,
     /// The fee that it offers.
     pub fee: Fee,
     /// The address of the contract that it creates.
@@ -41,7 +44,7 @@ pub enum Broadcast {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransactionStatus {
-    /// The endpoint does not know it, and its sequence number is free.
+    /// The endpoint does not know it, and it may still land.
     Unknown,
     /// It waits to be included.
     Pending,
@@ -52,6 +55,8 @@ pub enum TransactionStatus {
         /// Whether that is final, so that this one can never land.
         is_final: bool,
     },
+    /// The last block that can have it is final, and neither that one nor one before it does: it can never land.
+    Expired,
 }
 
 /// Where a transaction landed.

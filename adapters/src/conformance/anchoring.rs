@@ -1,7 +1,7 @@
 //! What was anchored can be read back and proved, and does not shrink.
 
-use super::{fee, point, send};
-use crate::chain::{Action, AnchorPoint, AnchoredHead, Chain, ChainError, Consistency, InclusionClaim};
+use super::{fee, number, point, send};
+use crate::chain::{Action, AnchorPoint, AnchoredHead, Chain, ChainError, InclusionClaim};
 
 pub(super) async fn check(chain: &dyn Chain, contract: &str) {
     an_anchor_can_be_read_back_and_does_not_shrink(chain, contract).await;
@@ -21,8 +21,7 @@ async fn an_anchor_can_be_read_back_and_does_not_shrink(chain: &dyn Chain, contr
         // A driver may refuse to sign what cannot succeed, or the contract lets it fail. A memo that says it lands,
         // and changes nothing.
         let action = Action::Anchor { contract: contract.to_owned(), point: wrong };
-        let sequence = chain.sequence(Consistency::Latest).await.expect("the chain answers");
-        match chain.sign(&action, sequence, fee(chain).await).await {
+        match chain.sign(&action, number(chain).await, fee(chain).await).await {
             Err(ChainError::Rejected { .. }) => {}
             Ok(_) => {
                 let succeeded = send(chain, "wrong", action).await.succeeded;

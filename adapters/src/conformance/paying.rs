@@ -1,6 +1,6 @@
 //! A payment moves its amount once, all of it or nothing.
 
-use super::{fee, send, until_included};
+use super::{fee, number, send, until_included};
 use crate::chain::{Action, Amount, Broadcast, Chain, ChainError, Consistency};
 
 /// More than any chain asks an account to hold at least.
@@ -44,12 +44,12 @@ async fn a_payment_moves_its_amount(chain: &dyn Chain, recipient: &str) {
 
 async fn a_payment_sent_again_is_made_once(chain: &dyn Chain, recipient: &str) {
     let before = balance(chain, recipient, Consistency::Latest).await;
-    let sequence = chain.sequence(Consistency::Latest).await.expect("the chain answers");
-    let signed = chain.sign(&payment(recipient, AMOUNT), sequence, fee(chain).await).await.expect("it signs");
+    let signed =
+        chain.sign(&payment(recipient, AMOUNT), number(chain).await, fee(chain).await).await.expect("it signs");
     assert_eq!(chain.broadcast(&signed.bytes).await.expect("it arrives"), Broadcast::Accepted);
     let again = chain.broadcast(&signed.bytes).await.expect("the chain answers");
     assert!(matches!(again, Broadcast::Accepted | Broadcast::SequenceUsed), "{again:?}");
-    until_included(chain, &signed.hash, sequence).await;
+    until_included(chain, &signed).await;
     assert_eq!(balance(chain, recipient, Consistency::Latest).await, more(before));
 }
 
@@ -57,9 +57,8 @@ async fn a_payment_of_more_than_there_is_moves_nothing(chain: &dyn Chain, recipi
     let before = balance(chain, recipient, Consistency::Latest).await;
     let all = balance(chain, chain.account(), Consistency::Latest).await;
     let too_much = payment(recipient, all.checked_add(Amount::new(1)).expect("the payer does not own everything"));
-    let sequence = chain.sequence(Consistency::Latest).await.expect("the chain answers");
     // A driver may refuse to sign what cannot succeed, or the chain may let it fail.
-    match chain.sign(&too_much, sequence, fee(chain).await).await {
+    match chain.sign(&too_much, number(chain).await, fee(chain).await).await {
         Err(ChainError::Rejected { .. }) => {}
         Ok(_) => assert!(!send(chain, "too much", too_much).await.succeeded),
         Err(error) => panic!("{error}"),

@@ -62,14 +62,21 @@ pub enum Event {
 /// Where the chain stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The account's next sequence number as of the newest block.
-    pub latest_sequence: u64,
-    /// The account's next sequence number as of the newest final block.
-    pub final_sequence: u64,
+    /// The account's next sequence numbers; nothing on a chain that counts no transactions.
+    pub sequences: Option<Sequences>,
     /// The hash of the chain's first block.
     pub genesis: String,
     /// The account that signs.
     pub account: String,
+}
+
+/// An account's next sequence number, seen twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequences {
+    /// As of the newest block.
+    pub latest: u64,
+    /// As of the newest final block.
+    pub finalized: u64,
 }
 
 /// What may be done to the world, once the state is stored.
@@ -83,7 +90,7 @@ pub enum Effect {
         intent: u64,
         /// What the transaction does.
         action: Action,
-        /// The sequence number that it uses.
+        /// The sequence number that it uses, or the intent's own where the chain has none.
         sequence: u64,
         /// The fee that it must outbid, when it replaces a transaction.
         replaces: Option<Fee>,
@@ -99,10 +106,8 @@ pub enum Effect {
     Query {
         /// The intent's number.
         intent: u64,
-        /// The transactions' hashes.
-        hashes: Vec<String>,
-        /// Their sequence number.
-        sequence: u64,
+        /// The transactions.
+        transactions: Vec<SignedTransaction>,
     },
 }
 
@@ -125,4 +130,7 @@ pub enum OutboxError {
         /// The sequence number of the transaction.
         found: u64,
     },
+    /// The transaction could land beside another of its intent's.
+    #[error("a transaction of intent {0} was signed that could land beside another one of it")]
+    MayLandTwice(u64),
 }

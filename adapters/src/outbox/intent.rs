@@ -16,7 +16,7 @@ pub struct Intent {
     pub action: Action,
     /// When it was submitted.
     pub submitted: Timestamp,
-    /// Its signed transactions, oldest first, all with one sequence number.
+    /// Its signed transactions, oldest first, all with one sequence number; at most one where the chain has none.
     pub attempts: Vec<Attempt>,
     /// Where it landed, as last seen.
     pub landing: Option<Landing>,
@@ -24,6 +24,9 @@ pub struct Intent {
     pub outcome: Option<Outcome>,
     /// How often a stranger's transaction took its sequence number.
     pub displaced: u32,
+    /// How often its transactions expired before one landed.
+    #[serde(default)]
+    pub expired: u32,
     /// What went wrong last.
     pub last_error: Option<String>,
     /// When to act on it next; after a start at once.
@@ -70,6 +73,15 @@ pub struct Outcome {
     pub creates: Option<String>,
 }
 
+/// What an intent lost with its transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Their sequence number, to a stranger.
+    Sequence,
+    /// Only time: they expired.
+    Time,
+}
+
 impl Intent {
     pub(super) const fn new(key: String, action: Action, now: Timestamp) -> Self {
         Self {
@@ -80,6 +92,7 @@ impl Intent {
             landing: None,
             outcome: None,
             displaced: 0,
+            expired: 0,
             last_error: None,
             act_at: now,
             replace_at: now,
@@ -123,11 +136,24 @@ impl Intent {
     /// Whether every recorded transaction is known, finally, never to land.
     pub(super) fn cannot_land(&self, statuses: &[(String, TransactionStatus)]) -> bool {
         let is_dead = |attempt: &Attempt| {
-            statuses.iter().any(|(hash, status)| {
-                *hash == attempt.transaction.hash && matches!(status, TransactionStatus::Replaced { is_final: true })
-            })
+            statuses.iter().any(|(hash, status)| *hash == attempt.transaction.hash && is_death(status))
         };
         !self.attempts.is_empty() && self.attempts.iter().all(is_dead)
+    }
+
+    /// Gives up the recorded transactions, none of which can land, for one to be signed; says what was lost with them.
+    pub(super) fn begin_again(&mut self, statuses: &[(String, TransactionStatus)]) -> Loss {
+        let sequence = self.sequence().unwrap_or_default();
+        self.attempts.clear();
+        if statuses.iter().any(|(_, status)| matches!(status, TransactionStatus::Replaced { .. })) {
+            self.displaced += 1;
+            self.last_error = Some(format!("another transaction used the sequence number {sequence}"));
+            Loss::Sequence
+        } else {
+            self.expired += 1;
+            self.last_error = Some("it expired before it landed; it is signed again".to_owned());
+            Loss::Time
+        }
     }
 
     pub(super) fn outcome_at(&self, landing: Landing) -> Outcome {
@@ -146,6 +172,10 @@ pub(super) fn landing(statuses: &[(String, TransactionStatus)]) -> Option<Landin
         TransactionStatus::Included(inclusion) => Some(Landing { hash: hash.clone(), inclusion: inclusion.clone() }),
         _ => None,
     })
+}
+
+const fn is_death(status: &TransactionStatus) -> bool {
+    matches!(status, TransactionStatus::Replaced { is_final: true } | TransactionStatus::Expired)
 }
 
 pub(super) fn is_unknown(attempt: Option<&Attempt>, statuses: &[(String, TransactionStatus)]) -> bool {

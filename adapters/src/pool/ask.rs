@@ -9,7 +9,7 @@ use super::Pool;
 use super::roster::nth_highest;
 use super::round::{Answers, Next, Occasion, Question};
 use super::tally::{Answer, Tally, fate, is_final, provisional};
-use crate::chain::{Broadcast, ChainError, Consistency, TransactionStatus};
+use crate::chain::{Broadcast, ChainError, Consistency, SignedTransaction, TransactionStatus};
 use crate::endpoint::Class;
 
 /// What to do about an endpoint that is slow.
@@ -143,9 +143,12 @@ impl Pool {
     }
 
     /// The highest number that enough endpoints reach, of a number that only grows.
-    pub(super) async fn reached<'a>(&'a self, question: &Question<'a, u64>) -> Result<u64, ChainError> {
+    pub(super) async fn reached<'a, T: Ord + Copy + Send + 'a>(
+        &'a self,
+        question: &Question<'a, T>,
+    ) -> Result<T, ChainError> {
         let answers = self.in_time(self.round(Class::Read, self.drivers.len(), question, &mut self.most())).await?;
-        let numbers: Vec<u64> = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).copied().collect();
+        let numbers: Vec<T> = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).copied().collect();
         let failure = answers.into_iter().find_map(|(_, answer)| answer.err());
         let reached = nth_highest(numbers.iter().copied(), self.quorum);
         reached.ok_or_else(|| failure.unwrap_or_else(|| self.too_few(numbers.len())))
@@ -161,7 +164,7 @@ impl Pool {
     }
 
     /// What became of a transaction: final only when enough endpoints say so.
-    pub(super) async fn fate_of(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
+    pub(super) async fn fate_of(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
         let mut decide = |answers: &Answers<TransactionStatus>, occasion| {
             let opinions = opinions(answers);
             let is_settled = opinions.len() >= self.quorum && opinions.windows(2).all(|pair| pair[0].1 == pair[1].1);
@@ -171,11 +174,14 @@ impl Pool {
                 Occasion::Answered | Occasion::Slow => Next::Ask,
             }
         };
-        let question: &Question<'_, TransactionStatus> = &|chain| chain.status(hash, sequence);
+        let question: &Question<'_, TransactionStatus> = &|chain| chain.status(transaction);
         let answers = self.in_time(self.round(Class::Read, self.quorum, question, &mut decide)).await?;
         let opinions = opinions(&answers);
         if let Some(fate) = fate(self.quorum, &opinions) {
-            self.contradict(&fate.contradicted, &format!("what became of {hash}: the others say {:?}", fate.status));
+            self.contradict(
+                &fate.contradicted,
+                &format!("what became of {}: the others say {:?}", transaction.hash, fate.status),
+            );
             return Ok(fate.status);
         }
         if opinions.len() < self.quorum {

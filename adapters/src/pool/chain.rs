@@ -56,7 +56,7 @@ impl Chain for Pool {
         Ok(Head { final_block, ..head.clone() })
     }
 
-    async fn sequence(&self, at: Consistency) -> Result<u64, ChainError> {
+    async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
         match self.common(at).await? {
             Some(at) => self.agreed(Class::Read, "the account's sequence number", &|chain| chain.sequence(at)).await,
             None if self.quorum == 1 => self.first(Class::Read, Spread::Hedged, &|chain| chain.sequence(at)).await,
@@ -76,11 +76,11 @@ impl Chain for Pool {
         self.hand_over(bytes).await
     }
 
-    async fn status(&self, hash: &str, sequence: u64) -> Result<TransactionStatus, ChainError> {
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
         if self.quorum == 1 {
-            return self.first(Class::Read, Spread::Hedged, &|chain| chain.status(hash, sequence)).await;
+            return self.first(Class::Read, Spread::Hedged, &|chain| chain.status(transaction)).await;
         }
-        self.fate_of(hash, sequence).await
+        self.fate_of(transaction).await
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {

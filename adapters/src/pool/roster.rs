@@ -136,8 +136,8 @@ impl Roster {
 }
 
 /// The value that at least `nth` of these reach.
-pub(super) fn nth_highest(values: impl Iterator<Item = u64>, nth: usize) -> Option<u64> {
-    let mut values: Vec<u64> = values.collect();
+pub(super) fn nth_highest<T: Ord + Copy>(values: impl Iterator<Item = T>, nth: usize) -> Option<T> {
+    let mut values: Vec<T> = values.collect();
     values.sort_unstable_by(|a, b| b.cmp(a));
     values.get(nth.max(1) - 1).copied()
 }

@@ -89,6 +89,7 @@ pub(super) const fn is_final(status: &TransactionStatus) -> bool {
     match status {
         TransactionStatus::Included(inclusion) => inclusion.is_final,
         TransactionStatus::Replaced { is_final } => *is_final,
+        TransactionStatus::Expired => true,
         TransactionStatus::Unknown | TransactionStatus::Pending => false,
     }
 }
@@ -108,7 +109,10 @@ fn with_finality(status: &TransactionStatus, is_final: bool) -> TransactionStatu
             TransactionStatus::Included(Inclusion { is_final, ..inclusion.clone() })
         }
         TransactionStatus::Replaced { .. } => TransactionStatus::Replaced { is_final },
-        TransactionStatus::Unknown | TransactionStatus::Pending => status.clone(),
+        // What has expired is, on one endpoint's word, only not to be seen.
+        TransactionStatus::Expired | TransactionStatus::Unknown if is_final => TransactionStatus::Expired,
+        TransactionStatus::Expired | TransactionStatus::Unknown => TransactionStatus::Unknown,
+        TransactionStatus::Pending => TransactionStatus::Pending,
     }
 }
 
@@ -127,6 +131,7 @@ mod tests {
             1 => any::<bool>().prop_map(|is_final| TransactionStatus::Replaced { is_final }),
             1 => Just(TransactionStatus::Pending),
             1 => Just(TransactionStatus::Unknown),
+            1 => Just(TransactionStatus::Expired),
         ]
     }
 

@@ -8,6 +8,7 @@ use steward_adapters::chain::{AnchorPoint, ChainId, InclusionClaim};
 use steward_adapters::signer::SecretKey;
 use steward_adapters_cosmos::verify_anchored;
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
+use steward_adapters_solana::{SolanaChain, SolanaConfig};
 use steward_api::proto::v1;
 use steward_receipts::{Anchor, Proof, Verified, VerifierKey};
 use steward_types::{Entropy as _, Micros, SystemEntropy};
@@ -177,6 +178,11 @@ async fn verify_on_chain(rpc: &str, proof: &Proof, verified: &Verified, anchor: 
             let config = EvmConfig { chain, endpoint, confirmations: 1, gas_max: 0 };
             let chain = EvmChain::new(config, Arc::new(LocalSigner::new(&key)?))?;
             chain.verify_anchored(&anchor.contract, &anchor.transaction, &point, &claim).await?
+        }
+        "solana" => {
+            let config = SolanaConfig { chain, endpoint, units_max: 0 };
+            let chain = SolanaChain::new(config, Arc::new(steward_adapters_solana::LocalSigner::new(&key)))?;
+            chain.verify_anchored(&anchor.transaction, &point, &claim).await?
         }
         "cosmos" => verify_anchored(chain, endpoint, &anchor.transaction, &point, &claim).await?,
         other => bail!("this command cannot ask chains of {other}"),

@@ -1,6 +1,7 @@
 //! The node's chains: each a driver with its signer, behind an entity with its outbox and breaker.
 
 mod cosmos;
+mod solana;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,7 +71,8 @@ fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     match chain.namespace() {
         "eip155" => open_evm(chain, config),
         "cosmos" => cosmos::open(chain, config),
-        other => bail!("there is no driver for chains of {other}: an id begins with eip155 or cosmos"),
+        "solana" => solana::open(chain, config),
+        other => bail!("there is no driver for chains of {other}: an id begins with eip155, cosmos or solana"),
     }
 }
 

@@ -38,7 +38,7 @@ async fn an_outbox_killed_before_or_after_any_effect_anchors_once() {
         assert!(effects > round / 2, "the kill happened");
         assert!(sender.outbox.intent(&key).unwrap().outcome.clone().unwrap().succeeded);
         sender.acknowledge(&key);
-        assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), round + 1, "one transaction an anchor");
+        assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(round + 1), "one transaction an anchor");
     }
     assert!(sender.failures.is_empty(), "{:?}", sender.failures);
 }
@@ -50,17 +50,17 @@ async fn a_transaction_that_the_nodes_death_took_from_the_pool_is_sent_again() {
     let mut sender = Sender::new(&chain);
     sender.submit("anchor", anchor(1));
     sender.send().await;
-    let (hash, genesis) = (sender.newest_hash(), chain.genesis().await.unwrap());
-    assert_eq!(chain.status(&hash, 0).await.unwrap(), TransactionStatus::Pending);
+    let (sent, genesis) = (sender.newest(), chain.genesis().await.unwrap());
+    assert_eq!(chain.status(&sent).await.unwrap(), TransactionStatus::Pending);
     wasmd.kill().await.unwrap();
-    let answer = chain.status(&hash, 0).await;
+    let answer = chain.status(&sent).await;
     assert!(answer.is_err(), "a dead node knows nothing: {answer:?}");
     wasmd.start_again(Pace::Quick).await.unwrap();
-    assert_eq!(chain.status(&hash, 0).await.unwrap(), TransactionStatus::Unknown, "its pool is gone");
+    assert_eq!(chain.status(&sent).await.unwrap(), TransactionStatus::Unknown, "its pool is gone");
     sender.settle().await;
-    assert_eq!(sender.newest_hash(), hash, "the same bytes");
+    assert_eq!(sender.newest(), sent, "the same bytes");
     assert_eq!(chain.genesis().await.unwrap(), genesis);
-    assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), 1);
+    assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), Some(1));
     assert_eq!(chain.read_anchor("", &[7; 32]).await.unwrap(), Some(AnchoredHead::of(&point(1, 1))));
 }
 
@@ -75,15 +75,15 @@ async fn a_strangers_use_of_the_key_costs_an_intent_its_number_but_not_its_end()
             sender.carry(effect).await;
         }
     }
-    let displaced = sender.newest_hash();
+    let displaced = sender.newest();
     // Somebody else sends with the same key before our bytes arrive.
     send(&chain, "theirs", anchor(1)).await;
-    assert_eq!(chain.status(&displaced, 0).await.unwrap(), TransactionStatus::Replaced { is_final: true });
+    assert_eq!(chain.status(&displaced).await.unwrap(), TransactionStatus::Replaced { is_final: true });
     sender.settle().await;
     let intent = sender.outbox.intent("anchor").unwrap();
     assert_eq!(intent.displaced, 1);
     assert!(intent.outcome.clone().unwrap().succeeded);
-    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), 2);
+    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(2));
     assert_eq!(chain.read_anchor("", &[7; 32]).await.unwrap(), Some(AnchoredHead::of(&point(2, 2))));
 }
 
@@ -110,7 +110,7 @@ async fn the_pool_says_what_is_wrong_with_a_number_or_a_fee() {
         (&rival, TransactionStatus::Unknown),
         (&third, TransactionStatus::Pending),
     ] {
-        assert_eq!(chain.status(&transaction.hash, transaction.sequence).await.unwrap(), status);
+        assert_eq!(chain.status(transaction).await.unwrap(), status);
     }
-    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), 0, "no block was made meanwhile");
+    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(0), "no block was made meanwhile");
 }

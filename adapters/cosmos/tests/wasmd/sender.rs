@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steward_adapters::chain::{Action, Chain};
+use steward_adapters::chain::{Action, Chain, SignedTransaction};
 use steward_adapters::courier::carry_out;
 use steward_adapters::outbox::{Effect, Event, Outbox, OutboxPolicy};
 use steward_adapters::{ChainError, FeePolicy};
@@ -84,9 +84,9 @@ impl<'a> Sender<'a> {
         panic!("not settled: {:#?}", self.outbox);
     }
 
-    pub fn newest_hash(&self) -> String {
+    pub fn newest(&self) -> SignedTransaction {
         let intent = self.outbox.intents().values().next_back().unwrap();
-        intent.attempts.last().unwrap().transaction.hash.clone()
+        intent.attempts.last().unwrap().transaction.clone()
     }
 
     /// Steps until the newest intent is signed and sent.

@@ -74,7 +74,7 @@ async fn anchors_and_payments_land_exactly_once_through_kills_of_both_sides() {
         }
     }
     let count = intents as u64;
-    assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), 2 * count, "one transaction an intent");
+    assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), Some(2 * count), "one transaction an intent");
     let paid = chain.balance(SOMEBODY, None, Consistency::Final).await.unwrap();
     assert_eq!(paid.units(), PAYMENT.units() * u128::from(count));
     let newest = chain.read_anchor("", &[7; 32]).await.unwrap();

@@ -15,11 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::B256;
 use alloy::providers::Provider;
 use serde_json::{Value, json};
 use steward_adapters::chain::{
-    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, Consistency, InclusionClaim, TransactionStatus,
+    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, Consistency, InclusionClaim, SignedTransaction,
+    TransactionStatus,
 };
 use steward_adapters::conformance::{self, point, send};
 use steward_adapters::courier::carry_out;
@@ -192,9 +192,9 @@ impl<'a> Sender<'a> {
         panic!("not settled: {:#?}", self.outbox);
     }
 
-    fn newest_hash(&self) -> B256 {
+    fn newest(&self) -> SignedTransaction {
         let intent = self.outbox.intents().values().next_back().unwrap();
-        intent.attempts.last().unwrap().transaction.hash.parse().unwrap()
+        intent.attempts.last().unwrap().transaction.clone()
     }
 
     /// Steps until the newest intent is signed and sent.
@@ -252,7 +252,7 @@ async fn an_outbox_killed_before_or_after_any_effect_anchors_once() {
         assert_eq!(anchored(&chain, &contract).await as u64, round + 1);
     }
     // One for the contract and one for each anchor: no kill used up a sequence number.
-    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), 7);
+    assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(7));
 }
 
 #[tokio::test]
@@ -267,12 +267,11 @@ async fn a_transaction_that_the_pool_forgot_is_sent_again() {
     rpc(&chain, "evm_setAutomine", json!([false])).await;
     sender.submit("anchor", anchor(&contract, 1));
     sender.send().await;
-    let hash = sender.newest_hash();
-    rpc(&chain, "anvil_dropTransaction", json!([hash])).await;
-    let sequence = chain.sequence(Consistency::Latest).await.unwrap();
-    assert_eq!(chain.status(&hash.to_string(), sequence).await.unwrap(), TransactionStatus::Unknown);
+    let sent = sender.newest();
+    rpc(&chain, "anvil_dropTransaction", json!([sent.hash])).await;
+    assert_eq!(chain.status(&sent).await.unwrap(), TransactionStatus::Unknown);
     sender.settle().await;
-    assert_eq!(sender.newest_hash(), hash, "the same bytes");
+    assert_eq!(sender.newest().hash, sent.hash, "the same bytes");
     assert_eq!(anchored(&chain, &contract).await, 1);
 }
 
@@ -295,13 +294,12 @@ async fn a_transaction_that_was_reorganised_out_is_sent_again() {
             rpc(&chain, "evm_mine", json!([])).await;
         }
         rpc(&chain, "anvil_reorg", json!([depth, []])).await;
-        let intent = sender.outbox.intent(&key).unwrap();
-        let (hash, sequence) = (intent.attempts[0].transaction.hash.clone(), intent.sequence().unwrap());
-        let status = chain.status(&hash, sequence).await.unwrap();
+        let sent = sender.newest();
+        let status = chain.status(&sent).await.unwrap();
         assert!(!matches!(status, TransactionStatus::Included(_)), "depth {depth}: {status:?}");
         sender.settle().await;
         let outcome = sender.outbox.intent(&key).unwrap().outcome.clone().unwrap();
-        assert!(outcome.succeeded && outcome.hash == hash);
+        assert!(outcome.succeeded && outcome.hash == sent.hash);
         assert_eq!(anchored(&chain, &contract).await as u64, depth);
     }
 }
@@ -315,10 +313,10 @@ async fn a_stuck_transaction_is_outbid_and_only_one_lands() {
     let mut sender = Sender::new(&chain);
     sender.submit("anchor", anchor(&contract, 1));
     sender.send().await;
-    let first = sender.newest_hash();
+    let first = sender.newest().hash;
     sender.step().await;
     sender.clock.advance(Duration::from_millis(POLICY.stuck_ms));
-    while sender.newest_hash() == first {
+    while sender.newest().hash == first {
         sender.step().await;
     }
     sender.settle().await;
@@ -367,7 +365,7 @@ async fn an_outbox_goes_on_with_another_key() {
     successor.submit("next anchor", anchor(&contract, 2));
     successor.settle().await;
     assert!(successor.outbox.intent("next anchor").unwrap().outcome.clone().unwrap().succeeded);
-    assert_eq!(new.sequence(Consistency::Latest).await.unwrap(), 1);
+    assert_eq!(new.sequence(Consistency::Latest).await.unwrap(), Some(1));
     for (chain, size) in [(&old, 1), (&new, 2)] {
         let head = chain.read_anchor(&contract, &[7; 32]).await.unwrap();
         assert_eq!(head, Some(AnchoredHead::of(&point(size, size as u8))));

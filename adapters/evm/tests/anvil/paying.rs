@@ -41,7 +41,7 @@ async fn a_token_is_paid_once_or_not_at_all() {
     assert!(send(&chain, "payment", pay(Some(&token), 400_000)).await.succeeded);
     assert_eq!(balance(&chain, SOMEBODY, &token).await, Amount::new(400_000));
     assert_eq!(balance(&chain, chain.account(), &token).await, Amount::new(MINTED - 400_000));
-    let sequence = chain.sequence(Consistency::Latest).await.unwrap();
+    let sequence = chain.sequence(Consistency::Latest).await.unwrap().unwrap();
     let refused = chain.sign(&pay(Some(&token), 600_001), sequence, FEE).await.unwrap_err();
     assert!(refused.to_string().contains("would not pay"), "{refused}");
     let nowhere = "0x00000000000000000000000000000000000000ff";
@@ -57,7 +57,7 @@ async fn a_token_that_answers_false_in_the_block_has_not_paid() {
     let chain = chain(anvil.url(), 1);
     let token = token(&chain).await;
     rpc(&chain, "evm_setAutomine", json!([false])).await;
-    let sequence = chain.sequence(Consistency::Latest).await.unwrap();
+    let sequence = chain.sequence(Consistency::Latest).await.unwrap().unwrap();
     // Either may be paid alone, so that both are signed.
     let mut signed = Vec::new();
     for (number, units) in [(0, 700_000), (1, 700_001)] {
@@ -68,7 +68,7 @@ async fn a_token_that_answers_false_in_the_block_has_not_paid() {
     }
     rpc(&chain, "evm_mine", json!([])).await;
     for (transaction, expected) in signed.iter().zip([true, false]) {
-        let status = chain.status(&transaction.hash, transaction.sequence).await.unwrap();
+        let status = chain.status(transaction).await.unwrap();
         let TransactionStatus::Included(inclusion) = status else { panic!("{status:?}") };
         assert_eq!(inclusion.succeeded, expected);
     }
@@ -86,7 +86,7 @@ async fn a_contract_is_called_and_read_as_of_a_block() {
     let call =
         Action::Call { contract: token.clone(), input: hex::decode(transfer).unwrap().into(), value: Amount::ZERO };
     let before = chain.head().await.unwrap().block;
-    let sequence = chain.sequence(Consistency::Latest).await.unwrap();
+    let sequence = chain.sequence(Consistency::Latest).await.unwrap().unwrap();
     let signed = chain.sign(&call, sequence, FEE).await.unwrap();
     chain.broadcast(&signed.bytes).await.unwrap();
     let read = async |at| {
@@ -113,7 +113,7 @@ async fn a_call_that_would_fail_and_a_wrong_address_are_refused_before_signing()
     let contract = deploy(&chain).await;
     let anchored = Action::Anchor { contract: contract.clone(), point: point(1, 1) };
     assert!(send(&chain, "anchor", anchored).await.succeeded);
-    let sequence = chain.sequence(Consistency::Latest).await.unwrap();
+    let sequence = chain.sequence(Consistency::Latest).await.unwrap().unwrap();
     let wrong = [
         Action::Call { contract, input: vec![1, 2, 3, 4].into(), value: Amount::ZERO },
         Action::Transfer { to: SOMEBODY.replace("aAeb", "aaeb"), amount: Amount::new(1), asset: None },

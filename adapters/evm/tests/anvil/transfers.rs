@@ -170,7 +170,7 @@ async fn check(world: &World, all: u64, rounds: u64) {
         let balance = world.anvil.balance(&recipient(number), None, Consistency::Latest).await.unwrap();
         assert_eq!(balance, Amount::from(AMOUNT), "payment {number}");
     }
-    let sequence = world.anvil.sequence(Consistency::Latest).await.unwrap();
+    let sequence = world.anvil.sequence(Consistency::Latest).await.unwrap().unwrap();
     let pool = rpc(&world.anvil, "txpool_status", json!([])).await;
     assert_eq!((&pool["pending"], &pool["queued"]), (&json!("0x0"), &json!("0x0")), "nothing waits behind a gap");
     assert!(sequence >= all);

@@ -1,0 +1,393 @@
+//! The `Chain` port over a Solana cluster's JSON-RPC endpoint.
+//!
+//! Blocks are named by their slots, expiry by block height, which counts only the slots that have a block.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use solana_client::rpc_config::{RpcBlockConfig, RpcSendTransactionConfig, RpcSimulateTransactionConfig};
+use solana_client::rpc_request::RpcRequest;
+use solana_client::rpc_response::{Response, RpcSimulateTransactionResult};
+use solana_commitment_config::{CommitmentConfig, CommitmentLevel};
+use solana_instruction::Instruction;
+use solana_message::Message;
+use solana_pubkey::Pubkey;
+use solana_signature::Signature;
+use solana_transaction_status_client_types::{
+    TransactionConfirmationStatus, TransactionDetails, UiTransactionEncoding,
+};
+use spl_token_2022_interface::extension::StateWithExtensions;
+use spl_token_2022_interface::state::{Account as TokenAccount, Mint};
+use steward_adapters::chain::{
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion, InclusionClaim,
+    SignedTransaction, TransactionStatus,
+};
+use steward_adapters::fee::{Fee, MarketFee};
+use steward_adapters::signer::Signer;
+use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
+use url::Url;
+
+use crate::endpoint::{Endpoint, commitment};
+use crate::instruction::{self, Token};
+
+/// How many characters of the hash of a cluster's first block name it: CAIP-2 for Solana, CAIP-30.
+const REFERENCE_LEN: usize = 32;
+/// The part of the recent prices, in percent, that ours is above.
+const PRICE_PERCENTILE: usize = 75;
+
+/// How a cluster is reached.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SolanaConfig {
+    /// The CAIP-2 identifier, such as `solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp`. The endpoint must be on this cluster.
+    pub chain: ChainId,
+    /// The endpoint of its JSON-RPC. It must keep the history of transactions.
+    pub endpoint: Url,
+    /// The most compute units that one transaction may need.
+    #[serde(default = "default_units_max")]
+    pub units_max: u32,
+}
+
+/// One account on one Solana cluster.
+#[derive(Debug)]
+pub struct SolanaChain {
+    config: SolanaConfig,
+    pub(crate) account: Pubkey,
+    signer: Arc<dyn Signer>,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl SolanaChain {
+    /// The cluster as this signer's account sees it. Does not connect: a cluster that is down may come up.
+    ///
+    /// # Errors
+    /// [`ChainError::Malformed`] when the configuration or the signer is not for a Solana cluster.
+    pub fn new(config: SolanaConfig, signer: Arc<dyn Signer>) -> Result<Self, ChainError> {
+        if config.chain.namespace() != "solana" || config.chain.reference().len() != REFERENCE_LEN {
+            let reason = "a cluster reads solana: and the first 32 characters of the hash of its first block";
+            return Err(malformed("the chain", reason));
+        }
+        let account = signer.address().parse();
+        let account = account.map_err(|_| malformed("the signer's address", "an address is 32 bytes in base58"))?;
+        let endpoint = Endpoint::new(config.chain.clone(), &config.endpoint);
+        Ok(Self { config, account, signer, endpoint })
+    }
+
+    /// The CAIP-2 identifier of the cluster that an endpoint is on.
+    ///
+    /// # Errors
+    /// [`ChainError::Unavailable`]; [`ChainError::Malformed`] when what it answers is no hash.
+    pub async fn identify(endpoint: &Url) -> Result<ChainId, ChainError> {
+        let unknown = "solana:unknown".parse().expect("it is written as an identifier is");
+        let endpoint = Endpoint::new(unknown, endpoint);
+        let genesis = endpoint.ask(endpoint.client().get_genesis_hash()).await?;
+        chain_of(&genesis.to_string())
+    }
+
+    async fn check_chain(&self) -> Result<String, ChainError> {
+        let genesis = self.endpoint.ask(self.endpoint.client().get_genesis_hash()).await?.to_string();
+        let found = chain_of(&genesis)?;
+        if found == self.config.chain {
+            return Ok(genesis);
+        }
+        Err(ChainError::WrongChain { expected: self.config.chain.clone(), found })
+    }
+
+    async fn instructions(&self, action: &Action) -> Result<Vec<Instruction>, ChainError> {
+        match action {
+            Action::Anchor { point, .. } => {
+                let newest = self.newest_anchor(&point.log_id).await?;
+                if newest.is_some_and(|newest| !point.may_follow(&newest)) {
+                    let reason = "the log has a larger tree or another root on the chain".to_owned();
+                    return Err(ChainError::Rejected { reason });
+                }
+                Ok(vec![instruction::memo(&point.to_memo(), &self.account)])
+            }
+            Action::Transfer { to, amount, asset } => {
+                let to = address("the receiver's address", to)?;
+                let amount = u64::try_from(amount.units()).map_err(|_| rejected("no account has so much"))?;
+                match asset {
+                    None => Ok(vec![instruction::transfer(&self.account, &to, amount)]),
+                    Some(mint) => instruction::transfer_token(&self.token(mint).await?, &self.account, &to, amount),
+                }
+            }
+            Action::Call { .. } => Err(rejected("programs are not called here")),
+            Action::DeployReceiptLog => Err(rejected("anchors are memos here and need no contract")),
+            Action::Fill => Err(rejected("transactions have no numbers here that could be missing")),
+        }
+    }
+
+    /// The token of a mint.
+    pub(crate) async fn token(&self, mint: &str) -> Result<Token, ChainError> {
+        let mint = address("the mint's address", mint)?;
+        let answer = self.endpoint.client().get_account_with_commitment(&mint, CommitmentConfig::confirmed());
+        let account = self.endpoint.ask(answer).await?.value;
+        let account = account.ok_or_else(|| ChainError::Rejected { reason: format!("there is no mint {mint}") })?;
+        let state = StateWithExtensions::<Mint>::unpack(&account.data);
+        let state = state.map_err(|_| ChainError::Rejected { reason: format!("{mint} is not a mint") })?;
+        Ok(Token { mint, program: account.owner, decimals: state.base.decimals })
+    }
+
+    /// Signs what these instructions do; sends nothing. Simulating them finds out what they need, and what cannot
+    /// succeed.
+    pub(crate) async fn sign_instructions(
+        &self,
+        instructions: &[Instruction],
+        number: u64,
+        fee: Fee,
+    ) -> Result<SignedTransaction, ChainError> {
+        let confirmed = CommitmentConfig::confirmed();
+        let latest = self.endpoint.client().get_latest_blockhash_with_commitment(confirmed);
+        let (blockhash, last_valid) = self.endpoint.ask(latest).await?;
+        let message = |units| {
+            let budget = instruction::budget(units, fee, number);
+            let all: Vec<Instruction> = budget.into_iter().chain(instructions.iter().cloned()).collect();
+            Message::new_with_blockhash(&all, Some(&self.account), &blockhash).serialize()
+        };
+        let units = self.units(&message(self.config.units_max)).await?;
+        let message = message(units);
+        let signature = Signature::from(self.signer.sign_message(&message).await?);
+        Ok(SignedTransaction {
+            bytes: Bytes::from(transaction_of(&signature, &message)),
+            hash: signature.to_string(),
+            sequence: number,
+            expires: Some(last_valid.saturating_add(SOLANA_EXPIRY_MARGIN)),
+            fee,
+            creates: None,
+        })
+    }
+
+    /// The compute units that a message needs, with a margin.
+    async fn units(&self, message: &[u8]) -> Result<u32, ChainError> {
+        let config = RpcSimulateTransactionConfig {
+            commitment: Some(CommitmentConfig::confirmed()),
+            encoding: Some(UiTransactionEncoding::Base64),
+            ..RpcSimulateTransactionConfig::default()
+        };
+        let bytes = BASE64.encode(transaction_of(&Signature::default(), message));
+        let call = self.endpoint.client().send(RpcRequest::SimulateTransaction, json!([bytes, config]));
+        let answer: Response<RpcSimulateTransactionResult> = self.endpoint.ask(call).await?;
+        let RpcSimulateTransactionResult { err, logs, units_consumed, .. } = answer.value;
+        if let Some(error) = err {
+            let last = logs.unwrap_or_default().pop().unwrap_or_default();
+            return Err(ChainError::Rejected {
+                reason: format!("{}: {last}", serde_json::to_string(&error).unwrap_or_default()),
+            });
+        }
+        let needed = units_consumed.ok_or_else(|| malformed("the simulation", "it does not say what it used"))?;
+        let generous = needed.saturating_add(needed / 4);
+        if generous > u64::from(self.config.units_max) {
+            let reason = format!("it needs {generous} compute units and {} are allowed", self.config.units_max);
+            return Err(ChainError::Rejected { reason });
+        }
+        Ok(u32::try_from(generous).unwrap_or(self.config.units_max))
+    }
+
+    /// What the endpoint knows of a transaction, as of `slot` at least.
+    async fn found(&self, signature: &Signature, slot: u64) -> Result<Option<TransactionStatus>, ChainError> {
+        let signatures = [*signature];
+        let answer = self.endpoint.client().get_signature_statuses_with_history(&signatures);
+        let mut answer = self.endpoint.ask(answer).await?;
+        if answer.context.slot < slot {
+            return Err(ChainError::Behind { chain: self.config.chain.clone(), block: slot });
+        }
+        let Some(status) = answer.value.pop().flatten() else { return Ok(None) };
+        let level = status.confirmation_status();
+        if level == TransactionConfirmationStatus::Processed {
+            return Ok(Some(TransactionStatus::Pending));
+        }
+        Ok(Some(TransactionStatus::Included(Inclusion {
+            block: status.slot,
+            block_hash: self.block(status.slot).await.map(|(hash, _)| hash).unwrap_or_default(),
+            succeeded: status.err.is_none(),
+            is_final: level == TransactionConfirmationStatus::Finalized,
+        })))
+    }
+
+    /// The hash and the height of the block in a slot.
+    async fn block(&self, slot: u64) -> Result<(String, u64), ChainError> {
+        let config = RpcBlockConfig {
+            transaction_details: Some(TransactionDetails::None),
+            rewards: Some(false),
+            commitment: Some(CommitmentConfig::confirmed()),
+            max_supported_transaction_version: Some(0),
+            ..RpcBlockConfig::default()
+        };
+        let block = self.endpoint.ask(self.endpoint.client().get_block_with_config(slot, config)).await?;
+        let height = block.block_height.ok_or_else(|| malformed("the block", "it does not say its height"))?;
+        Ok((block.blockhash, height))
+    }
+
+    /// Checks that the endpoint would know a transaction that expires at this height, had it landed: an endpoint that
+    /// keeps only the newest blocks says of a paid one, too, that it never saw it.
+    async fn check_history(&self, expires: u64) -> Result<(), ChainError> {
+        let first = self.endpoint.ask(self.endpoint.client().get_first_available_block()).await?;
+        let signed = expires.saturating_sub(SOLANA_LIFETIME + SOLANA_EXPIRY_MARGIN);
+        // No slot has a block whose height is above its number.
+        if first <= signed || self.block(first).await?.1 <= signed {
+            return Ok(());
+        }
+        let reason = format!(
+            "its history begins in slot {first}, after block {signed}: whether a transaction signed then has landed, \
+             only an endpoint with a longer history knows"
+        );
+        Err(self.endpoint.unavailable(reason))
+    }
+}
+
+#[async_trait]
+impl Chain for SolanaChain {
+    fn id(&self) -> &ChainId {
+        &self.config.chain
+    }
+
+    fn account(&self) -> &str {
+        self.signer.address()
+    }
+
+    async fn genesis(&self) -> Result<String, ChainError> {
+        self.check_chain().await
+    }
+
+    async fn head(&self) -> Result<Head, ChainError> {
+        let client = self.endpoint.client();
+        let latest = client.get_latest_blockhash_with_commitment_and_context(commitment(Consistency::Latest));
+        let latest = self.endpoint.ask(latest).await?;
+        let finalized = client.get_slot_with_commitment(commitment(Consistency::Final));
+        let final_block = self.endpoint.ask(finalized).await?;
+        Ok(Head { block: latest.context.slot, hash: latest.value.0.to_string(), final_block })
+    }
+
+    async fn sequence(&self, _: Consistency) -> Result<Option<u64>, ChainError> {
+        Ok(None)
+    }
+
+    async fn market_fee(&self) -> Result<MarketFee, ChainError> {
+        let recent = self.endpoint.ask(self.endpoint.client().get_recent_prioritization_fees(&[self.account])).await?;
+        let mut prices: Vec<u64> = recent.iter().map(|fee| fee.prioritization_fee).collect();
+        prices.sort_unstable();
+        let tip = prices.get(prices.len() * PRICE_PERCENTILE / 100).copied().unwrap_or_default();
+        Ok(MarketFee { base: 0, tip })
+    }
+
+    async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
+        let instructions = self.instructions(action).await?;
+        self.sign_instructions(&instructions, sequence, fee).await
+    }
+
+    async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
+        // It was simulated when it was signed. Another try on an endpoint that lags would only keep it back, and who
+        // sends it again is the outbox.
+        let config = RpcSendTransactionConfig {
+            skip_preflight: true,
+            preflight_commitment: Some(CommitmentLevel::Confirmed),
+            encoding: Some(UiTransactionEncoding::Base64),
+            max_retries: Some(0),
+            min_context_slot: None,
+        };
+        let call = self.endpoint.client().send(RpcRequest::SendTransaction, json!([BASE64.encode(bytes), config]));
+        match self.endpoint.ask::<String>(call).await {
+            Ok(_) => Ok(Broadcast::Accepted),
+            Err(ChainError::Rejected { reason }) if reason.contains("already been processed") => {
+                Ok(Broadcast::Accepted)
+            }
+            Err(ChainError::Rejected { reason }) => Ok(Broadcast::Refused { reason }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
+        let SignedTransaction { hash, expires, .. } = transaction;
+        let signature: Signature = hash.parse().map_err(|_| malformed("the transaction's signature", hash))?;
+        let expires = expires.ok_or_else(|| malformed("the transaction", "it does not say when it expires"))?;
+        if let Some(status) = self.found(&signature, 0).await? {
+            return Ok(status);
+        }
+        let finalized = self.endpoint.client().get_epoch_info_with_commitment(CommitmentConfig::finalized());
+        let finalized = self.endpoint.ask(finalized).await?;
+        if finalized.block_height < expires {
+            return Ok(TransactionStatus::Unknown);
+        }
+        self.check_history(expires).await?;
+        // It may have landed between the questions: only a second look, at what was final then, tells.
+        let found = self.found(&signature, finalized.absolute_slot).await?;
+        Ok(found.unwrap_or(TransactionStatus::Expired))
+    }
+
+    async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
+        let wallet = address("the account's address", account)?;
+        let holder = match asset {
+            None => wallet,
+            Some(mint) => self.token(mint).await?.account_of(&wallet),
+        };
+        let found = self.endpoint.client().get_account_with_commitment(&holder, commitment(at));
+        let found = self.endpoint.ask(found).await?;
+        if let Consistency::Block(block) = at
+            && found.context.slot < block
+        {
+            return Err(ChainError::Behind { chain: self.config.chain.clone(), block });
+        }
+        match (found.value, asset) {
+            (None, _) => Ok(Amount::ZERO),
+            (Some(account), None) => Ok(Amount::from(account.lamports)),
+            (Some(account), Some(_)) => {
+                let state = StateWithExtensions::<TokenAccount>::unpack(&account.data);
+                let state = state.map_err(|error| malformed("the token account", &error.to_string()))?;
+                Ok(Amount::from(state.base.amount))
+            }
+        }
+    }
+
+    async fn read(&self, _: &str, _: &[u8], _: Consistency) -> Result<Bytes, ChainError> {
+        Err(rejected("programs are not called here"))
+    }
+
+    fn needs_contract(&self) -> bool {
+        false
+    }
+
+    async fn read_anchor(&self, _: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
+        Ok(self.newest_anchor(log_id).await?.as_ref().map(AnchoredHead::of))
+    }
+
+    async fn verify_inclusion(&self, _: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
+        let newest = self.newest_anchor(&claim.log_id).await?;
+        Ok(newest.is_some_and(|newest| claim.is_in(&newest)))
+    }
+}
+
+/// A transaction with one signature, as it is sent: how many, the signature, the message.
+fn transaction_of(signature: &Signature, message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + 64 + message.len());
+    bytes.push(1);
+    bytes.extend_from_slice(signature.as_ref());
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+fn chain_of(genesis: &str) -> Result<ChainId, ChainError> {
+    let reference = genesis.get(..REFERENCE_LEN).ok_or_else(|| malformed("the first block's hash", genesis))?;
+    format!("solana:{reference}").parse().map_err(|_| malformed("the first block's hash", genesis))
+}
+
+pub(crate) fn address(what: &'static str, text: &str) -> Result<Pubkey, ChainError> {
+    let refused = || ChainError::Rejected { reason: format!("{what} {text:?} is not 32 bytes in base58") };
+    text.parse().map_err(|_| refused())
+}
+
+pub(crate) fn malformed(what: &'static str, reason: &str) -> ChainError {
+    ChainError::Malformed { what, reason: reason.to_owned() }
+}
+
+fn rejected(reason: &str) -> ChainError {
+    ChainError::Rejected { reason: reason.to_owned() }
+}
+
+const fn default_units_max() -> u32 {
+    400_000
+}

@@ -1,0 +1,96 @@
+//! Calls of the endpoint, each within its time, and what their failures mean.
+
+use std::fmt;
+use std::future::Future;
+
+use solana_client::client_error::{ClientError, ClientErrorKind};
+use solana_client::nonblocking::rpc_client::RpcClient;
+use solana_client::rpc_custom_error::{
+    JSON_RPC_SERVER_ERROR_SEND_TRANSACTION_PREFLIGHT_FAILURE,
+    JSON_RPC_SERVER_ERROR_TRANSACTION_SIGNATURE_VERIFICATION_FAILURE,
+};
+use solana_client::rpc_request::RpcError;
+use solana_commitment_config::CommitmentConfig;
+use steward_adapters::chain::{ChainError, ChainId, Consistency};
+use steward_types::limits::CHAIN_CALL_TIME_MAX;
+use url::Url;
+
+/// Invalid parameters, in JSON-RPC 2.0.
+const INVALID_PARAMETERS: i64 = -32602;
+
+/// One endpoint of one chain.
+pub(crate) struct Endpoint {
+    chain: ChainId,
+    client: RpcClient,
+}
+
+impl Endpoint {
+    pub(crate) fn new(chain: ChainId, url: &Url) -> Self {
+        let confirmed = CommitmentConfig::confirmed();
+        let client = RpcClient::new_with_timeout_and_commitment(url.to_string(), CHAIN_CALL_TIME_MAX, confirmed);
+        Self { chain, client }
+    }
+
+    /// The client, for a call that [`ask`](Self::ask) then waits for.
+    pub(crate) const fn client(&self) -> &RpcClient {
+        &self.client
+    }
+
+    /// Waits for a call. The client itself waits longer where an endpoint is busy and says when to come back.
+    pub(crate) async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<T, ClientError>> + Send,
+    ) -> Result<T, ChainError> {
+        match tokio::time::timeout(CHAIN_CALL_TIME_MAX, call).await {
+            Ok(answer) => answer.map_err(|error| self.failed(error)),
+            Err(_) => Err(self.unavailable(format!("no answer within {CHAIN_CALL_TIME_MAX:?}"))),
+        }
+    }
+
+    pub(crate) fn unavailable(&self, reason: String) -> ChainError {
+        ChainError::Unavailable { chain: self.chain.clone(), source: reason.into() }
+    }
+
+    /// What a failed call means: the chain's own refusal, or an endpoint that did not serve.
+    fn failed(&self, error: ClientError) -> ChainError {
+        let is_throttled = match error.kind() {
+            ClientErrorKind::Reqwest(error) => error.status().is_some_and(|status| status.as_u16() == 429),
+            _ => false,
+        };
+        match refusal(&error) {
+            Some(reason) => ChainError::Rejected { reason },
+            // The client has waited as often as it is willing to; how long was asked for, it does not say.
+            None if is_throttled => {
+                ChainError::Throttled { chain: self.chain.clone(), retry_after: None, reason: error.to_string() }
+            }
+            None => ChainError::Unavailable { chain: self.chain.clone(), source: Box::new(error) },
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// The commitment that answers with this consistency. What is confirmed was voted for by two thirds of the stake and has
+/// never been undone; what is processed is one node's view and is asked for by nothing here.
+pub(crate) const fn commitment(at: Consistency) -> CommitmentConfig {
+    match at {
+        Consistency::Latest => CommitmentConfig::confirmed(),
+        Consistency::Final | Consistency::Block(_) => CommitmentConfig::finalized(),
+    }
+}
+
+/// Why the chain refuses a request, where it was the chain and not the endpoint that did.
+fn refusal(error: &ClientError) -> Option<String> {
+    let ClientErrorKind::RpcError(RpcError::RpcResponseError { code, message, .. }) = error.kind() else { return None };
+    let is_refusal = matches!(
+        *code,
+        INVALID_PARAMETERS
+            | JSON_RPC_SERVER_ERROR_SEND_TRANSACTION_PREFLIGHT_FAILURE
+            | JSON_RPC_SERVER_ERROR_TRANSACTION_SIGNATURE_VERIFICATION_FAILURE
+    );
+    is_refusal.then(|| message.clone())
+}

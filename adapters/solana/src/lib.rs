@@ -1,0 +1,17 @@
+//! The Solana chain driver on solana-client: anchors receipt logs as memos, pays lamports and tokens.
+//!
+//! Solana counts no transactions of an account; each can land until its blockhash is too old. The driver says how long
+//! that is, and when it is over for good; only then may the outbox sign another.
+
+mod anchor;
+pub mod chain;
+pub mod credits;
+pub mod devnet;
+mod endpoint;
+mod instruction;
+pub mod signer;
+
+pub use chain::{SolanaChain, SolanaConfig};
+pub use credits::Credits;
+pub use devnet::{Devnet, DevnetError};
+pub use signer::LocalSigner;

@@ -1,0 +1,11 @@
+//! The driver against a real SVM: conformance, anchors, payments and credits, and an outbox that is killed between any
+//! two steps, on a cluster where transactions expire.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod anchoring;
+mod cluster;
+mod credits;
+mod endpoint;
+mod sender;
+mod sending;

@@ -1,0 +1,164 @@
+//! The outbox against every order of mining, loss, reorganisation, strangers and crashes that fits the bounds, and
+//! against long random ones: an intent lands at most once, and once the chain is well again exactly once.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod expiring;
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use steward_adapters::fee::{FeePolicy, MarketFee};
+use steward_adapters::ledger::Lost;
+use steward_adapters::outbox::{Effect, Event, Outbox, Sequences, Standing};
+use steward_types::Timestamp;
+
+use crate::world::{Bounds, Carry, Move, POLICY, World, action, explore};
+
+#[test]
+fn no_order_of_faults_lands_an_intent_twice() {
+    let faults =
+        [Move::Crash, Move::Stranger, Move::Reorganize(Lost::Yes), Move::Reorganize(Lost::No), Move::ForgetPool];
+    let bounds = Bounds { faults: 2, blocks: 3, now: 2 * POLICY.stuck_ms };
+    let one = explore(World::new(1), &faults, bounds);
+    let two = explore(World::new(2), &faults, Bounds { faults: 1, ..bounds });
+    println!("explored {} and {} states", one.0, two.0);
+}
+
+fn any_move() -> impl Strategy<Value = Move> {
+    let carry = prop_oneof![
+        4 => Just(Carry::Whole), 1 => Just(Carry::ThenCrash), 1 => Just(Carry::ReplyLost), 1 => Just(Carry::NotSent)
+    ];
+    prop_oneof![
+        8 => (0..3usize, carry).prop_map(|(number, carry)| Move::Carry(number, carry)),
+        1 => Just(Move::Crash),
+        3 => Just(Move::Mine),
+        1 => Just(Move::Stranger),
+        1 => Just(Move::Reorganize(Lost::Yes)),
+        1 => Just(Move::Reorganize(Lost::No)),
+        1 => Just(Move::ForgetPool),
+        3 => (1..150u64).prop_map(Move::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_happened_every_intent_lands_once_in_the_end(moves in prop::collection::vec(any_move(), 0..120)) {
+        let mut world = World::new(2);
+        for step in moves {
+            world.make(step);
+            world.check();
+        }
+        world.heal();
+    }
+}
+
+#[test]
+fn a_restart_sends_the_same_bytes_again() {
+    let mut world = World::new(2);
+    world.make(Move::Carry(0, Carry::Whole)); // reconcile
+    world.make(Move::Carry(0, Carry::Whole)); // sign
+    let before = sent(&world);
+    world.make(Move::Carry(0, Carry::ThenCrash)); // broadcast, and be killed
+    world.ledger.forget_pool();
+    assert_eq!(world.effects(), [Effect::Reconcile], "nothing is sent before the chain was asked");
+    world.make(Move::Carry(0, Carry::Whole));
+    assert_eq!(sent(&world), before);
+}
+
+#[test]
+fn a_stuck_transaction_is_replaced_under_its_sequence_number_with_a_higher_fee() {
+    let mut world = World::new(2);
+    for _ in 0..6 {
+        world.make(Move::Carry(0, Carry::Whole));
+    }
+    let first = world.outbox.intents()[&0].attempts[0].transaction.clone();
+    world.make(Move::Wait(POLICY.stuck_ms));
+    assert_eq!(world.effects(), [Effect::Reconcile], "the chain is asked first whether it stands where we think");
+    world.make(Move::Carry(0, Carry::Whole));
+    let sign = world.effects().into_iter().find(|effect| matches!(effect, Effect::Sign { intent: 0, .. })).unwrap();
+    world.carry_out(sign, Carry::Whole);
+    let attempts = &world.outbox.intents()[&0].attempts;
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(attempts[1].transaction.sequence, first.sequence);
+    assert!(attempts[1].transaction.fee.price * 10 >= first.fee.price * 11);
+    assert!(world.outbox.intents()[&1].attempts.len() <= 1, "one that waits for another is not replaced");
+    world.heal();
+}
+
+#[test]
+fn a_key_submitted_again_is_one_intent_and_goes_when_it_is_acknowledged() {
+    let mut world = World::new(2);
+    let again = Event::Submitted { key: "intent 0".to_owned(), action: action(0) };
+    world.outbox.apply(again, Timestamp::EPOCH, &POLICY).unwrap();
+    assert_eq!(world.outbox.intents().len(), 2);
+    let acknowledged = Event::Acknowledged { key: "intent 0".to_owned() };
+    world.outbox.apply(acknowledged.clone(), Timestamp::EPOCH, &POLICY).unwrap();
+    assert_eq!(world.outbox.intents().len(), 2, "what is not done is not forgotten");
+    while !world.outbox.is_settled() {
+        world.effects().into_iter().for_each(|effect| world.carry_out(effect, Carry::Whole));
+        world.ledger.mine();
+        world.now += POLICY.poll_ms;
+    }
+    world.outbox.apply(acknowledged, world.now(), &POLICY).unwrap();
+    assert!(world.outbox.intent("intent 0").is_none());
+}
+
+#[test]
+fn a_chain_that_was_reset_stalls_the_outbox_until_it_is_the_old_one() {
+    let mut outbox = World::new(2).outbox;
+    let standing = |genesis: &str, finalized| {
+        let (genesis, account) = (genesis.to_owned(), "account".to_owned());
+        let sequences = Some(Sequences { latest: 5, finalized });
+        Event::Reconciled(Standing { sequences, genesis, account })
+    };
+    outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
+    outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
+    for wrong in [standing("b", 5), standing("a", 4)] {
+        outbox.apply(wrong, Timestamp::EPOCH, &POLICY).unwrap();
+        assert!(outbox.head().stalled.is_some());
+        assert!(outbox.next(Timestamp::EPOCH, &POLICY).is_empty());
+        let later = Timestamp::EPOCH.saturating_add(Duration::from_millis(POLICY.retry_ms));
+        assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile]);
+    }
+    outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
+    assert_eq!(outbox.head().stalled, None);
+    assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Sign { sequence: 5, .. }]));
+}
+
+#[test]
+fn another_key_takes_over_once_nothing_of_the_old_one_can_land() {
+    let mut outbox = World::new(1).outbox;
+    let standing = |account: &str, sequence| {
+        let (genesis, account) = ("genesis".to_owned(), account.to_owned());
+        let sequences = Some(Sequences { latest: sequence, finalized: sequence });
+        Event::Reconciled(Standing { sequences, genesis, account })
+    };
+    let restarted = |outbox: &mut Outbox, event| {
+        *outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
+        outbox.apply(event, Timestamp::EPOCH, &POLICY).unwrap();
+    };
+    restarted(&mut outbox, standing("old", 7));
+    restarted(&mut outbox, standing("new", 2));
+    assert_eq!(outbox.head().stalled, None);
+    let [Effect::Sign { intent, sequence: 2, action, .. }] = &outbox.next(Timestamp::EPOCH, &POLICY)[..] else {
+        panic!("{outbox:?}")
+    };
+    let fee = FeePolicy::default().choose(MarketFee { base: 10, tip: 1 }, None).unwrap();
+    let transaction = World::new(0).ledger.sign(action, 2, fee);
+    outbox.apply(Event::Signed { intent: *intent, transaction }, Timestamp::EPOCH, &POLICY).unwrap();
+    restarted(&mut outbox, standing("third", 0));
+    let stalled = outbox.head().stalled.clone().unwrap();
+    assert!(stalled.contains("third") && stalled.contains("new"), "{stalled}");
+    assert!(outbox.next(Timestamp::EPOCH, &POLICY).is_empty(), "nothing is sent with either key");
+    restarted(&mut outbox, standing("new", 2));
+    assert_eq!(outbox.head().stalled, None);
+    assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Broadcast { .. }]));
+}
+
+fn sent(world: &World) -> Vec<Effect> {
+    world.effects().into_iter().filter(|effect| matches!(effect, Effect::Broadcast { .. })).collect()
+}
