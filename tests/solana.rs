@@ -16,7 +16,7 @@ use crate::tenant::{self, Tenant};
 
 /// A key as `solana-keygen` writes it, but without the public half.
 fn key() -> String {
-    json!([5; 32]).to_string()
+    json!(vec![5; 32]).to_string()
 }
 
 /// The hash of an anchor's transaction, once there is one.
@@ -85,7 +85,7 @@ async fn receipts_anchored_on_solana_are_proved_offline_and_on_the_chain() {
     let trust = checkpoint.into_inner().verifier_key;
     tenant.node.kill().await.unwrap();
     let good = verify(file.to_str().unwrap(), &trust, endpoint);
-    let said = String::from_utf8_lossy(&good.stdout).into_owned() + &String::from_utf8_lossy(&good.stderr);
+    let said = String::from_utf8([good.stdout, good.stderr].concat()).unwrap();
     assert!(good.status.success(), "{said}");
     assert!(said.contains(&id) && said.contains("its memo agrees") && said.contains("valid"), "{said}");
 

@@ -351,6 +351,11 @@ impl Chain for SolanaChain {
         false
     }
 
+    fn keeps_old_states(&self) -> bool {
+        // Its RPC answers as of a commitment, not as of a block.
+        false
+    }
+
     async fn read_anchor(&self, _: &str, log_id: &[u8; 32]) -> Result<Option<AnchoredHead>, ChainError> {
         Ok(self.newest_anchor(log_id).await?.as_ref().map(AnchoredHead::of))
     }

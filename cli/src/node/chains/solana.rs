@@ -6,9 +6,10 @@ use anyhow::{Context as _, bail};
 use steward_actors::chain::ChainSettings;
 use steward_adapters::chain::ChainId;
 use steward_adapters::fee::FeePolicy;
+use steward_adapters::signer::Signer;
 use steward_adapters_solana::{LocalSigner, SolanaChain, SolanaConfig};
 
-use super::variable;
+use super::{pool, variable};
 use crate::config::ChainConfig;
 
 /// The most that may be offered for a compute unit, in millionths of a lamport: 0.005 SOL for a transaction of 100,000.
@@ -17,11 +18,13 @@ const PRICE_MAX: u64 = 50_000_000;
 const UNITS_MAX: u32 = 400_000;
 
 pub(super) fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
-    let endpoint = config.endpoint.parse().with_context(|| format!("endpoint {:?}", config.endpoint))?;
-    let driver = SolanaConfig { chain, endpoint, units_max: UNITS_MAX };
-    let chain = Arc::new(SolanaChain::new(driver, Arc::new(signer(config)?))?);
+    let signer = Arc::new(signer(config)?);
+    let pool = pool(config, |endpoint| {
+        let driver = SolanaConfig { chain: chain.clone(), endpoint, units_max: UNITS_MAX };
+        Ok(Arc::new(SolanaChain::new(driver, Arc::clone(&signer) as Arc<dyn Signer>)?))
+    })?;
     let fees = FeePolicy { price_max: PRICE_MAX, ..FeePolicy::default() };
-    Ok(ChainSettings { fees, ..ChainSettings::new(chain) })
+    Ok(ChainSettings { fees, ..ChainSettings::pooled(pool) })
 }
 
 fn signer(config: &ChainConfig) -> anyhow::Result<LocalSigner> {
