@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use solana_client::nonblocking::rpc_client::RpcClient;
+use steward_types::{Clock as _, SystemClock};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -12,6 +14,8 @@ use url::Url;
 
 /// How long it may take to listen.
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
+/// How often it is asked whether its history has begun.
+const POLL_TIME: Duration = Duration::from_millis(20);
 
 /// A running cluster of one node. It ends when this is dropped, and when this process ends in whatever way.
 pub struct Devnet {
@@ -47,7 +51,7 @@ impl Devnet {
     }
 
     /// Starts a fresh cluster that makes a block every `slot` and on which these addresses have plenty, and waits until
-    /// it listens. A transaction is final after 31 slots and expires after 151. Dropping the future ends it.
+    /// it listens and its history has begun. A transaction is final after 31 slots and expires after 151. Dropping the future ends it.
     ///
     /// # Errors
     /// [`DevnetError`] that says what to do.
@@ -70,7 +74,10 @@ impl Devnet {
         // Somebody must read what it goes on to print, or the pipe fills up and it waits for ever.
         #[expect(clippy::disallowed_methods, reason = "ends by itself when the child that it reads from ends")]
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, url })
+        match tokio::time::timeout(READY_TIME_MAX, history(&url)).await {
+            Ok(()) => Ok(Self { child, url }),
+            Err(_) => Err(DevnetError::TimedOut),
+        }
     }
 
     /// Where it answers.
@@ -90,6 +97,20 @@ impl Devnet {
 impl fmt::Debug for Devnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Devnet").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Returns once the cluster's history has begun, which is some slots after its start: what is signed before that seems
+/// older than all that it knows of.
+async fn history(url: &Url) {
+    let (client, clock) = (RpcClient::new(url.to_string()), SystemClock::new());
+    loop {
+        if let (Ok(slot), Ok(first)) = (client.get_slot().await, client.get_first_available_block().await)
+            && slot > first
+        {
+            return;
+        }
+        clock.sleep(POLL_TIME).await;
     }
 }
 
