@@ -232,7 +232,7 @@ impl ChainConfig {
             "chain {}: keystore and keystore_password_env go together",
             self.id
         );
-        let is_either = self.endpoint.is_some() != !self.endpoints.is_empty();
+        let is_either = self.endpoint.is_some() == self.endpoints.is_empty();
         ensure!(is_either, "chain {}: give either endpoint or endpoints", self.id);
         let count = self.all_endpoints().len();
         let most = limits::ENDPOINTS_MAX;

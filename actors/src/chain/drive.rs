@@ -41,7 +41,7 @@ impl ChainActor {
             match effects.find(|effect| self.may_do(effect)).map(|effect| (effect, self.breaker.admit(now))) {
                 Some((effect, Admission::Admitted)) => {
                     let (chain, fees) = (Arc::clone(&self.settings.chain), self.settings.fees.clone());
-                    context.work(async move { ChainEvent::Carried(carry_out(&*chain, &fees, effect).await) });
+                    context.work(async move { ChainEvent::Carried(Box::new(carry_out(&*chain, &fees, effect).await)) });
                     self.is_busy = true;
                     return;
                 }

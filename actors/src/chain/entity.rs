@@ -119,7 +119,7 @@ impl Entity for ChainActor {
         match event {
             ChainEvent::Carried(carried) => {
                 self.is_busy = false;
-                self.take_in(carried, context.clock().now())?;
+                self.take_in(*carried, context.clock().now())?;
             }
             ChainEvent::Looked => self.endpoints_seen = Some(context.clock().now()),
             ChainEvent::Woken => {}

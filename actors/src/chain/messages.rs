@@ -67,7 +67,7 @@ pub struct PendingAnchor {
 #[derive(Debug)]
 pub enum ChainEvent {
     /// An effect was carried out, or not.
-    Carried(Carried),
+    Carried(Box<Carried>),
     /// The endpoints were asked for their newest blocks.
     Looked,
     /// It is time to look again.
