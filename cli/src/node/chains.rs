@@ -4,6 +4,7 @@ mod cosmos;
 mod solana;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,7 +15,7 @@ use steward_actors::service::{Anchoring, NoAnchoring};
 use steward_adapters::chain::{Chain, ChainId};
 use steward_adapters::endpoint::EndpointPolicy;
 use steward_adapters::pool::{Pool, PoolPolicy};
-use steward_adapters::signer::{SecretKey, Signer};
+use steward_adapters::signer::{Signer, SignerError};
 use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
 use steward_storage::Store;
 use steward_types::SystemClock;
@@ -77,7 +78,7 @@ fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
 }
 
 fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
-    let signer = signer(config)?;
+    let signer = signer(config, |text| LocalSigner::new(&text.parse()?), LocalSigner::open_keystore)?;
     let pool = pool(config, |endpoint| {
         let driver =
             EvmConfig { chain: chain.clone(), endpoint, confirmations: config.confirmations, gas_max: GAS_MAX };
@@ -121,18 +122,20 @@ fn unused_name(endpoint: &Url, drivers: &[(String, Arc<dyn Chain>)]) -> String {
     std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
 }
 
-fn signer(config: &ChainConfig) -> anyhow::Result<Arc<dyn Signer>> {
-    match (&config.key_env, &config.keystore, &config.keystore_password_env) {
-        (Some(name), None, None) => {
-            let key: SecretKey = variable(name)?.parse().with_context(|| format!("the key in {name}"))?;
-            Ok(Arc::new(LocalSigner::new(&key)?))
-        }
+/// The signer of the key that the configuration names: as text in the environment, or in a keystore file.
+fn signer<S: Signer>(
+    config: &ChainConfig,
+    from_text: impl Fn(&str) -> Result<S, SignerError>,
+    from_keystore: impl Fn(&Path, &str) -> Result<S, SignerError>,
+) -> anyhow::Result<Arc<dyn Signer>> {
+    let signer = match (&config.key_env, &config.keystore, &config.keystore_password_env) {
+        (Some(name), None, None) => from_text(&variable(name)?).with_context(|| format!("the key in {name}"))?,
         (None, Some(file), Some(name)) => {
-            let opened = LocalSigner::open_keystore(file, &variable(name)?);
-            Ok(Arc::new(opened.with_context(|| format!("the keystore {}", file.display()))?))
+            from_keystore(file, &variable(name)?).with_context(|| format!("the keystore {}", file.display()))?
         }
         _ => bail!("give either key_env, or keystore and keystore_password_env"),
-    }
+    };
+    Ok(Arc::new(signer))
 }
 
 fn variable(name: &str) -> anyhow::Result<String> {
@@ -141,6 +144,8 @@ fn variable(name: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use steward_adapters::signer::SecretKey;
+
     use super::*;
 
     fn config(fields: &str) -> ChainConfig {

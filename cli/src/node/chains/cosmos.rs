@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use steward_actors::chain::ChainSettings;
 use steward_adapters::chain::ChainId;
 use steward_adapters::fee::FeePolicy;
-use steward_adapters::signer::{SecretKey, Signer};
 use steward_adapters_cosmos::{CosmosChain, CosmosConfig, LocalSigner};
 
-use super::{pool, variable};
+use super::{pool, signer};
 use crate::config::ChainConfig;
 
 /// The most gas that one transaction may need: that of ten payments.
@@ -18,34 +17,25 @@ const GAS_MAX: u64 = 1_000_000;
 pub(super) fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let said = "say of a Cosmos chain: cosmos = { prefix, denom, gas_price, gas_price_max }";
     let settings = config.cosmos.as_ref().context(said)?;
-    let signer = Arc::new(signer(config, &settings.prefix)?);
+    let prefix = &settings.prefix;
+    let signer = signer(
+        config,
+        |text| LocalSigner::new(&text.parse()?, prefix),
+        |file, password| LocalSigner::open_keystore(file, password, prefix),
+    )?;
     let pool = pool(config, |endpoint| {
         let driver = CosmosConfig {
             chain: chain.clone(),
             endpoint,
-            prefix: settings.prefix.clone(),
+            prefix: prefix.clone(),
             denom: settings.denom.clone(),
             gas_price: settings.gas_price,
             gas_max: GAS_MAX,
             pruned: settings.pruned,
         };
-        Ok(Arc::new(CosmosChain::new(driver, Arc::clone(&signer) as Arc<dyn Signer>)?))
+        Ok(Arc::new(CosmosChain::new(driver, Arc::clone(&signer))?))
     })?;
     // What is offered is paid, whatever the block's other transactions offer: there is no margin to give.
     let fees = FeePolicy { price_max: settings.gas_price_max.millionths(), base_multiple: 1, ..FeePolicy::default() };
     Ok(ChainSettings { fees, ..ChainSettings::pooled(pool) })
-}
-
-fn signer(config: &ChainConfig, prefix: &str) -> anyhow::Result<LocalSigner> {
-    match (&config.key_env, &config.keystore, &config.keystore_password_env) {
-        (Some(name), None, None) => {
-            let key: SecretKey = variable(name)?.parse().with_context(|| format!("the key in {name}"))?;
-            Ok(LocalSigner::new(&key, prefix)?)
-        }
-        (None, Some(file), Some(name)) => {
-            let opened = LocalSigner::open_keystore(file, &variable(name)?, prefix);
-            opened.with_context(|| format!("the keystore {}", file.display()))
-        }
-        _ => bail!("give either key_env, or keystore and keystore_password_env"),
-    }
 }

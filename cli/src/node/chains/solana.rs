@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
 use steward_actors::chain::ChainSettings;
 use steward_adapters::chain::ChainId;
 use steward_adapters::fee::FeePolicy;
-use steward_adapters::signer::Signer;
 use steward_adapters_solana::{LocalSigner, SolanaChain, SolanaConfig};
 
-use super::{pool, variable};
+use super::{pool, signer};
 use crate::config::ChainConfig;
 
 /// The most that may be offered for a compute unit, in millionths of a lamport: 0.005 SOL for a transaction of 100,000.
@@ -18,24 +16,11 @@ const PRICE_MAX: u64 = 50_000_000;
 const UNITS_MAX: u32 = 400_000;
 
 pub(super) fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
-    let signer = Arc::new(signer(config)?);
+    let signer = signer(config, LocalSigner::from_text, LocalSigner::open_keystore)?;
     let pool = pool(config, |endpoint| {
         let driver = SolanaConfig { chain: chain.clone(), endpoint, units_max: UNITS_MAX };
-        Ok(Arc::new(SolanaChain::new(driver, Arc::clone(&signer) as Arc<dyn Signer>)?))
+        Ok(Arc::new(SolanaChain::new(driver, Arc::clone(&signer))?))
     })?;
     let fees = FeePolicy { price_max: PRICE_MAX, ..FeePolicy::default() };
     Ok(ChainSettings { fees, ..ChainSettings::pooled(pool) })
-}
-
-fn signer(config: &ChainConfig) -> anyhow::Result<LocalSigner> {
-    match (&config.key_env, &config.keystore, &config.keystore_password_env) {
-        (Some(name), None, None) => {
-            LocalSigner::from_text(&variable(name)?).with_context(|| format!("the key in {name}"))
-        }
-        (None, Some(file), Some(name)) => {
-            let opened = LocalSigner::open_keystore(file, &variable(name)?);
-            opened.with_context(|| format!("the keystore {}", file.display()))
-        }
-        _ => bail!("give either key_env, or keystore and keystore_password_env"),
-    }
 }
