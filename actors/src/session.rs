@@ -35,6 +35,7 @@ pub use read::ReadError;
 pub use record::{ForkedFrom, SessionHead, SessionRecord, SessionStatus, StepOutcome, TurnRecord, TurnState};
 pub use request::{Accepted, Decide, Fork, Open, Refusal, Send, SessionRequest, SessionResponse, SessionView};
 pub use script_threads::ScriptThreads;
+pub(crate) use script_threads::processor_time;
 pub use watch::watch;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The Rhai host: limits, upload checks, and deterministic replay from a journal.
 //!
 //! A script never touches the world itself: each host call is a numbered step that a [`StepHost`] answers, from its
-//! journal when the turn runs again. This crate knows no storage, no network and no async; it never reads a clock
-//! but the one it is given.
+//! journal when the turn runs again. This crate knows no storage, no network and no async, and never reads a
+//! clock.
 
 pub mod bundle;
 pub mod call;

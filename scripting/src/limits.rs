@@ -12,7 +12,7 @@ pub struct Limits {
     pub operations_max: u64,
     /// Bytes that the script's values may take at once (`SCRIPT_MEMORY`).
     pub memory_bytes_max: usize,
-    /// Time on the thread between two host calls (`SCRIPT_TIME`).
+    /// Processor time between two host calls (`SCRIPT_TIME`).
     pub slice_time_max: Duration,
     /// Host calls (`SCRIPT_STEPS`).
     pub steps_max: u32,

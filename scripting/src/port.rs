@@ -1,6 +1,7 @@
 //! The port between a running script and whoever keeps its journal.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,10 @@ pub trait StepHost {
 
     /// Why the script must stop at once, if it must. Asked every few thousand operations, so it must be cheap.
     fn stopped(&self) -> Option<StopReason>;
+
+    /// How much processor time the calling thread has used so far, from any fixed moment. Time that the thread waits does
+    /// not count: a script fails for what it computes, never because the machine is busy. Asked as often as `stopped`.
+    fn computed(&self) -> Duration;
 }
 
 /// One host call of a script.

@@ -7,7 +7,7 @@ use rhai::module_resolvers::StaticModuleResolver;
 use rhai::packages::Package;
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, OptimizationLevel, Scope};
 use serde_json::Value;
-use steward_types::{Clock, ErrorCode, limits};
+use steward_types::{ErrorCode, limits};
 
 use crate::bundle::{Bundle, MAIN_FILE};
 use crate::diagnostic::Diagnostic;
@@ -67,16 +67,9 @@ impl Program {
     /// Runs a turn from its beginning: `handler(input)`, each host call answered by `host`. Blocks the thread.
     ///
     /// The same program, input and answers give the same steps and the same end.
-    pub fn run_turn(
-        &self,
-        handler: &str,
-        input: &Value,
-        host: &mut dyn StepHost,
-        limits: &Limits,
-        clock: &dyn Clock,
-    ) -> TurnEnd {
+    pub fn run_turn(&self, handler: &str, input: &Value, host: &mut dyn StepHost, limits: &Limits) -> TurnEnd {
         stacker::grow(STACK_BYTES, || {
-            let turn = Turn::new(host, clock, *limits);
+            let turn = Turn::new(host, *limits);
             let outcome = turn.enter(|| panic::catch_unwind(AssertUnwindSafe(|| self.call(handler, input))));
             match outcome {
                 Ok(outcome) => turn_end(outcome, turn.into_unwound()),

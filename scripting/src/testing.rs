@@ -1,9 +1,10 @@
 //! A step host in memory, for tests of scripts and of this crate. Public, so that agents can be tested with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use steward_types::{ErrorCode, StepPath};
+use steward_types::{Clock as _, ErrorCode, StepPath, SystemClock};
 
 use crate::port::{StepAnswer, StepCall, StepError, StepHost, StopReason};
 
@@ -30,6 +31,7 @@ pub struct RecordingHost {
     pending: BTreeSet<StepPath>,
     stop_after: Option<usize>,
     stop: Option<StopReason>,
+    computed: Box<dyn Fn() -> Duration + Send>,
 }
 
 impl std::fmt::Debug for RecordingHost {
@@ -47,6 +49,7 @@ impl Default for RecordingHost {
 impl RecordingHost {
     /// A host that answers steps it has not recorded by `answerer`.
     pub fn new(answerer: impl FnMut(&StepCall) -> StepAnswer + Send + 'static) -> Self {
+        let clock = SystemClock::new();
         Self {
             journal: BTreeMap::new(),
             executions: BTreeMap::new(),
@@ -55,6 +58,7 @@ impl RecordingHost {
             pending: BTreeSet::new(),
             stop_after: None,
             stop: None,
+            computed: Box::new(move || clock.monotonic()),
         }
     }
 
@@ -72,6 +76,11 @@ impl RecordingHost {
     /// Makes [`StepHost::stopped`] say so.
     pub fn cancel(&mut self, reason: StopReason) {
         self.stop = Some(reason);
+    }
+
+    /// What [`StepHost::computed`] says instead of the time since this host was made.
+    pub fn let_compute(&mut self, computed: impl Fn() -> Duration + Send + 'static) {
+        self.computed = Box::new(computed);
     }
 
     /// Leaves this step without an answer until [`RecordingHost::answer`].
@@ -138,6 +147,10 @@ impl StepHost for RecordingHost {
 
     fn stopped(&self) -> Option<StopReason> {
         self.stop.clone()
+    }
+
+    fn computed(&self) -> Duration {
+        (self.computed)()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use steward_types::limits::SCRIPT_ARGUMENTS_BYTES_MAX;
-use steward_types::{Clock, ErrorCode, StepPath};
+use steward_types::{ErrorCode, StepPath};
 
 use crate::bundle::MAIN_FILE;
 use crate::call::HostCall;
@@ -21,7 +21,7 @@ pub(crate) mod gather;
 
 use gather::Gather;
 
-/// How many operations pass between two looks at the clock and at the host's wish to stop.
+/// How many operations pass between two looks at the time and at the host's wish to stop.
 const OPERATIONS_BETWEEN_LOOKS: u64 = 1 << 12;
 /// How many bytes a script allocates between two such looks: a few large operations also take long.
 const BYTES_BETWEEN_LOOKS: isize = 1 << 20;
@@ -29,7 +29,6 @@ const BYTES_BETWEEN_LOOKS: isize = 1 << 20;
 /// One run of a turn.
 pub(crate) struct Turn<'a> {
     host: RefCell<&'a mut dyn StepHost>,
-    clock: &'a dyn Clock,
     limits: Limits,
     operations: Cell<u64>,
     allocated_bytes_max: Cell<isize>,
@@ -74,10 +73,10 @@ thread_local! {
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(host: &'a mut dyn StepHost, clock: &'a dyn Clock, limits: Limits) -> Self {
+    pub(crate) fn new(host: &'a mut dyn StepHost, limits: Limits) -> Self {
+        let slice_started = Cell::new(host.computed());
         Self {
             host: RefCell::new(host),
-            clock,
             limits,
             operations: Cell::new(0),
             allocated_bytes_max: Cell::new(
@@ -85,7 +84,7 @@ impl<'a> Turn<'a> {
                     .saturating_add(isize::try_from(limits.memory_bytes_max).unwrap_or(isize::MAX)),
             ),
             look_at_bytes: Cell::new(allocated_by_this_thread().saturating_add(BYTES_BETWEEN_LOOKS)),
-            slice_started: Cell::new(clock.monotonic()),
+            slice_started,
             steps: Cell::new(0),
             frames: RefCell::new(vec![Frame { branch: None, next: 1 }]),
             last_call: RefCell::new(Position { file: MAIN_FILE.to_owned(), ..Position::default() }),
@@ -138,20 +137,24 @@ impl<'a> Turn<'a> {
     }
 
     fn look_around(&self) {
-        let now = self.clock.monotonic();
-        let slice = now.saturating_sub(self.slice_started.get());
+        let slice = self.host.borrow().computed().saturating_sub(self.slice_started.get());
         if slice > self.limits.slice_time_max {
             let allowed = self.limits.slice_time_max.as_millis();
-            self.fail(ErrorCode::ScriptTime, format!("the script ran longer than {allowed} ms without a host call"));
+            self.fail(
+                ErrorCode::ScriptTime,
+                format!("the script computed for more than {allowed} ms without a host call"),
+            );
             return;
         }
         let stopped = self.host.borrow().stopped();
         if let Some(reason) = stopped {
             self.unwind(Unwound::Stopped(reason));
         }
-        // What the host let the script wait is not the script's time.
-        let waited = self.clock.monotonic().saturating_sub(now);
-        self.slice_started.set(self.slice_started.get().saturating_add(waited));
+    }
+
+    /// The script's next slice of time begins: a host call has ended.
+    fn start_slice(&self) {
+        self.slice_started.set(self.host.borrow().computed());
     }
 
     /// The host keeps this many bytes more, or fewer, that this thread allocated: they are not the script's.
@@ -178,7 +181,7 @@ impl<'a> Turn<'a> {
         self.count_step(&call.position)?;
         let (path, function, position) = (call.path.clone(), call.function.clone(), call.position.clone());
         let answer = self.host.borrow_mut().step(call);
-        self.slice_started.set(self.clock.monotonic());
+        self.start_slice();
         self.take_answer(answer, path, &function, position)
     }
 

@@ -164,7 +164,7 @@ pub const SCRIPT_ARRAY_ITEMS_MAX: usize = 100_000;
 pub const SCRIPT_MAP_ITEMS_MAX: usize = 10_000;
 /// Memory that one script's values may take, as estimated.
 pub const SCRIPT_MEMORY_BYTES_MAX: usize = 64 << 20;
-/// CPU-bound time that a script may run between two host calls.
+/// Processor time that a script may run between two host calls.
 pub const SCRIPT_SLICE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Host calls in one turn.
 pub const TURN_STEPS_MAX: u32 = 10_000;

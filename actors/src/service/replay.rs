@@ -1,12 +1,14 @@
 //! Replay: runs a turn again against its journal, without any effect, and says whether it did the same.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use steward_scripting::{StepAnswer, StepCall, StepError, StepHost, StopReason, TurnEnd};
 use steward_types::{ErrorCode, SessionId};
 
 use super::{Failure, Reach, Steward};
 use crate::session::journal::{Journal, Recorded};
-use crate::session::{StepOutcome, TurnState};
+use crate::session::{StepOutcome, TurnState, processor_time};
 
 /// What came of running a turn again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +39,10 @@ impl Steward {
         let journal = Journal::new(self.turn_steps(id, turn).await?);
         let program = self.parts().programs.load(&view.project, &view.agent, record.version).await;
         let program = program.map_err(|error| Failure::new(error.code, error.message))?;
-        let clock = self.clock().clone();
         let replayed = tokio::task::spawn_blocking(move || {
             let mut reader = Reader { journal, steps: 0, divergence: None };
             let limits = program.manifest.turn_limits();
-            let end = program.program.run_turn("on_message", &record.message, &mut reader, &limits, clock.as_ref());
+            let end = program.program.run_turn("on_message", &record.message, &mut reader, &limits);
             let divergence = reader.divergence(&end, &record.state);
             Replayed { turn, steps: reader.steps, divergence }
         });
@@ -91,6 +92,10 @@ impl StepHost for Reader {
 
     fn stopped(&self) -> Option<StopReason> {
         None
+    }
+
+    fn computed(&self) -> Duration {
+        processor_time()
     }
 }
 

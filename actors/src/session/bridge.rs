@@ -76,6 +76,10 @@ impl StepHost for Bridge {
         }
         is_cancelled().then(cancelled)
     }
+
+    fn computed(&self) -> Duration {
+        processor_time()
+    }
 }
 
 impl Bridge {

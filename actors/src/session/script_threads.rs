@@ -135,7 +135,7 @@ impl Pool {
 }
 
 /// Processor time that this thread has used so far.
-pub(super) fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let whole = Duration::from_secs(u64::try_from(used.tv_sec).unwrap_or(0));
     whole.saturating_add(Duration::from_nanos(u64::try_from(used.tv_nsec).unwrap_or(0)))

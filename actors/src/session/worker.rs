@@ -210,12 +210,12 @@ impl Worker {
         record: &TurnRecord,
     ) -> Result<TurnEnd, SessionError> {
         let (turn, agent, input) = (Arc::clone(turn), Arc::clone(agent), record.message.clone());
-        let (runtime, clock) = (Handle::current(), Arc::clone(&self.environment.clock));
+        let runtime = Handle::current();
         let cancel = self.cancel.clone().drop_guard();
         let end = self.environment.scripts.run(move || {
             let mut bridge = Bridge::new(turn, runtime);
             let limits = agent.manifest.turn_limits();
-            agent.program.run_turn(HANDLER, &input, &mut bridge, &limits, &*clock)
+            agent.program.run_turn(HANDLER, &input, &mut bridge, &limits)
         });
         let end = end.await.map_err(SessionError::Internal);
         // Only a worker that is dropped in the middle cancels its script.

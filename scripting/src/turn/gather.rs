@@ -92,7 +92,7 @@ impl Turn<'_> {
             .map(|call| (call.path.clone(), call.function.clone(), call.position.clone(), call.arguments_hash))
             .collect();
         let answers = if calls.is_empty() { Vec::new() } else { self.host.borrow_mut().steps(calls) };
-        self.slice_started.set(self.clock.monotonic());
+        self.start_slice();
         assert_eq!(answers.len(), asked.len(), "a step host answers each call");
         let mut answered = false;
         for ((path, function, position, hash), answer) in asked.into_iter().zip(answers) {

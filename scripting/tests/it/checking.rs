@@ -147,8 +147,7 @@ proptest! {
         let Ok(program) = Program::check(&Bundle::new(format!("fn on_message(msg) {{ {body} }}"))) else { return Ok(()) };
         let limits = steward_scripting::Limits { operations_max: 400, memory_bytes_max: 2 << 20, ..Default::default() };
         let mut host = steward_scripting::testing::RecordingHost::default();
-        let clock = steward_types::SystemClock::new();
-        let end = program.run_turn("on_message", &serde_json::Value::Null, &mut host, &limits, &clock);
+        let end = program.run_turn("on_message", &serde_json::Value::Null, &mut host, &limits);
         if let steward_scripting::TurnEnd::Failed(error) = end {
             prop_assert_ne!(error.code, steward_types::ErrorCode::Internal, "{}", body);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use steward_scripting::testing::RecordingHost;
 use steward_scripting::{Limits, StepAnswer, StepCall, TurnEnd};
-use steward_types::{ErrorCode, SystemClock};
+use steward_types::ErrorCode;
 
 use crate::{handler, program};
 
@@ -21,7 +21,7 @@ fn tight() -> Limits {
 fn ends_with(script: &str, limits: Limits) -> ErrorCode {
     let program = if script.contains("fn ") { program(script) } else { handler(script) };
     let mut host = RecordingHost::default();
-    match program.run_turn("on_message", &Value::Null, &mut host, &limits, &SystemClock::new()) {
+    match program.run_turn("on_message", &Value::Null, &mut host, &limits) {
         TurnEnd::Failed(error) => error.code,
         other => panic!("{script}: {other:?}"),
     }
@@ -68,7 +68,7 @@ fn many_values_that_are_each_small_enough_are_stopped_by_their_sum() {
     assert_eq!(ends_with(script, tight()), ErrorCode::ScriptMemory);
     let roomy = Limits { memory_bytes_max: 512 << 20, ..tight() };
     let mut host = RecordingHost::default();
-    let end = program(script).run_turn("on_message", &Value::Null, &mut host, &roomy, &SystemClock::new());
+    let end = program(script).run_turn("on_message", &Value::Null, &mut host, &roomy);
     assert_eq!(end, TurnEnd::Finished(Value::from(90_000 * 61)));
 }
 
@@ -96,7 +96,7 @@ fn what_the_host_keeps_is_not_the_scripts_memory_but_what_the_script_keeps_is() 
     let limits = Limits { memory_bytes_max: 4 << 20, ..tight() };
     let run = |body: &str| {
         let mut host = RecordingHost::new(large);
-        handler(body).run_turn("on_message", &Value::Null, &mut host, &limits, &SystemClock::new())
+        handler(body).run_turn("on_message", &Value::Null, &mut host, &limits)
     };
     // The host's journal grows to twice the limit.
     assert_eq!(run("for i in 0..99 { let text = uuid(); } 1"), TurnEnd::Finished(Value::from(1)));
@@ -106,15 +106,14 @@ fn what_the_host_keeps_is_not_the_scripts_memory_but_what_the_script_keeps_is() 
     );
     let kept = "fn keep(n) { let text = uuid(); if n > 60 { 1 } else { keep(n + 1) + text.len } } fn on_message(msg) { keep(0) }";
     let mut host = RecordingHost::new(large);
-    let end = program(kept).run_turn("on_message", &Value::Null, &mut host, &limits, &SystemClock::new());
+    let end = program(kept).run_turn("on_message", &Value::Null, &mut host, &limits);
     assert!(matches!(&end, TurnEnd::Failed(error) if error.code == ErrorCode::ScriptMemory), "{end:?}");
 }
 
 #[test]
 fn a_limit_names_the_last_host_call_before_it() {
     let mut host = RecordingHost::default();
-    let end =
-        handler("now();\nloop { }").run_turn("on_message", &Value::Null, &mut host, &tight(), &SystemClock::new());
+    let end = handler("now();\nloop { }").run_turn("on_message", &Value::Null, &mut host, &tight());
     let TurnEnd::Failed(error) = end else { panic!("{end:?}") };
     assert_eq!(
         error.to_string(),

@@ -12,7 +12,6 @@ use std::alloc::System;
 use serde_json::Value;
 use steward_scripting::testing::RecordingHost;
 use steward_scripting::{Bundle, Limits, MeteredAllocator, Program, ScriptError, TurnEnd};
-use steward_types::SystemClock;
 
 #[global_allocator]
 static ALLOCATOR: MeteredAllocator<System> = MeteredAllocator(System);
@@ -40,7 +39,7 @@ fn run(program: &Program, host: &mut RecordingHost) -> TurnEnd {
 }
 
 fn run_with(program: &Program, input: &Value, host: &mut RecordingHost) -> TurnEnd {
-    program.run_turn("on_message", input, host, &Limits::default(), &SystemClock::new())
+    program.run_turn("on_message", input, host, &Limits::default())
 }
 
 /// Runs a body that must finish.

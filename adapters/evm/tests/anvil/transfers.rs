@@ -70,17 +70,20 @@ impl World {
         self.outbox = Outbox::from_parts(head, intents);
     }
 
-    /// Carries out what is due. One time in eight it is killed before an effect, or after it and before that is stored.
+    fn is_killed(&mut self, moment: (&'static str, bool)) -> bool {
+        self.kills.insert(moment) || self.roll(16) == 0
+    }
+
+    /// Carries out what is due. It is killed before each kind of effect at least once, and after each before that is
+    /// stored; later one time in sixteen each.
     async fn advance(&mut self) {
         for effect in self.outbox.next(self.clock.now(), &POLICY) {
-            let (is_killed, is_after, name) = (self.roll(8) == 0, self.roll(2) == 0, step(&effect));
-            if is_killed && !is_after {
-                self.kills.insert((name, false));
+            let name = step(&effect);
+            if self.is_killed((name, false)) {
                 return self.die();
             }
             let carried = carry_out(&self.pool, &FeePolicy::default(), effect).await;
-            if is_killed {
-                self.kills.insert((name, true));
+            if self.is_killed((name, true)) {
                 return self.die();
             }
             if let Some(event) = carried.event {
