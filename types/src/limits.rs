@@ -233,8 +233,13 @@ pub const RECOVERY_TIME: Duration = Duration::from_secs(60);
 pub const TIMER_PAGE: usize = 256;
 /// Agent versions that one node keeps ready to run.
 pub const PROGRAMS_MAX: usize = 256;
-/// Sessions that one node recovers at once after a start.
+/// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
+/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
+/// [`RECOVERY_PAGE_TIME`].
+pub const RECOVERY_TURNS_MAX: u64 = 256;
+/// How long a page of sessions to recover, or of timers, waits for turns to end.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
 
 // Memory of agents.
 

@@ -20,7 +20,7 @@ use crate::model::ModelReplica;
 use crate::project::{Project, ProjectEnvironment};
 use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
 use crate::session::{Programs, ScriptThreads, Services, Session, SessionEnvironment};
-use crate::timer::Timers;
+use crate::timer::{Timers, TimersEnvironment};
 
 /// Adds kinds to a host before it starts.
 pub type RegisterKinds = Box<dyn FnOnce(HostBuilder) -> HostBuilder + Send>;
@@ -129,7 +129,7 @@ impl NodeParts {
             .register::<Project>(ProjectEnvironment { store: Arc::clone(&store) })
             .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
             .register::<Session>(sessions)
-            .register::<Timers>(Arc::clone(&store))
+            .register::<Timers>(TimersEnvironment { store: Arc::clone(&store), activity: Arc::clone(&activity) })
             .register::<Device>(Arc::clone(&models) as _)
             .register::<ModelReplica>(Arc::clone(&models) as _)
             .register::<Budget>(BudgetEnvironment { store: Arc::clone(&store) })

@@ -5,4 +5,5 @@ mod dying_store;
 mod harness;
 mod limits;
 mod operators;
+mod recovery;
 mod turns;

@@ -16,13 +16,14 @@ use steward_scripting::{Bundle, Manifest, Program};
 use steward_storage::{Store, StoreExt};
 use steward_types::{AgentId, Clock, ErrorCode, Micros, ProjectId, SeededEntropy, SessionId, SystemClock};
 
+use crate::activity::Activity;
 use crate::budget::{Period, ledger};
 use crate::host::{EntityId, Host, HostBuilder};
 use crate::lease::SoleLease;
 use crate::memory::Memories;
 use crate::model::LoadedModels;
 use crate::session::*;
-use crate::timer::Timers;
+use crate::timer::{Timers, TimersEnvironment, Waker};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -125,6 +126,8 @@ impl Outside {
     /// A node with another outside world.
     pub(super) async fn start_with(&self, store: Arc<dyn Store>, http: Arc<dyn HttpTool>) -> Option<Node> {
         let lease = SoleLease::take(&*store).await.ok()?;
+        let timers = TimersEnvironment { store: Arc::clone(&store), activity: Arc::default() };
+        let (waker, activity) = (timers.clone(), Arc::clone(&timers.activity));
         let environment = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
             clock: Arc::clone(&self.clock),
@@ -134,16 +137,17 @@ impl Outside {
             memories: Memories::new(Arc::clone(&store)),
             http,
             scripts: ScriptThreads::default(),
-            activity: Arc::default(),
+            activity: Arc::clone(&timers.activity),
         });
         let host = HostBuilder::new(Arc::clone(&self.clock), Arc::new(lease))
             .register::<Session>(environment)
-            .register::<Timers>(Arc::clone(&store))
+            .register::<Timers>(timers)
             .start()
             .await
             .unwrap();
         Timers::start(&host).unwrap();
-        Some(Node { host, store: Arc::clone(&self.store) })
+        let waker = Arc::new(Waker::new(host.clone(), waker, Arc::clone(&self.clock)));
+        Some(Node { host, store: Arc::clone(&self.store), waker, activity })
     }
 }
 
@@ -152,6 +156,8 @@ impl Outside {
 pub(super) struct Node {
     pub host: Host,
     pub store: Arc<dyn Store>,
+    pub waker: Arc<Waker>,
+    pub activity: Arc<Activity>,
 }
 
 impl Node {
