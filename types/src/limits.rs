@@ -283,6 +283,10 @@ pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 pub const REPLICA_ACTIVE_MAX: usize = 8;
 /// Generations that wait for their turn on one replica.
 pub const REPLICA_QUEUE_MAX: usize = 64;
+/// Ended generations of one replica whose keys and values are kept for others that begin alike, memory permitting.
+pub const REPLICA_PREFIXES_MAX: usize = 16;
+/// The fewest tokens in common that are worth to be copied.
+pub const REPLICA_PREFIX_TOKENS_MIN: usize = 16;
 /// Tokens that one slice of a hold pays for.
 pub const HOLD_SLICE_TOKENS: u32 = 64;
 /// Nodes that write where replicas of models should be: those of the least ids that live. One would do; more outlive it.
