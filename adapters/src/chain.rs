@@ -6,6 +6,7 @@
 mod action;
 mod amount;
 mod error;
+mod events;
 mod id;
 mod transaction;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::action::{Action, AnchorPoint, AnchoredHead, InclusionClaim};
 pub use self::amount::{Amount, AmountError};
 pub use self::error::ChainError;
+pub use self::events::{EmittedEvent, EventFilter, EventId, check_covers};
 pub use self::id::{ChainId, ChainIdError};
 pub use self::transaction::{Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 use crate::fee::{Fee, MarketFee};
@@ -78,6 +80,19 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// Whether the leaf is in the anchored tree of a log of this account's: the contract says so, or the newest anchor
     /// where there is none.
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError>;
+
+    /// Whether the chain can have such events at all. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] says what is wrong with the filter, and what would be right.
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError>;
+
+    /// Every event of the filter in the blocks `from..=to`, all of them final, in the chain's order; the same each time.
+    ///
+    /// # Errors
+    /// [`ChainError::Behind`] when `to` is not final for the endpoint; [`ChainError::TooMany`] when fewer blocks must be
+    /// asked for, but not for one block that a driver can answer about; [`ChainError::Rejected`] for a wrong filter.
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError>;
 }
 
 /// The newest block that an endpoint knows.

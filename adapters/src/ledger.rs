@@ -1,6 +1,7 @@
 //! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. It counts the account's
 //! transactions, or lets each land until it expires. For tests and for a node without a chain; it keeps nothing.
 
+mod events;
 mod state;
 
 use std::collections::BTreeMap;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use steward_types::limits::CHAIN_EVENTS_MAX;
 
 pub use self::fault::Fault;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
+    InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::fee::{Fee, MarketFee};
 use crate::ledger::{ACCOUNT, Ledger};
@@ -235,5 +236,24 @@ impl Chain for MemoryChain {
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         self.ask(|ledger| ledger.verify_inclusion(contract, claim)).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Ledger::check_event_filter(filter)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.check_event_filter(filter)?;
+        let behind = || ChainError::Behind { chain: self.id.clone(), block: to };
+        let answer = |ledger: &Ledger| (to <= ledger.head().final_block).then(|| ledger.events(filter, from, to));
+        let mut events = self.ask(answer).await?.ok_or_else(behind)?;
+        if from < to && events.len() > CHAIN_EVENTS_MAX {
+            let reason = format!("there are {} and {CHAIN_EVENTS_MAX} are given at once", events.len());
+            return Err(ChainError::TooMany { chain: self.id.clone(), reason });
+        }
+        if self.lies() {
+            events.pop();
+        }
+        Ok(events)
     }
 }

@@ -1,11 +1,14 @@
 //! What an agent says about itself beside its script: models, tools, limits and budget.
 
+mod triggers;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use steward_types::{AgentId, Micros, ModelId};
 use thiserror::Error;
 
+pub use self::triggers::{Trigger, TriggerFrom};
 use crate::limits::Limits;
 
 /// The manifest of an agent, `manifest.toml`. An unknown field is an error.
@@ -32,6 +35,9 @@ pub struct Manifest {
     /// Tighter limits than Steward's own; a wider one has no effect.
     #[serde(default)]
     pub limits: LimitRules,
+    /// Events of chains that start sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "triggers::read")]
+    pub triggers: Vec<Trigger>,
 }
 
 /// Models by their use.

@@ -12,5 +12,5 @@ pub mod money;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error_code::ErrorCode;
-pub use id::{AgentId, HoldId, IdError, ModelId, NodeId, ProjectId, SessionId, StepPath};
+pub use id::{AgentId, HoldId, IdError, ModelId, NodeId, ProjectId, SessionId, StepPath, TriggerId};
 pub use money::{Micros, MoneyError};

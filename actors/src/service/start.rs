@@ -21,6 +21,7 @@ use crate::project::{Project, ProjectEnvironment};
 use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
 use crate::session::{Programs, ScriptThreads, Services, Session, SessionEnvironment};
 use crate::timer::{Timers, TimersEnvironment};
+use crate::trigger::{Chains, TriggerActor, TriggerEnvironment};
 
 /// Adds kinds to a host before it starts.
 pub type RegisterKinds = Box<dyn FnOnce(HostBuilder) -> HostBuilder + Send>;
@@ -53,6 +54,8 @@ pub struct NodeParts {
     pub register: RegisterKinds,
     /// Makes the anchoring over the host that has those kinds.
     pub anchoring: MakeAnchoring,
+    /// The chains whose events start sessions.
+    pub chains: Chains,
 }
 
 /// Why a node did not start.
@@ -92,6 +95,7 @@ impl NodeParts {
             limits: HostLimits::default(),
             register: Box::new(|builder| builder),
             anchoring: Box::new(|_| Arc::new(NoAnchoring)),
+            chains: Chains::default(),
         }
     }
 
@@ -101,8 +105,21 @@ impl NodeParts {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Steward, StartError> {
-        let Self { store, clock, entropy, models, http, log, lease, router, members, limits, register, anchoring } =
-            self;
+        let Self {
+            store,
+            clock,
+            entropy,
+            models,
+            http,
+            log,
+            lease,
+            router,
+            members,
+            limits,
+            register,
+            anchoring,
+            chains,
+        } = self;
         let lease = match lease {
             Some(lease) => lease,
             None => Arc::new(SoleLease::take(store.as_ref()).await?),
@@ -125,7 +142,13 @@ impl NodeParts {
         if let Some(router) = router {
             builder = builder.router(router);
         }
+        let triggers = TriggerEnvironment {
+            store: Arc::clone(&store),
+            entropy: Arc::clone(&entropy),
+            chains: Arc::clone(&chains),
+        };
         let builder = builder
+            .register::<TriggerActor>(triggers)
             .register::<Project>(ProjectEnvironment { store: Arc::clone(&store) })
             .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
             .register::<Session>(sessions)
@@ -136,10 +159,11 @@ impl NodeParts {
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(&store), identity: Arc::clone(&log) });
         let host = register(builder).start().await.map_err(|error| StartError::Host(error.to_string()))?;
         let anchoring = anchoring(&host);
-        let parts = Parts { host, store, clock, entropy, models, programs, log, anchoring, members, activity };
+        let parts = Parts { host, store, clock, entropy, models, programs, log, anchoring, chains, members, activity };
         let steward = Steward::new(parts);
         steward.wake_projects().await?;
         steward.wake_models().await?;
+        steward.wake_triggers().await?;
         Timers::start(steward.host()).map_err(Failure::from)?;
         Ok(steward)
     }

@@ -14,8 +14,8 @@ use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use steward_adapters::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
+    InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::{Signer, SignerError};
@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::anchors::{self, Newest};
+use crate::events::{self, Selector};
 use crate::fate;
 use crate::node::{Node, malformed};
 use crate::price::GasPrice;
@@ -261,6 +262,15 @@ impl Chain for CosmosChain {
             Newest::Never => Ok(false),
             Newest::TooOld => Err(too_old()),
         }
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Selector::parse(filter, self.account.prefix()).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        let selector = Selector::parse(filter, self.account.prefix())?;
+        events::emitted(&self.node, &selector, from, to).await
     }
 }
 

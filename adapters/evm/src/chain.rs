@@ -1,5 +1,6 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
+mod events;
 mod reply;
 mod unsigned;
 
@@ -17,14 +18,15 @@ use alloy::transports::TransportError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use steward_adapters::chain::{
-    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion,
-    InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent,
+    EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
 
+use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
 use self::unsigned::recipient;
 use crate::contract::{Erc20, ReceiptLog};
@@ -193,6 +195,7 @@ impl EvmChain {
         match failure(&error) {
             Failure::Refused(reason) => ChainError::Rejected { reason },
             Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
+            Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
             Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
         }
     }
@@ -352,6 +355,14 @@ impl Chain for EvmChain {
             path: claim.path.iter().map(B256::from).collect(),
         };
         self.call(contract, &call).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Shape::parse(filter).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.emitted(&Shape::parse(filter)?, from, to).await
     }
 }
 

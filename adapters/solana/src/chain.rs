@@ -24,8 +24,8 @@ use solana_transaction_status_client_types::{
 use spl_token_2022_interface::extension::StateWithExtensions;
 use spl_token_2022_interface::state::{Account as TokenAccount, Mint};
 use steward_adapters::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
+    Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
@@ -33,6 +33,7 @@ use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
 use url::Url;
 
 use crate::endpoint::{Endpoint, commitment};
+use crate::events::Watched;
 use crate::instruction::{self, Token};
 
 /// How many characters of the hash of a cluster's first block name it: CAIP-2 for Solana, CAIP-30.
@@ -363,6 +364,14 @@ impl Chain for SolanaChain {
     async fn verify_inclusion(&self, _: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         let newest = self.newest_anchor(&claim.log_id).await?;
         Ok(newest.is_some_and(|newest| claim.is_in(&newest)))
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Watched::parse(filter).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.emitted(&Watched::parse(filter)?, from, to).await
     }
 }
 

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod credits;
 pub mod devnet;
 mod endpoint;
+mod events;
 mod instruction;
 pub mod signer;
 

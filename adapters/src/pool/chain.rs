@@ -7,8 +7,8 @@ use super::Pool;
 use super::ask::Spread;
 use super::roster::nth_highest;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
+    InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::endpoint::Class;
 use crate::fee::{Fee, MarketFee};
@@ -117,5 +117,17 @@ impl Chain for Pool {
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         self.first(self.anchor_class(), Spread::Hedged, &|chain| chain.verify_inclusion(contract, claim)).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        self.drivers[0].check_event_filter(filter)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        if self.quorum == 1 {
+            return self.first(Class::History, Spread::Hedged, &|chain| chain.events(filter, from, to)).await;
+        }
+        let what = format!("the events of {} in the blocks {from} to {to}", filter.address);
+        self.agreed(Class::History, &what, &|chain| chain.events(filter, from, to)).await
     }
 }

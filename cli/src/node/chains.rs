@@ -12,6 +12,7 @@ use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainS
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
+use steward_actors::trigger::Chains as TriggerChains;
 use steward_adapters::chain::{Chain, ChainId};
 use steward_adapters::endpoint::EndpointPolicy;
 use steward_adapters::pool::{Pool, PoolPolicy};
@@ -46,6 +47,12 @@ impl Chains {
         }
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));
         Ok(Self { environment: ChainEnvironment { store, identity, chains: Arc::new(chains) } })
+    }
+
+    /// The chains as their triggers see them.
+    pub(super) fn drivers(&self) -> TriggerChains {
+        let driver = |(id, settings): (&String, &ChainSettings)| (id.clone(), Arc::clone(&settings.chain));
+        Arc::new(self.environment.chains.iter().map(driver).collect())
     }
 
     /// Adds the chains' kind to a host.
