@@ -9,7 +9,9 @@ pub mod credits;
 pub mod devnet;
 mod endpoint;
 mod instruction;
+mod sender;
 pub mod signer;
+mod signing;
 
 pub use chain::{SolanaChain, SolanaConfig};
 pub use credits::Credits;
