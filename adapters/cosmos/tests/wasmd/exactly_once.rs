@@ -1,85 +1,109 @@
-//! Many intents, each exactly once, while the outbox and the node are killed again and again.
+//! Payments and anchors through three endpoints that drop, delay, throttle, garble, lag, lie and swallow, by an outbox
+//! that is killed between any two steps, in front of a node that is killed too: each is made exactly once.
 
-use steward_adapters::chain::{Action, Amount, AnchoredHead, Chain, Consistency};
+use std::sync::Arc;
+
+use steward_adapters::chain::{Action, Amount, AnchorPoint, Chain, Consistency, InclusionClaim};
 use steward_adapters::conformance::point;
-use steward_adapters_cosmos::{Pace, Wasmd};
-use steward_types::{Entropy as _, SeededEntropy};
+use steward_adapters::pool::Pool;
+use steward_adapters_cosmos::{CosmosChain, CosmosConfig, Pace, Wasmd, verify_anchored};
+use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, quick, recover};
+use url::Url;
 
-use crate::sender::Sender;
-use crate::{SOMEBODY, anchor, chain, wasmd};
+use crate::{SOMEBODY, chain, chain_of, sender, wasmd};
 
 const PAYMENT: Amount = Amount::new(1_000);
-/// One effect in so many is the last of its process.
-const KILL_EVERY: u64 = 7;
-/// The node is killed once in so many intents.
-const INTENTS_A_NODE: usize = 50;
+/// How many in a thousand calls are broken.
+const PERMILLE: u64 = 100;
+/// Anchors of one log are so many anchors apart, so that no two are under way at once: then they keep their order.
+const LOGS: u64 = 64;
+/// The node is killed in this round, and once in so many later ones.
+const FIRST_KILL: u64 = 20;
+const ROUNDS_A_NODE: u64 = 400;
+/// How long it stays dead, in rounds.
+const ROUNDS_DEAD: u64 = 5;
+/// What waits when the endpoints come back.
+const WAITING: u64 = 8;
+const RECOVERY_BLOCKS_MAX: u64 = 3;
 
-/// How many anchors, and how many payments.
-fn intents() -> usize {
-    std::env::var("STEWARD_COSMOS_INTENTS").map_or(30, |intents| intents.parse().unwrap())
+/// How many anchors, and how many payments: more where somebody has the time.
+fn intents() -> u64 {
+    std::env::var("STEWARD_CHAIN_INTENTS").map_or(15, |intents| intents.parse().unwrap())
 }
 
-/// Drives the outbox until nothing is left, killing it around its effects.
-async fn settle(sender: &mut Sender<'_>, entropy: &SeededEntropy, kills: &mut u64) {
-    while !sender.outbox.is_settled() {
-        for effect in sender.effects() {
-            match entropy.next_u64() % KILL_EVERY {
-                0 => sender.carry_and_die(effect).await,
-                1 => sender.die(),
-                _ => {
-                    sender.carry(effect).await;
-                    continue;
-                }
-            }
-            *kills += 1;
-            break;
-        }
-        sender.wait().await;
-    }
+fn payment(_: u64) -> Action {
+    Action::Transfer { to: SOMEBODY.to_owned(), amount: PAYMENT, asset: None }
 }
 
-async fn kill_node(wasmd: &mut Wasmd, sender: &mut Sender<'_>) {
-    // Some of what was submitted is signed and sent, some not, when the node goes.
-    for _ in 0..5 {
-        sender.step().await;
-    }
-    wasmd.kill().await.unwrap();
-    let failures = sender.failures.len();
-    while sender.failures.len() == failures && !sender.outbox.is_settled() {
-        sender.step().await;
-    }
-    wasmd.start_again(Pace::Quick).await.unwrap();
+fn point_of(number: u64) -> AnchorPoint {
+    let mut log_id = [9; 32];
+    log_id[..8].copy_from_slice(&(number % LOGS).to_be_bytes());
+    AnchorPoint { log_id, ..point(number / LOGS + 1, 1) }
+}
+
+fn anchor(number: u64) -> Action {
+    Action::Anchor { contract: String::new(), point: point_of(number) }
+}
+
+async fn pooled(wasmd: &Wasmd) -> (Pool, Vec<Proxy>) {
+    let driver = |endpoint: &Url| {
+        let config = CosmosConfig { endpoint: endpoint.clone(), ..wasmd.config() };
+        Arc::new(chain_of(&Wasmd::development_key(), config)) as Arc<dyn Chain>
+    };
+    steward_chaos_chains::pooled(Dialect::Cosmos, wasmd.url(), (3, quick(2)), driver).await
 }
 
 #[tokio::test]
-async fn anchors_and_payments_land_exactly_once_through_kills_of_both_sides() {
+async fn payments_and_anchors_are_made_exactly_once_whatever_fails_and_soon_after_it_is_over() {
     let Some(mut wasmd) = wasmd(Pace::Quick).await else { return };
-    let (chain, entropy, intents) = (chain(&wasmd), SeededEntropy::new(4), intents());
-    let mut sender = Sender::new(&chain);
-    let mut kills = 0;
-    for first in (0..intents).step_by(INTENTS_A_NODE / 2) {
-        let batch = first..intents.min(first + INTENTS_A_NODE / 2);
-        for number in batch.clone() {
-            sender.submit(&format!("anchor {number}"), anchor(number as u64 + 1));
-            let pay = Action::Transfer { to: SOMEBODY.to_owned(), amount: PAYMENT, asset: None };
-            sender.submit(&format!("payment {number}"), pay);
+    let direct = chain(&wasmd);
+    let (pool, proxies) = pooled(&wasmd).await;
+    let work = Work { payment: &payment, anchor: &anchor };
+    let mut trial = Trial::new(sender(&pool), &proxies, work, intents(), PERMILLE);
+    let mut nodes_killed = 0;
+    while !trial.is_done() || nodes_killed == 0 {
+        if trial.rounds() % ROUNDS_A_NODE == FIRST_KILL {
+            wasmd.kill().await.unwrap();
+            for _ in 0..ROUNDS_DEAD {
+                trial.round().await;
+            }
+            wasmd.start_again(Pace::Quick).await.unwrap();
+            nodes_killed += 1;
         }
-        kill_node(&mut wasmd, &mut sender).await;
-        settle(&mut sender, &entropy, &mut kills).await;
-        for key in batch.flat_map(|number| [format!("anchor {number}"), format!("payment {number}")]) {
-            let intent = sender.outbox.intent(&key).unwrap();
-            assert!(intent.outcome.as_ref().unwrap().succeeded, "{intent:?}");
-            assert_eq!(intent.displaced, 0, "{intent:?}");
-            sender.acknowledge(&key);
-        }
+        trial.round().await;
     }
-    let count = intents as u64;
-    assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), Some(2 * count), "one transaction an intent");
-    let paid = chain.balance(SOMEBODY, None, Consistency::Final).await.unwrap();
-    assert_eq!(paid.units(), PAYMENT.units() * u128::from(count));
-    let newest = chain.read_anchor("", &[7; 32]).await.unwrap();
-    assert_eq!(newest, Some(AnchoredHead::of(&point(count, count as u8))));
-    assert!(kills > 0, "the outbox was killed");
-    assert!(!sender.failures.is_empty(), "the node was gone for a while");
-    println!("{count} anchors and {count} payments, each once, through {kills} kills of the outbox");
+    let made = trial.submitted();
+    println!("{trial}; the node was killed {nodes_killed} times");
+    let hashes: Vec<String> = (0..made).map(|number| trial.anchor(number).hash.clone()).collect();
+    check(&direct, &wasmd, &hashes, trial.fills() as u64).await;
+
+    // At a pace that leaves an outbox the time between two blocks that it has on a real chain.
+    wasmd.kill().await.unwrap();
+    wasmd.start_again(Pace::Steady).await.unwrap();
+    let mut sender = trial.into_sender();
+    let actions = (made..made + WAITING / 2).flat_map(|number| [payment(number), anchor(number)]).collect();
+    let step = async |sender: &mut Sender<'_>| sender.step().await;
+    let recovery = recover(&mut sender, (&pool, &proxies), &direct, actions, step).await;
+    println!("{recovery}");
+    assert!(recovery.blocks <= RECOVERY_BLOCKS_MAX, "{recovery}");
+}
+
+/// Asks the chain itself: the recipient has each payment, each anchor's transaction made it, and nothing else was sent.
+async fn check(direct: &CosmosChain, wasmd: &Wasmd, anchors: &[String], fills: u64) {
+    let made = anchors.len() as u64;
+    let paid = direct.balance(SOMEBODY, None, Consistency::Final).await.unwrap();
+    assert_eq!(paid.units(), PAYMENT.units() * u128::from(made));
+    let config = wasmd.config();
+    for (number, hash) in (0..).zip(anchors) {
+        let point = point_of(number);
+        let claim = InclusionClaim { log_id: point.log_id, leaf_hash: [0; 32], index: 0, path: Vec::new() };
+        let read = verify_anchored(config.chain.clone(), config.endpoint.clone(), hash, &point, &claim).await;
+        assert!(read.is_ok(), "anchor {number}: {read:?}");
+    }
+    let account = direct.account();
+    let query = format!("transfer.sender='{account}' AND transfer.recipient='{account}'");
+    let to_itself = direct.node().search(&query, 1).await.unwrap().total;
+    assert!((made..=made + fills).contains(&to_itself), "{to_itself} anchors for {made}");
+    let sent = direct.sequence(Consistency::Final).await.unwrap();
+    assert_eq!(sent, Some(made + to_itself), "one transaction an intent, and no number is missing");
 }

@@ -1,29 +1,36 @@
-//! Payments through three endpoints that drop, delay, throttle, garble, lag, lie and swallow, by an outbox that is killed
-//! between any two steps, on a chain that reorganises and whose fees jump: each payment is made exactly once.
+//! Payments and anchors through three endpoints that drop, delay, throttle, garble, lag, lie and swallow, by an outbox
+//! that is killed between any two steps, on a chain that reorganises and whose fees jump: each is made exactly once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use serde_json::json;
-use steward_adapters::chain::{Action, Amount, Chain, Consistency};
-use steward_adapters::courier::carry_out;
-use steward_adapters::fee::FeePolicy;
-use steward_adapters::outbox::{Effect, Event, Outbox, OutboxPolicy};
-use steward_adapters::pool::Pool;
-use steward_adapters_evm::{Anvil, EvmChain, Mining};
-use steward_types::{Clock, Entropy, ManualClock, SeededEntropy, Timestamp};
+use serde_json::{Value, json};
+use steward_adapters::chain::{Action, AnchorPoint, Chain, Consistency};
+use steward_adapters::conformance::point;
+use steward_adapters::outbox::OutboxPolicy;
+use steward_adapters_evm::{EvmChain, Mining};
+use steward_chaos_chains::{Sender, Trial, Work, recover};
+use steward_types::{Entropy as _, SeededEntropy};
 
 use super::endpoints::pooled;
-use super::proxy::{Fault, Proxy, Rules};
-use super::{anvil, chain, rpc};
+use super::{anvil, chain, deploy, mine, rpc};
 
 const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 400, in_flight_max: 16 };
 /// Deeper than any reorganisation of the test.
 const CONFIRMATIONS: u64 = 8;
+const REORGANISED_MAX: u64 = 5;
 const AMOUNT: u64 = 1_000;
+/// How many in a thousand calls are broken.
+const PERMILLE: u64 = 150;
+/// How often an outbox asks within a block's time, on a chain with a block every 12 s.
+const STEPS_A_BLOCK: usize = 12;
+/// What waits when the endpoints come back.
+const WAITING: u64 = 16;
+const RECOVERY_BLOCKS_MAX: u64 = 3;
 
-/// How many payments the test makes: more where somebody has the time.
-fn payments() -> u64 {
-    std::env::var("STEWARD_TRANSFERS").map_or(25, |text| text.parse().unwrap())
+/// How many payments, and how many anchors: more where somebody has the time.
+fn intents() -> u64 {
+    std::env::var("STEWARD_CHAIN_INTENTS").map_or(15, |text| text.parse().unwrap())
 }
 
 /// Each payment has its own recipient, who shows whether it was made once.
@@ -31,172 +38,95 @@ fn recipient(number: u64) -> String {
     format!("0x{:040x}", 0x5000_0000_0000_0000_u64 + number)
 }
 
-struct World {
-    anvil: EvmChain,
-    pool: Pool,
-    proxies: Vec<Proxy>,
-    outbox: Outbox,
-    clock: ManualClock,
+fn payment(number: u64) -> Action {
+    Action::Transfer { to: recipient(number), amount: AMOUNT.into(), asset: None }
+}
+
+/// Each anchor is one of a log of its own, so that its event shows whether it was made once.
+fn anchor_of(contract: &str, number: u64) -> Action {
+    let mut log_id = [9; 32];
+    log_id[..8].copy_from_slice(&number.to_be_bytes());
+    Action::Anchor { contract: contract.to_owned(), point: AnchorPoint { log_id, ..point(1, 1) } }
+}
+
+/// What happens to the chain by itself.
+struct Weather<'a> {
+    chain: &'a EvmChain,
     dice: SeededEntropy,
-    kills: BTreeSet<(&'static str, bool)>,
-    reorganised: BTreeSet<u64>,
+    reorganised: BTreeMap<u64, u64>,
     fee_spikes: u64,
+    rounds: u64,
 }
 
-/// What the effect is called, so that the test can say after which steps it was killed.
-const fn step(effect: &Effect) -> &'static str {
-    match effect {
-        Effect::Reconcile => "reconcile",
-        Effect::Sign { .. } => "sign",
-        Effect::Broadcast { .. } => "broadcast",
-        Effect::Query { .. } => "query",
-    }
-}
-
-impl World {
-    fn roll(&self, sides: u64) -> u64 {
-        self.dice.next_u64() % sides
-    }
-
-    fn apply(&mut self, event: Event) {
-        self.outbox.apply(event, self.clock.now(), &POLICY).unwrap();
-    }
-
-    /// What a kill leaves: the stored parts, read back.
-    fn die(&mut self) {
-        let head = serde_json::to_string(self.outbox.head()).unwrap();
-        let intents = serde_json::to_string(self.outbox.intents()).unwrap();
-        let (head, intents) = (serde_json::from_str(&head).unwrap(), serde_json::from_str(&intents).unwrap());
-        self.outbox = Outbox::from_parts(head, intents);
-    }
-
-    fn is_killed(&mut self, moment: (&'static str, bool)) -> bool {
-        self.kills.insert(moment) || self.roll(16) == 0
-    }
-
-    /// Carries out what is due. It is killed before each kind of effect at least once, and after each before that is
-    /// stored; later one time in sixteen each.
-    async fn advance(&mut self) {
-        for effect in self.outbox.next(self.clock.now(), &POLICY) {
-            let name = step(&effect);
-            if self.is_killed((name, false)) {
-                return self.die();
-            }
-            let carried = carry_out(&self.pool, &FeePolicy::default(), effect).await;
-            if self.is_killed((name, true)) {
-                return self.die();
-            }
-            if let Some(event) = carried.event {
-                self.apply(event);
-            }
+impl Weather<'_> {
+    /// Mostly a block; one time in twenty a reorganisation, of each depth in turn; at times a jump of the fees.
+    async fn goes_on(&mut self) {
+        mine(self.chain).await;
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(20) {
+            let depth = 1 + (self.rounds / 20) % REORGANISED_MAX;
+            rpc(self.chain, "anvil_reorg", json!([depth, []])).await;
+            *self.reorganised.entry(depth).or_default() += 1;
         }
-        self.clock.advance(std::time::Duration::from_millis(POLICY.poll_ms));
-    }
-
-    /// The chain goes on: mostly a block; at times a reorganisation or a jump of the fees.
-    async fn chain_goes_on(&mut self) {
-        rpc(&self.anvil, "evm_mine", json!([])).await;
-        if self.roll(20) == 0 {
-            let depth = 1 + self.roll(5);
-            rpc(&self.anvil, "anvil_reorg", json!([depth, []])).await;
-            self.reorganised.insert(depth);
-        }
-        if self.roll(30) == 0 {
-            rpc(&self.anvil, "anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"])).await;
+        if self.rounds % 30 == 7 || self.dice.next_u64().is_multiple_of(60) {
+            rpc(self.chain, "anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"])).await;
             self.fee_spikes += 1;
         }
     }
 
-    /// Every fault, but never two liars at once: two of three must be believed.
-    fn break_endpoints(&self, round: u64) {
-        let honest: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Lies).collect();
-        let liar = (round / 20) % 3;
-        for (number, proxy) in (0..).zip(&self.proxies) {
-            let sometimes = if number == liar { Fault::ALL.to_vec() } else { honest.clone() };
-            proxy.rule(Rules { always: None, sometimes, permille: 150 });
-        }
-    }
-
-    fn is_done(&self, submitted: u64, all: u64) -> bool {
-        submitted == all && self.outbox.is_settled()
+    fn has_seen_everything(&self) -> bool {
+        self.reorganised.len() as u64 == REORGANISED_MAX && self.fee_spikes > 0
     }
 }
 
 #[tokio::test]
-async fn each_payment_is_made_exactly_once_whatever_fails() {
+async fn payments_and_anchors_are_made_exactly_once_whatever_fails_and_soon_after_it_is_over() {
     let anvil = anvil(Mining::Automatic).await;
     let direct = chain(anvil.url(), 1);
+    let contract = deploy(&direct).await;
     // Enough blocks that one which is behind is behind something, and no reorganisation reaches the first.
     rpc(&direct, "anvil_mine", json!(["0x40"])).await;
     rpc(&direct, "evm_setAutomine", json!([false])).await;
-    let (pool, proxies) = pooled(&anvil, &Anvil::development_key(), 3, CONFIRMATIONS, 2).await;
-    let mut world = World {
-        anvil: direct,
-        pool,
-        proxies,
-        outbox: Outbox::default(),
-        clock: ManualClock::new(Timestamp::EPOCH),
-        dice: SeededEntropy::new(7),
-        kills: BTreeSet::new(),
-        reorganised: BTreeSet::new(),
-        fee_spikes: 0,
-    };
-    let (all, mut submitted, mut round) = (payments(), 0, 0_u64);
-    while !world.is_done(submitted, all) {
-        while submitted < all && world.outbox.intents().len() < 24 {
-            let action = Action::Transfer { to: recipient(submitted), amount: AMOUNT.into(), asset: None };
-            world.apply(Event::Submitted { key: format!("payment {submitted}"), action });
-            submitted += 1;
-        }
-        world.break_endpoints(round);
-        world.advance().await;
-        world.chain_goes_on().await;
-        let done: Vec<String> = world
-            .outbox
-            .intents()
-            .values()
-            .filter(|intent| intent.outcome.is_some())
-            .map(|intent| intent.key.clone())
-            .collect();
-        for key in done.into_iter().filter(|_| submitted < all) {
-            assert!(world.outbox.intent(&key).unwrap().outcome.as_ref().unwrap().succeeded, "{key}");
-            world.apply(Event::Acknowledged { key });
-        }
-        round += 1;
-        assert!(round < 400 * (all + 10), "it does not end: {:#?}", world.outbox);
+    let (pool, proxies) = pooled(&anvil, 3, CONFIRMATIONS, 2).await;
+    let anchor = |number| anchor_of(&contract, number);
+    let work = Work { payment: &payment, anchor: &anchor };
+    let mut trial = Trial::new(Sender::new(&pool, POLICY), &proxies, work, intents(), PERMILLE);
+    let dice = SeededEntropy::new(8);
+    let mut weather = Weather { chain: &direct, dice, reorganised: BTreeMap::new(), fee_spikes: 0, rounds: 0 };
+    while !trial.is_done() || !weather.has_seen_everything() {
+        trial.round().await;
+        weather.goes_on().await;
     }
-    check(&world, all, round).await;
+    let made = trial.submitted();
+    println!("{trial}; reorganised {:?}; {} fee spikes", weather.reorganised, weather.fee_spikes);
+    check(&direct, &contract, made, trial.fills() as u64).await;
+
+    let mut sender = trial.into_sender().with_step_time(Duration::from_millis(20));
+    let actions = (made..made + WAITING / 2).flat_map(|number| [payment(number), anchor(number)]).collect();
+    let block = async |sender: &mut Sender<'_>| {
+        for _ in 0..STEPS_A_BLOCK {
+            sender.step().await;
+        }
+        mine(&direct).await;
+    };
+    let recovery = recover(&mut sender, (&pool, &proxies), &direct, actions, block).await;
+    println!("{recovery}");
+    assert!(recovery.blocks <= RECOVERY_BLOCKS_MAX, "{recovery}");
 }
 
-#[expect(clippy::print_stdout, reason = "a long run says what it went through")]
-async fn check(world: &World, all: u64, rounds: u64) {
-    for number in 0..all {
-        let balance = world.anvil.balance(&recipient(number), None, Consistency::Latest).await.unwrap();
-        assert_eq!(balance, Amount::from(AMOUNT), "payment {number}");
+/// Asks the chain itself: each recipient has its payment, each log its anchor, and nothing else was sent.
+async fn check(direct: &EvmChain, contract: &str, made: u64, fills: u64) {
+    for number in 0..made {
+        let balance = direct.balance(&recipient(number), None, Consistency::Latest).await.unwrap();
+        assert_eq!(balance, AMOUNT.into(), "payment {number}");
     }
-    let sequence = world.anvil.sequence(Consistency::Latest).await.unwrap().unwrap();
-    let pool = rpc(&world.anvil, "txpool_status", json!([])).await;
+    let events = rpc(direct, "eth_getLogs", json!([{ "address": contract, "fromBlock": "0x0" }])).await;
+    let logs: Vec<&Value> = events.as_array().unwrap().iter().map(|event| &event["topics"]).collect();
+    let distinct: BTreeSet<String> = logs.iter().map(|topics| topics.to_string()).collect();
+    assert_eq!((logs.len() as u64, distinct.len() as u64), (made, made), "one event an anchor");
+    let pool = rpc(direct, "txpool_status", json!([])).await;
     assert_eq!((&pool["pending"], &pool["queued"]), (&json!("0x0"), &json!("0x0")), "nothing waits behind a gap");
-    assert!(sequence >= all);
-    let mut fired = std::collections::BTreeMap::new();
-    for proxy in &world.proxies {
-        proxy.fired().into_iter().for_each(|(fault, count)| *fired.entry(fault).or_insert(0) += count);
-    }
-    println!(
-        "{all} payments in {rounds} rounds, {} sequence numbers for gaps; faults {fired:?}; kills {:?}; reorganised {:?}; \
-         {} fee spikes",
-        sequence - all,
-        world.kills,
-        world.reorganised,
-        world.fee_spikes
-    );
-    for fault in Fault::ALL {
-        assert!(fired.get(&fault).is_some_and(|count| *count > 0), "{fault:?} fired");
-    }
-    for name in ["reconcile", "sign", "broadcast", "query"] {
-        for is_after in [false, true] {
-            assert!(world.kills.contains(&(name, is_after)), "killed {name} {is_after}");
-        }
-    }
-    assert!(!world.reorganised.is_empty() && world.fee_spikes > 0);
+    let sent = direct.sequence(Consistency::Latest).await.unwrap().unwrap();
+    // The contract, the payments and the anchors, and what took the place of a number that was missing.
+    assert!((1 + 2 * made..=1 + 2 * made + fills).contains(&sent), "{sent} transactions for {made} of each");
 }
