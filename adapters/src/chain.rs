@@ -52,6 +52,11 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// the caller's: with another one, the bytes differ whatever else is the same.
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError>;
 
+    /// The last block that can have a transaction which is signed now; nothing where they never expire.
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        Ok(None)
+    }
+
     /// Hands signed bytes to the chain. Doing so again with the same bytes does no harm.
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError>;
 

@@ -195,7 +195,14 @@ impl Chain for MemoryChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
-        self.ask(|ledger| ledger.sign(action, sequence, fee)).await
+        let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
+        let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
+        Ok(SignedTransaction { expires, ..signed })
+    }
+
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        let expiry = self.ask(Ledger::expiry).await?;
+        Ok(if self.lies() { expiry.map(|_| u64::MAX) } else { expiry })
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {

@@ -386,7 +386,7 @@ pub const BREAKER_FAILURES_MAX: u32 = 3;
 /// How long a breaker stays open the first time; it doubles each time.
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
-pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Endpoints of one chain.
 pub const ENDPOINTS_MAX: usize = 16;
 /// Calls of one endpoint that its health is made from.
@@ -421,6 +421,10 @@ pub const HEDGE_TIME_MIN: Duration = Duration::from_millis(50);
 pub const HEDGE_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often a chain with something to do asks its endpoints for their newest blocks.
 pub const ENDPOINTS_SEEN_TIME: Duration = Duration::from_secs(10);
+/// Shortest time between two rounds in which endpoints that failed are asked whether they are well again.
+pub const ENDPOINT_PROBE_TIME: Duration = Duration::from_millis(500);
+/// Blocks that a transaction may be said to live longer than most endpoints say: a lifetime, for those that are behind.
+pub const EXPIRY_BLOCKS_AHEAD_MAX: u64 = SOLANA_LIFETIME;
 /// How long to wait for endpoints that do not have a block yet, before they are asked again.
 pub const ENDPOINT_CATCH_UP_TIME: Duration = Duration::from_millis(50);
 /// How often endpoints are asked that do not have a block yet.

@@ -23,13 +23,13 @@ use steward_adapters::chain::{
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
-use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
 
 use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
 use self::unsigned::recipient;
 use crate::contract::{Erc20, ReceiptLog};
+use crate::transport::HttpTransport;
 
 /// What a payment of the chain's own coin to a plain account takes.
 const PLAIN_TRANSFER_GAS: u64 = 21_000;
@@ -69,13 +69,9 @@ impl EvmChain {
         let number = (config.chain.namespace() == "eip155").then(|| config.chain.reference().parse().ok()).flatten();
         let number = number.ok_or_else(|| malformed("the chain", "an EVM chain reads eip155:NUMBER"))?;
         let account = address("the signer's address", signer.address())?;
-        let client = reqwest::Client::builder()
-            .timeout(CHAIN_CALL_TIME_MAX)
-            .connect_timeout(CHAIN_CALL_TIME_MAX / 2)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| malformed("the endpoint", &error.to_string()))?;
-        let client = RpcClient::builder().http_with_client(client, config.endpoint.clone());
+        let transport = HttpTransport::new(config.endpoint.clone());
+        let transport = transport.map_err(|error| malformed("the endpoint", &error.to_string()))?;
+        let client = RpcClient::new(transport, false);
         Ok(Self { config, number, account, signer, provider: RootProvider::new(client) })
     }
 

@@ -10,7 +10,9 @@ pub mod devnet;
 mod endpoint;
 mod events;
 mod instruction;
+mod sender;
 pub mod signer;
+mod signing;
 
 pub use chain::{SolanaChain, SolanaConfig};
 pub use credits::Credits;

@@ -69,7 +69,12 @@ impl Chain for Pool {
     }
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
-        self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await
+        let signed = self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await?;
+        self.with_agreed_expiry(signed).await
+    }
+
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        self.reached(&|chain| chain.expiry()).await
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {

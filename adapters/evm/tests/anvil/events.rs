@@ -8,9 +8,10 @@ use steward_adapters::conformance::{Emission, check_events};
 use steward_adapters::cursor::{Cursor, Span};
 use steward_adapters::pool::Pool;
 use steward_adapters_evm::{Anvil, EvmChain, Mining};
+use steward_chaos_chains::{Fault, Proxy};
 
 use super::endpoints::pooled;
-use super::proxy::{Fault, Proxy};
+
 use super::{SOMEBODY, anvil, chain, deploy, rpc};
 
 const ANCHORED: &str = "Anchored(address indexed anchorer, bytes32 indexed logId, uint64 treeSize, bytes32 root)";
