@@ -13,6 +13,7 @@ use super::{Alone, Anchoring, Failure, Members, ModelCatalog, NoAnchoring, Parts
 use crate::activity::Activity;
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
+use crate::chain::Chains;
 use crate::device::Device;
 use crate::host::{Host, HostBuilder, HostLimits, Router};
 use crate::lease::{Lease, SoleLease};
@@ -39,6 +40,8 @@ pub struct NodeParts {
     pub models: Arc<dyn ModelCatalog>,
     /// The `http` function.
     pub http: Arc<dyn HttpTool>,
+    /// The chains that sessions may read, and send on as far as they are allowed to.
+    pub chains: Chains,
     /// Who signs the receipt logs.
     pub log: Arc<LogIdentity>,
     /// Under what the node writes; none for a node that is alone on its store and takes the lease from any other.
@@ -85,6 +88,7 @@ impl NodeParts {
             entropy,
             models,
             http,
+            chains: Chains::default(),
             log,
             lease: None,
             router: None,
@@ -101,8 +105,21 @@ impl NodeParts {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Steward, StartError> {
-        let Self { store, clock, entropy, models, http, log, lease, router, members, limits, register, anchoring } =
-            self;
+        let Self {
+            store,
+            clock,
+            entropy,
+            models,
+            http,
+            chains,
+            log,
+            lease,
+            router,
+            members,
+            limits,
+            register,
+            anchoring,
+        } = self;
         let lease = match lease {
             Some(lease) => lease,
             None => Arc::new(SoleLease::take(store.as_ref()).await?),
@@ -116,6 +133,7 @@ impl NodeParts {
             entropy: Arc::clone(&entropy),
             programs: Arc::clone(&programs),
             models: Arc::clone(&models) as _,
+            chains,
             http,
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),

@@ -41,11 +41,17 @@ impl Chains {
     ) -> anyhow::Result<Self> {
         let mut chains = BTreeMap::new();
         for config in configs {
-            let opened = open(config).with_context(|| format!("chain {}", config.id))?;
+            let mut opened = open(config).with_context(|| format!("chain {}", config.id))?;
+            opened.spending.clone_from(&config.spending);
             ensure!(chains.insert(config.id.clone(), opened).is_none(), "chain {} is configured twice", config.id);
         }
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));
         Ok(Self { environment: ChainEnvironment { store, identity, chains: Arc::new(chains) } })
+    }
+
+    /// The same for sessions.
+    pub(super) fn for_sessions(&self) -> steward_actors::chain::Chains {
+        Arc::clone(&self.environment.chains)
     }
 
     /// Adds the chains' kind to a host.
