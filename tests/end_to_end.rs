@@ -13,6 +13,7 @@ mod models;
 mod openai;
 mod packaging;
 mod parts;
+mod payments;
 mod shell;
 mod solana;
 mod tenant;

@@ -129,6 +129,11 @@ impl Pool {
         is_known
     }
 
+    /// Any endpoint's driver, for what none is asked.
+    fn any(&self) -> &dyn Chain {
+        &*self.drivers[0]
+    }
+
     fn order(&self, class: Class) -> Result<Vec<usize>, ChainError> {
         self.roster.lock().order(class, self.clock.now()).map_err(|refusals| {
             let each = refusals.iter().map(|(name, refusal)| format!("{name}: {}", refusal.reason));

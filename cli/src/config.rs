@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use steward_actors::chain::SpendingTerms;
 use steward_adapters_cosmos::GasPrice;
-use steward_types::limits;
+use steward_types::{Amount, limits};
 
 /// What a node needs to know.
 #[derive(Debug, Clone, Deserialize)]
@@ -183,6 +184,9 @@ pub struct ChainConfig {
     /// are final.
     #[serde(default = "confirmations_default")]
     pub confirmations: u64,
+    /// What projects may spend on it, from the wallet of its key; nothing without this.
+    #[serde(default)]
+    pub spending: Option<SpendingTerms>,
     /// What only chains with an id of `cosmos:…` have.
     #[serde(default)]
     pub cosmos: Option<CosmosSettings>,
@@ -244,6 +248,8 @@ impl ChainConfig {
             self.quorum
         );
         ensure!(self.units_per_second != Some(0), "chain {}: units_per_second must not be 0", self.id);
+        let is_priced = self.spending.as_ref().is_none_or(|spending| spending.fee_price.per > Amount::ZERO);
+        ensure!(is_priced, "chain {}: spending.fee_price.per must not be 0", self.id);
         Ok(())
     }
 }

@@ -362,6 +362,14 @@ pub const OUTBOX_INTENTS_MAX: usize = 10_000;
 pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 /// Signed transactions of one intent: the first and its replacements.
 pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
+/// Orders of one project on one chain that have not ended.
+pub const CHAIN_ORDERS_MAX: u32 = 1_000;
+/// Orders that a chain has in its outbox at once; the rest wait outside.
+pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
+/// How often a chain looks for orders that it was not told of.
+pub const CHAIN_ORDERS_LOOKED_TIME: Duration = Duration::from_secs(5);
+/// How often a session that waits for a transaction looks whether it ended, besides being told.
+pub const CHAIN_WAIT_LOOKED_TIME: Duration = Duration::from_secs(30);
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is

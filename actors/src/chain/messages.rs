@@ -72,4 +72,6 @@ pub enum ChainEvent {
     Looked,
     /// It is time to look again.
     Woken,
+    /// Sessions were told of transactions that ended.
+    Told,
 }

@@ -11,7 +11,11 @@ use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::pool::Pool;
 use steward_storage::Store;
 
+use super::spending::SpendingTerms;
 use crate::receipt_log::LogIdentity;
+
+/// Chains by their CAIP-2 identifiers, which are also their entities' ids.
+pub type Chains = Arc<BTreeMap<String, ChainSettings>>;
 
 /// What the node gives its chains.
 #[derive(Debug, Clone)]
@@ -20,8 +24,8 @@ pub struct ChainEnvironment {
     pub store: Arc<dyn Store>,
     /// Who signs the logs, which tells their names.
     pub identity: Arc<LogIdentity>,
-    /// The chains by CAIP-2 identifier, which is also their entity's id.
-    pub chains: Arc<BTreeMap<String, ChainSettings>>,
+    /// The chains.
+    pub chains: Chains,
 }
 
 /// One chain and how it is used.
@@ -39,6 +43,8 @@ pub struct ChainSettings {
     pub outbox: OutboxPolicy,
     /// When to leave the chain alone.
     pub breaker: BreakerPolicy,
+    /// What projects may spend; nothing without it.
+    pub spending: Option<SpendingTerms>,
 }
 
 impl ChainSettings {
@@ -51,6 +57,7 @@ impl ChainSettings {
             fees: FeePolicy::default(),
             outbox: OutboxPolicy::default(),
             breaker: BreakerPolicy::default(),
+            spending: None,
         }
     }
 

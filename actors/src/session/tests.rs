@@ -1,5 +1,6 @@
 //! The turn engine as a whole, on the in-memory store with a scripted model and a counting HTTP tool.
 
+mod chains;
 mod crash;
 mod dying_store;
 mod harness;

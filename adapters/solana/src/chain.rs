@@ -150,6 +150,7 @@ impl SolanaChain {
             block_hash: self.block(status.slot).await.map(|(hash, _)| hash).unwrap_or_default(),
             succeeded: status.err.is_none(),
             is_final: level == TransactionConfirmationStatus::Finalized,
+            fee: None,
         })))
     }
 
@@ -254,7 +255,7 @@ impl Chain for SolanaChain {
         let signature: Signature = hash.parse().map_err(|_| malformed("the transaction's signature", hash))?;
         let expires = expires.ok_or_else(|| malformed("the transaction", "it does not say when it expires"))?;
         if let Some(status) = self.found(&signature, 0).await? {
-            return Ok(status);
+            return Ok(status.with_fee(transaction.fee_max));
         }
         let finalized = self.endpoint.client().get_epoch_info_with_commitment(CommitmentConfig::finalized());
         let finalized = self.endpoint.ask(finalized).await?;
@@ -264,7 +265,7 @@ impl Chain for SolanaChain {
         self.check_history(expires).await?;
         // It may have landed between the questions: only a second look, at what was final then, tells.
         let found = self.found(&signature, finalized.absolute_slot).await?;
-        Ok(found.unwrap_or(TransactionStatus::Expired))
+        Ok(found.unwrap_or(TransactionStatus::Expired).with_fee(transaction.fee_max))
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
@@ -293,6 +294,10 @@ impl Chain for SolanaChain {
 
     async fn read(&self, _: &str, _: &[u8], _: Consistency) -> Result<Bytes, ChainError> {
         Err(rejected("programs are not called here"))
+    }
+
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        self::address("the address", address).map(drop)
     }
 
     fn needs_contract(&self) -> bool {

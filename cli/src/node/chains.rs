@@ -12,7 +12,6 @@ use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainS
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
-use steward_actors::trigger::Chains as TriggerChains;
 use steward_adapters::chain::{Chain, ChainId};
 use steward_adapters::endpoint::EndpointPolicy;
 use steward_adapters::pool::{Pool, PoolPolicy};
@@ -42,17 +41,17 @@ impl Chains {
     ) -> anyhow::Result<Self> {
         let mut chains = BTreeMap::new();
         for config in configs {
-            let opened = open(config).with_context(|| format!("chain {}", config.id))?;
+            let mut opened = open(config).with_context(|| format!("chain {}", config.id))?;
+            opened.spending.clone_from(&config.spending);
             ensure!(chains.insert(config.id.clone(), opened).is_none(), "chain {} is configured twice", config.id);
         }
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));
         Ok(Self { environment: ChainEnvironment { store, identity, chains: Arc::new(chains) } })
     }
 
-    /// The chains as their triggers see them.
-    pub(super) fn drivers(&self) -> TriggerChains {
-        let driver = |(id, settings): (&String, &ChainSettings)| (id.clone(), Arc::clone(&settings.chain));
-        Arc::new(self.environment.chains.iter().map(driver).collect())
+    /// The chains as sessions and triggers see them.
+    pub(super) fn all(&self) -> steward_actors::chain::Chains {
+        Arc::clone(&self.environment.chains)
     }
 
     /// Adds the chains' kind to a host.

@@ -75,6 +75,11 @@ fn every_host_function_and_limit_code_is_in_the_guide() {
         "user",
         "assistant",
         "context",
+        "chain(name).balance",
+        "chain(name).read",
+        "chain(name).send",
+        "chain(name).call",
+        "chain(name).wait",
     ] {
         assert!(guide.contains(&format!("`{name}(")), "docs/scripting.md says nothing of {name}");
     }
