@@ -82,6 +82,7 @@ impl Entity for ChainActor {
             last_end: None,
             paused: None,
         };
+        chain.tend_endpoints(&context);
         chain.advance(&context).await?;
         Ok(chain)
     }
@@ -122,6 +123,10 @@ impl Entity for ChainActor {
                 self.take_in(*carried, context.clock().now())?;
             }
             ChainEvent::Looked => self.endpoints_seen = Some(context.clock().now()),
+            ChainEvent::Tended => {
+                self.tend_endpoints(context);
+                return Ok(());
+            }
             ChainEvent::Woken => {}
         }
         self.advance(context).await
