@@ -83,6 +83,16 @@ impl ChainActor {
         });
     }
 
+    /// Waits until an endpoint that failed should be asked whether it is well again, and asks it, whether or not the chain
+    /// has anything to do.
+    pub(super) fn tend_endpoints(&self, context: &Context<Self>) {
+        let Some(pool) = self.settings.pool.clone() else { return };
+        context.work(async move {
+            pool.tend_when_due().await;
+            ChainEvent::Tended
+        });
+    }
+
     /// Nobody waits for a chain that is down. What they asked for stays in the outbox.
     pub(super) fn refuse_waiters(&mut self) {
         let reason = self.breaker.last_failure().unwrap_or("an operator opened its breaker");

@@ -85,6 +85,7 @@ impl Entity for ChainActor {
         };
         let owed = orders::owed(&*context.environment().store, chain.id.as_str()).await?;
         tell_sessions(&context, &chain.id, owed);
+        chain.tend_endpoints(&context);
         chain.advance(&context).await?;
         Ok(chain)
     }
@@ -125,6 +126,10 @@ impl Entity for ChainActor {
                 self.take_in(*carried, context.clock().now())?;
             }
             ChainEvent::Looked => self.endpoints_seen = Some(context.clock().now()),
+            ChainEvent::Tended => {
+                self.tend_endpoints(context);
+                return Ok(());
+            }
             ChainEvent::Woken => {}
             ChainEvent::Told => return Ok(()),
         }

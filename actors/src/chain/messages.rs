@@ -70,6 +70,8 @@ pub enum ChainEvent {
     Carried(Box<Carried>),
     /// The endpoints were asked for their newest blocks.
     Looked,
+    /// Endpoints that failed were asked whether they are well again.
+    Tended,
     /// It is time to look again.
     Woken,
     /// Sessions were told of transactions that ended.

@@ -12,7 +12,7 @@ fn step(body: &str) -> (String, Value) {
     let end = run(&handler(body), &mut host);
     assert!(matches!(end, TurnEnd::Finished(_)), "{body}: {end:?}");
     assert_eq!(host.journal.len(), 1, "{body}: {:?}", host.functions());
-    let call = &host.journal.values().next().unwrap().call;
+    let call = &host.journal.values().next().expect("a step").call;
     (call.function.clone(), call.arguments.clone())
 }
 

@@ -48,11 +48,11 @@ fn the_narrower_of_both_sides_holds() {
     let (forbidden, capped) = (Err(ErrorCode::ChainForbidden), Err(ErrorCode::ChainLimitReached));
     check(&pay("a", None, 50), (0, 0), Ok(Verdict::Allowed));
     check(&pay("b", None, 51), (0, 0), Ok(Verdict::Ask));
-    check(&pay("c", None, 1), (0, 0), forbidden.clone());
-    check(&pay("a", Some(TOKEN), 1), (0, 0), forbidden.clone());
-    check(&pay("a", None, 81), (0, 0), capped.clone());
+    check(&pay("c", None, 1), (0, 0), forbidden);
+    check(&pay("a", Some(TOKEN), 1), (0, 0), forbidden);
+    check(&pay("a", None, 81), (0, 0), capped);
     check(&pay("a", None, 40), (460, 0), Ok(Verdict::Allowed));
-    check(&pay("a", None, 41), (460, 0), capped.clone());
+    check(&pay("a", None, 41), (460, 0), capped);
     let refused = check(&pay("a", None, 41), (0, 260), capped).unwrap();
     assert!(refused.to_string().contains("260 are spent") && refused.to_string().contains("300"), "{refused}");
     assert_eq!(refused.data()["resets_ms"], 4 * 86_400_000_u64);
