@@ -18,3 +18,4 @@ mod shell;
 mod solana;
 mod tenant;
 mod tidy;
+mod triggers;

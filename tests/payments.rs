@@ -1,6 +1,7 @@
 //! Agents that pay on a real chain, on a real node: through policy only, beyond no cap, asking a person where they must;
 //! and killed in the middle of many payments, each of which is made once, with the budget exact.
 
+use alloy::providers::Provider as _;
 use serde_json::{Value, json};
 use steward::client::Client;
 use steward::process::{NodeProcess, until};

@@ -53,6 +53,7 @@ fn dependencies_point_down_only() {
             "steward-adapters-evm",
             "steward-adapters-solana",
             "steward-adapters-tools",
+            "steward-chaos-chains",
         ],
         &["steward-actors"],
         &["steward-cluster"],

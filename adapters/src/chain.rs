@@ -6,6 +6,7 @@
 mod action;
 mod call;
 mod error;
+mod events;
 mod id;
 mod transaction;
 
@@ -19,6 +20,7 @@ use serde_json::Value;
 pub use self::action::{Action, AnchorPoint, AnchoredHead, InclusionClaim};
 pub use self::call::ContractCall;
 pub use self::error::ChainError;
+pub use self::events::{EmittedEvent, EventFilter, EventId, check_covers};
 pub use self::id::{ChainId, ChainIdError};
 pub use self::transaction::{Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 use crate::fee::{Fee, MarketFee};
@@ -51,6 +53,11 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// the bytes must be recorded before they are sent. Where the chain counts no transactions, `sequence` is a number of
     /// the caller's: with another one, the bytes differ whatever else is the same.
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError>;
+
+    /// The last block that can have a transaction which is signed now; nothing where they never expire.
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        Ok(None)
+    }
 
     /// Hands signed bytes to the chain. Doing so again with the same bytes does no harm.
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError>;
@@ -116,6 +123,19 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// Whether the leaf is in the anchored tree of a log of this account's: the contract says so, or the newest anchor
     /// where there is none.
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError>;
+
+    /// Whether the chain can have such events at all. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] says what is wrong with the filter, and what would be right.
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError>;
+
+    /// Every event of the filter in the blocks `from..=to`, all of them final, in the chain's order; the same each time.
+    ///
+    /// # Errors
+    /// [`ChainError::Behind`] when `to` is not final for the endpoint; [`ChainError::TooMany`] when fewer blocks must be
+    /// asked for, but not for one block that a driver can answer about; [`ChainError::Rejected`] for a wrong filter.
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError>;
 }
 
 /// The newest block that an endpoint knows.

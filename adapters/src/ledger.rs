@@ -1,6 +1,7 @@
 //! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. It counts the account's
 //! transactions, or lets each land until it expires. For tests and for a node without a chain; it keeps nothing.
 
+mod events;
 mod state;
 
 use std::collections::BTreeMap;
@@ -102,9 +103,14 @@ impl Ledger {
         self.state_before(self.end_of(at)).input_of(contract)
     }
 
+    /// The last block that can have a transaction which is signed now; nothing where they never expire.
+    pub fn expiry(&self) -> Option<u64> {
+        self.lifetime.map(|lifetime| self.head().block + lifetime)
+    }
+
     /// A transaction that does `action`; nothing is sent.
     pub fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> SignedTransaction {
-        let expires = self.lifetime.map(|lifetime| self.head().block + lifetime);
+        let expires = self.expiry();
         let transaction = Transaction { action: Some(action.clone()), sequence, expires, fee, hash: String::new() };
         let bytes = serde_json::to_vec(&transaction).expect("a transaction has only text keys");
         let creates = matches!(action, Action::DeployReceiptLog).then(|| contract_at(sequence));

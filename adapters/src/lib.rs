@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod chain;
 pub mod conformance;
 pub mod courier;
+pub mod cursor;
 pub mod endpoint;
 pub mod fee;
 pub mod http;

@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
+use steward_types::limits::CHAIN_EVENTS_MAX;
 
 pub use self::fault::Fault;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, Head,
-    InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::fee::{Fee, MarketFee};
 use crate::ledger::{ACCOUNT, Ledger};
@@ -195,7 +196,14 @@ impl Chain for MemoryChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
-        self.ask(|ledger| ledger.sign(action, sequence, fee)).await
+        let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
+        let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
+        Ok(SignedTransaction { expires, ..signed })
+    }
+
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        let expiry = self.ask(Ledger::expiry).await?;
+        Ok(if self.lies() { expiry.map(|_| u64::MAX) } else { expiry })
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -257,5 +265,24 @@ impl Chain for MemoryChain {
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         self.ask(|ledger| ledger.verify_inclusion(contract, claim)).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Ledger::check_event_filter(filter)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.check_event_filter(filter)?;
+        let behind = || ChainError::Behind { chain: self.id.clone(), block: to };
+        let answer = |ledger: &Ledger| (to <= ledger.head().final_block).then(|| ledger.events(filter, from, to));
+        let mut events = self.ask(answer).await?.ok_or_else(behind)?;
+        if from < to && events.len() > CHAIN_EVENTS_MAX {
+            let reason = format!("there are {} and {CHAIN_EVENTS_MAX} are given at once", events.len());
+            return Err(ChainError::TooMany { chain: self.id.clone(), reason });
+        }
+        if self.lies() {
+            events.pop();
+        }
+        Ok(events)
     }
 }

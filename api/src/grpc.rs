@@ -10,6 +10,7 @@ mod projects;
 mod receipts;
 mod sessions;
 mod stream;
+mod triggers;
 
 use std::convert::Infallible;
 
@@ -75,6 +76,7 @@ pub(crate) fn router(
         approvals_server::ApprovalsServer,
         budgets_server::BudgetsServer,
         receipts_server::ReceiptsServer,
+        triggers_server::TriggersServer,
         actors_server::ActorsServer,
         operations_server::OperationsServer
     );

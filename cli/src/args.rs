@@ -5,6 +5,7 @@ mod nodes;
 mod operations;
 mod projects;
 mod sessions;
+mod triggers;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -15,6 +16,7 @@ pub use nodes::{Actors, ClusterCommand, Demo, StoreCommand, Up};
 pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
 pub use projects::{Budgets, Period, Projects};
 pub use sessions::{Approvals, Logs, Receipts, Sessions};
+pub use triggers::Triggers;
 
 /// Steward: a durable runtime for AI agents that spend money.
 #[derive(Debug, Parser)]
@@ -127,6 +129,12 @@ pub enum Command {
         /// What to do with them
         #[command(subcommand)]
         command: Option<Breakers>,
+    },
+    /// Events of chains that start sessions [default: ls]
+    Triggers {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Triggers>,
     },
     /// Actors that are set aside [default: ls]
     Quarantine {

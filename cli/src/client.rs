@@ -62,6 +62,8 @@ services! {
     agents: agents_client::AgentsClient;
     /// Sessions.
     sessions: sessions_client::SessionsClient;
+    /// Triggers.
+    triggers: triggers_client::TriggersClient;
     /// Approvals.
     approvals: approvals_client::ApprovalsClient;
     /// Budgets.

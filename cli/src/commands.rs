@@ -22,6 +22,7 @@ pub mod shards;
 pub mod store;
 pub mod top;
 pub mod trace;
+pub mod triggers;
 pub mod up;
 
 use std::io::IsTerminal as _;
@@ -130,6 +131,7 @@ pub async fn ask(command: Command, session: &Session) -> anyhow::Result<()> {
         Command::Quarantine { command } => quarantine::run(command, session).await,
         Command::Devices => devices::run(session).await,
         Command::Top(command) => top::run(command, session).await,
+        Command::Triggers { command } => triggers::run(command, session).await,
         Command::Trace { id } => trace::run(id, session).await,
         Command::Audit { most } => audit::run(most, session).await,
         Command::Demo(_)

@@ -93,7 +93,7 @@ impl Node {
         parts.router = seat.as_ref().map(|seat| seat.router());
         parts.members = seat.as_ref().map(|seat| seat.members());
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
-        parts.chains = chains.for_sessions();
+        parts.chains = chains.all();
         let registered = chains.clone();
         parts.register = Box::new(move |builder| registered.register(builder));
         parts.anchoring = Box::new(move |host| chains.anchoring(host));

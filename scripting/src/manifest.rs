@@ -1,6 +1,7 @@
 //! What an agent says about itself beside its script: models, tools, limits and budget.
 
 mod chains;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use steward_types::{AgentId, Micros, ModelId};
 use thiserror::Error;
 
 pub use self::chains::{ANYBODY, Caps, SpendingRules};
+pub use self::triggers::{Trigger, TriggerFrom};
 use crate::limits::Limits;
 
 /// The manifest of an agent, `manifest.toml`. An unknown field is an error.
@@ -39,6 +41,9 @@ pub struct Manifest {
     /// Tighter limits than Steward's own; a wider one has no effect.
     #[serde(default)]
     pub limits: LimitRules,
+    /// Events of chains that start sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "triggers::read")]
+    pub triggers: Vec<Trigger>,
 }
 
 /// Models by their use.

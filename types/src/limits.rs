@@ -233,8 +233,13 @@ pub const RECOVERY_TIME: Duration = Duration::from_secs(60);
 pub const TIMER_PAGE: usize = 256;
 /// Agent versions that one node keeps ready to run.
 pub const PROGRAMS_MAX: usize = 256;
-/// Sessions that one node recovers at once after a start.
+/// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
+/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
+/// [`RECOVERY_PAGE_TIME`].
+pub const RECOVERY_TURNS_MAX: u64 = 256;
+/// How long a page of sessions to recover, or of timers, waits for turns to end.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
 
 // Memory of agents.
 
@@ -278,6 +283,10 @@ pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 pub const REPLICA_ACTIVE_MAX: usize = 8;
 /// Generations that wait for their turn on one replica.
 pub const REPLICA_QUEUE_MAX: usize = 64;
+/// Ended generations of one replica whose keys and values are kept for others that begin alike, memory permitting.
+pub const REPLICA_PREFIXES_MAX: usize = 16;
+/// The fewest tokens in common that are worth to be copied.
+pub const REPLICA_PREFIX_TOKENS_MIN: usize = 16;
 /// Tokens that one slice of a hold pays for.
 pub const HOLD_SLICE_TOKENS: u32 = 64;
 /// Nodes that write where replicas of models should be: those of the least ids that live. One would do; more outlive it.
@@ -385,7 +394,7 @@ pub const BREAKER_FAILURES_MAX: u32 = 3;
 /// How long a breaker stays open the first time; it doubles each time.
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
-pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Endpoints of one chain.
 pub const ENDPOINTS_MAX: usize = 16;
 /// Calls of one endpoint that its health is made from.
@@ -420,10 +429,53 @@ pub const HEDGE_TIME_MIN: Duration = Duration::from_millis(50);
 pub const HEDGE_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often a chain with something to do asks its endpoints for their newest blocks.
 pub const ENDPOINTS_SEEN_TIME: Duration = Duration::from_secs(10);
+/// Shortest time between two rounds in which endpoints that failed are asked whether they are well again.
+pub const ENDPOINT_PROBE_TIME: Duration = Duration::from_millis(500);
+/// Blocks that a transaction may be said to live longer than most endpoints say: a lifetime, for those that are behind.
+pub const EXPIRY_BLOCKS_AHEAD_MAX: u64 = SOLANA_LIFETIME;
 /// How long to wait for endpoints that do not have a block yet, before they are asked again.
 pub const ENDPOINT_CATCH_UP_TIME: Duration = Duration::from_millis(50);
 /// How often endpoints are asked that do not have a block yet.
 pub const ENDPOINT_CATCH_UP_TRIES: u32 = 20;
+/// Events in one answer about more than one block.
+pub const CHAIN_EVENTS_MAX: usize = 1_000;
+/// Blocks that are asked about at once for events.
+pub const CHAIN_EVENT_BLOCKS_MAX: u64 = 1_000;
+/// Longest address or event of a filter.
+pub const EVENT_FILTER_BYTES_MAX: usize = 512;
+/// Blocks of a Cosmos chain in one answer: each is a question to the node.
+pub const COSMOS_EVENT_BLOCKS_MAX: u64 = 16;
+/// Transactions of a Solana account in one answer about more than one slot: each is a question to the endpoint.
+pub const SOLANA_EVENT_TRANSACTIONS_MAX: usize = 100;
+/// Lists of a Solana account's transactions that are read back to the slot that is asked about.
+pub const SOLANA_EVENT_LISTS_MAX: usize = 100;
+
+// Triggers.
+
+/// Triggers of one agent.
+pub const AGENT_TRIGGERS_MAX: usize = 16;
+/// How often a trigger that has caught up looks for new final blocks, and one that waits whether it may go on.
+pub const TRIGGER_POLL_TIME: Duration = Duration::from_secs(1);
+/// Longest wait of a trigger after failures in a row; it doubles from `TRIGGER_POLL_TIME`.
+pub const TRIGGER_RETRY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Sessions that a trigger starts at once.
+pub const TRIGGER_SESSIONS_AT_ONCE: usize = 16;
+/// Least time between two such times: with `TRIGGER_SESSIONS_AT_ONCE`, 32 sessions a second.
+pub const TRIGGER_SESSIONS_TIME: Duration = Duration::from_millis(500);
+/// Sessions of one trigger whose turns have not ended; it waits before it starts more.
+pub const TRIGGER_SESSIONS_OPEN_MAX: usize = 64;
+/// How often an event is tried whose session is refused for the event's own sake, before it is skipped.
+pub const TRIGGER_TRIES_MAX: u32 = 5;
+/// How long the place of a trigger that finds no events may stay unwritten; after a kill, it asks about them again.
+pub const TRIGGER_SAVE_TIME: Duration = Duration::from_secs(10);
+/// How often a trigger asks whether its chain is the same still, besides when the chain seems to have gone back.
+pub const TRIGGER_CHAIN_TIME: Duration = Duration::from_secs(60);
+/// Skipped events that are kept of one trigger: the newest.
+pub const TRIGGER_SKIPPED_MAX: u64 = 100;
+/// Skipped events that a list shows of each trigger.
+pub const TRIGGER_SKIPPED_SHOWN: usize = 5;
+/// Characters of a reason that a trigger keeps.
+pub const TRIGGER_REASON_CHARS_MAX: usize = 300;
 
 // The edge.
 

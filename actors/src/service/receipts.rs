@@ -198,13 +198,14 @@ impl Steward {
         }
     }
 
-    /// Wakes what works by itself in shards that have come to this node: budgets, receipt logs, chains, and sessions
-    /// with something in flight.
+    /// Wakes what works by itself in shards that have come to this node: budgets, receipt logs, chains, triggers, and
+    /// sessions with something in flight.
     ///
     /// # Errors
     /// The store's, and the host's when it can take no message; what was not woken is at the next call.
     pub async fn recover_shards(&self) -> Result<(), Failure> {
         self.wake_projects().await?;
+        self.wake_triggers().await?;
         Ok(Timers::recover(self.host())?)
     }
 

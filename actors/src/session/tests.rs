@@ -6,4 +6,5 @@ mod dying_store;
 mod harness;
 mod limits;
 mod operators;
+mod recovery;
 mod turns;

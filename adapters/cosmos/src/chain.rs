@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use steward_adapters::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, Head,
-    InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::{Signer, SignerError};
@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::anchors::{self, Newest};
+use crate::events::{self, Selector};
 use crate::fate;
 use crate::node::{Node, malformed};
 use crate::price::GasPrice;
@@ -289,6 +290,15 @@ impl Chain for CosmosChain {
             Newest::Never => Ok(false),
             Newest::TooOld => Err(too_old()),
         }
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Selector::parse(filter, self.account.prefix()).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        let selector = Selector::parse(filter, self.account.prefix())?;
+        events::emitted(&self.node, &selector, from, to).await
     }
 }
 

@@ -5,6 +5,7 @@
 mod anchors;
 pub mod chain;
 pub mod devnet;
+mod events;
 mod fate;
 pub mod node;
 pub mod price;

@@ -81,12 +81,14 @@ mod tests {
     const SECRET: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
 
     #[test]
-    fn a_keystore_opens_with_its_password() {
+    fn a_keystore_opens_with_its_password_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.json");
         std::fs::write(&path, KEYSTORE).unwrap();
         let opened = LocalSigner::open_keystore(&path, "testpassword", "wasm").unwrap();
         assert_eq!(opened.address(), LocalSigner::new(&SECRET.parse().unwrap(), "wasm").unwrap().address());
+        let error = LocalSigner::open_keystore(&path, "wrong", "wasm").unwrap_err();
+        assert!(matches!(error, SignerError::Keystore { .. }), "{error}");
     }
 
     #[test]

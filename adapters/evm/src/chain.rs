@@ -1,6 +1,7 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
 mod abi;
+mod events;
 mod reply;
 mod unsigned;
 
@@ -19,17 +20,18 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steward_adapters::chain::{
-    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, Head,
-    Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall,
+    EmittedEvent, EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
-use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
 
+use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
 use self::unsigned::recipient;
 use crate::contract::{Erc20, ReceiptLog};
+use crate::transport::HttpTransport;
 
 /// What a payment of the chain's own coin to a plain account takes.
 const PLAIN_TRANSFER_GAS: u64 = 21_000;
@@ -69,13 +71,9 @@ impl EvmChain {
         let number = (config.chain.namespace() == "eip155").then(|| config.chain.reference().parse().ok()).flatten();
         let number = number.ok_or_else(|| malformed("the chain", "an EVM chain reads eip155:NUMBER"))?;
         let account = address("the signer's address", signer.address())?;
-        let client = reqwest::Client::builder()
-            .timeout(CHAIN_CALL_TIME_MAX)
-            .connect_timeout(CHAIN_CALL_TIME_MAX / 2)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| malformed("the endpoint", &error.to_string()))?;
-        let client = RpcClient::builder().http_with_client(client, config.endpoint.clone());
+        let transport = HttpTransport::new(config.endpoint.clone());
+        let transport = transport.map_err(|error| malformed("the endpoint", &error.to_string()))?;
+        let client = RpcClient::new(transport, false);
         Ok(Self { config, number, account, signer, provider: RootProvider::new(client) })
     }
 
@@ -197,6 +195,7 @@ impl EvmChain {
         match failure(&error) {
             Failure::Refused(reason) => ChainError::Rejected { reason },
             Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
+            Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
             Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
         }
     }
@@ -369,6 +368,14 @@ impl Chain for EvmChain {
             path: claim.path.iter().map(B256::from).collect(),
         };
         self.call(contract, &call).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Shape::parse(filter).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.emitted(&Shape::parse(filter)?, from, to).await
     }
 }
 

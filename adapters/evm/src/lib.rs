@@ -6,6 +6,7 @@ pub mod chain;
 pub mod contract;
 pub mod devnet;
 pub mod signer;
+mod transport;
 
 pub use chain::{EvmChain, EvmConfig};
 pub use devnet::{Anvil, AnvilError, Mining};

@@ -8,8 +8,11 @@ pub mod chain;
 pub mod credits;
 pub mod devnet;
 mod endpoint;
+mod events;
 mod instruction;
+mod sender;
 pub mod signer;
+mod signing;
 
 pub use chain::{SolanaChain, SolanaConfig};
 pub use credits::Credits;

@@ -8,8 +8,8 @@ use super::Pool;
 use super::ask::Spread;
 use super::roster::nth_highest;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, Head,
-    InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::endpoint::Class;
 use crate::fee::{Fee, MarketFee};
@@ -70,7 +70,12 @@ impl Chain for Pool {
     }
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
-        self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await
+        let signed = self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await?;
+        self.with_agreed_expiry(signed).await
+    }
+
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        self.reached(&|chain| chain.expiry()).await
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -134,5 +139,17 @@ impl Chain for Pool {
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         self.first(self.anchor_class(), Spread::Hedged, &|chain| chain.verify_inclusion(contract, claim)).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        self.drivers[0].check_event_filter(filter)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        if self.quorum == 1 {
+            return self.first(Class::History, Spread::Hedged, &|chain| chain.events(filter, from, to)).await;
+        }
+        let what = format!("the events of {} in the blocks {from} to {to}", filter.address);
+        self.agreed(Class::History, &what, &|chain| chain.events(filter, from, to)).await
     }
 }

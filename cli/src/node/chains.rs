@@ -49,8 +49,8 @@ impl Chains {
         Ok(Self { environment: ChainEnvironment { store, identity, chains: Arc::new(chains) } })
     }
 
-    /// The same for sessions.
-    pub(super) fn for_sessions(&self) -> steward_actors::chain::Chains {
+    /// The chains as sessions and triggers see them.
+    pub(super) fn all(&self) -> steward_actors::chain::Chains {
         Arc::clone(&self.environment.chains)
     }
 

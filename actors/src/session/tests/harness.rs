@@ -16,6 +16,7 @@ use steward_scripting::{Bundle, Manifest, Program};
 use steward_storage::{Store, StoreExt};
 use steward_types::{AgentId, Clock, ErrorCode, Micros, ProjectId, SeededEntropy, SessionId, SystemClock};
 
+use crate::activity::Activity;
 use crate::budget::{Period, ledger};
 use crate::chain::{ChainActor, ChainEnvironment, ChainRequest, Chains};
 use crate::host::{EntityId, Host, HostBuilder};
@@ -24,7 +25,7 @@ use crate::memory::Memories;
 use crate::model::LoadedModels;
 use crate::receipt_log::LogIdentity;
 use crate::session::*;
-use crate::timer::Timers;
+use crate::timer::{Timers, TimersEnvironment, Waker};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -134,6 +135,8 @@ impl Outside {
     /// A node with another outside world.
     pub(super) async fn start_with(&self, store: Arc<dyn Store>, http: Arc<dyn HttpTool>) -> Option<Node> {
         let lease = SoleLease::take(&*store).await.ok()?;
+        let timers = TimersEnvironment { store: Arc::clone(&store), activity: Arc::default() };
+        let (waker, activity) = (timers.clone(), Arc::clone(&timers.activity));
         let environment = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
             clock: Arc::clone(&self.clock),
@@ -144,13 +147,13 @@ impl Outside {
             chains: Arc::clone(&self.chains),
             http,
             scripts: ScriptThreads::default(),
-            activity: Arc::default(),
+            activity: Arc::clone(&timers.activity),
         });
         let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
         let chains = ChainEnvironment { store: Arc::clone(&store), identity, chains: Arc::clone(&self.chains) };
         let host = HostBuilder::new(Arc::clone(&self.clock), Arc::new(lease))
             .register::<Session>(environment)
-            .register::<Timers>(Arc::clone(&store))
+            .register::<Timers>(timers)
             .register::<ChainActor>(chains)
             .start()
             .await
@@ -159,7 +162,8 @@ impl Outside {
         for chain in self.chains.keys() {
             host.tell::<ChainActor>(&EntityId::new(chain).unwrap(), ChainRequest::Wake).unwrap();
         }
-        Some(Node { host, store: Arc::clone(&self.store) })
+        let waker = Arc::new(Waker::new(host.clone(), waker, Arc::clone(&self.clock)));
+        Some(Node { host, store: Arc::clone(&self.store), waker, activity })
     }
 }
 
@@ -168,6 +172,8 @@ impl Outside {
 pub(super) struct Node {
     pub host: Host,
     pub store: Arc<dyn Store>,
+    pub waker: Arc<Waker>,
+    pub activity: Arc<Activity>,
 }
 
 impl Node {
