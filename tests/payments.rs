@@ -169,7 +169,9 @@ async fn deploy_token(chain: &EvmChain, mining: Mining) -> String {
 
 /// The code of the exception that an expression raises.
 fn refused(expression: &str) -> String {
-    format!("try {{ {expression}; \"done\" }} catch (problem) {{ problem.code }}")
+    format!(
+        "[0].map(|_nothing| {{ try {{ {expression}; return \"done\"; }} catch (problem) {{ return problem.code; }} }})[0]"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -348,5 +348,16 @@ mod tests {
         check(&chain("endpoint = 'http://a'\nendpoints = ['http://b']"), "give either endpoint or endpoints");
         check(&chain("endpoints = ['http://a', 'http://b']\nquorum = 3"), "quorum is 3, and must be from 1 to 2");
         check(&chain("endpoint = 'http://a'\nunits_per_second = 0"), "units_per_second");
+        let spending = |per: u64| {
+            let price = format!("{{ micros = 3, per = '{per}' }}");
+            let acme = "{ pay = ['*'], coin = { max_per_transaction = '5', max_per_day = '9' } }";
+            chain(&format!(
+                "endpoint = 'http://a'\nspending = {{ fee_max = '7', fee_price = {price}, projects.acme = {acme} }}"
+            ))
+        };
+        let terms = NodeConfig::parse(&spending(1_000)).unwrap().chains[0].spending.clone().unwrap();
+        assert_eq!((terms.fee_max.units(), terms.projects["acme"].coin.max_per_day.units()), (7, 9));
+        check(&spending(0), "fee_price.per must not be 0");
+        check(&chain("endpoint = 'http://a'\nspending = { fee_max = '7' }"), "fee_price");
     }
 }

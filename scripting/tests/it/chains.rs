@@ -74,12 +74,11 @@ fn wrong_arguments_are_refused_before_they_are_a_step() {
 #[test]
 fn the_upload_check_knows_the_methods() {
     let check = |body: &str, expected: &str| {
-        let script = format!("fn on_message(msg) {{ {body} }} fn send(to, much) {{ to }} fn balance() {{ 7 }}");
+        let script = format!("fn on_message(msg) {{ {body} }} fn send(to, much) {{ to }}");
         let found = Program::check(&Bundle::new(script)).expect_err(body);
         assert!(found.iter().any(|found| found.to_string().contains(expected)), "{body}: {found:?}");
     };
-    check("chain(\"a:b\").balance()", "balance takes 0 arguments, but 1");
-    check("chain(\"a:b\").wait()", "1:36: wait takes 1 or 2 arguments, but 0 are given");
+    check("chain(\"a:b\").wait()", "1:35: wait takes 1 or 2 arguments, but 0 are given");
     check("chain(\"a:b\").sned(1, 2)", "there is no function \"sned\" (did you mean \"send\"?)");
     check("chain()", "chain takes 1 arguments, but 0 are given");
     check("wait(\"90s\")", "use sleep(\"90s\")");

@@ -76,6 +76,16 @@ fn without_rules_nothing_may_be_spent() {
 }
 
 #[test]
+fn a_clock_that_steps_back_begins_no_day_twice() {
+    let mut tally = Tally::default();
+    let (today, yesterday) = (Day::of(time(3)), Day::of(time(2)));
+    assert!(tally.count(None, 5.into(), today) && tally.count(None, 6.into(), yesterday));
+    assert_eq!((tally.spent(None, today), tally.spent(None, yesterday)), (11.into(), 11.into()));
+    assert_eq!(tally.spent(None, Day::of(time(4))), Amount::ZERO);
+    assert!(!tally.count(None, Amount::MAX, today) && tally.spent(None, today) == 11.into());
+}
+
+#[test]
 fn a_fee_is_priced_by_its_ratio_and_rounded_up_once() {
     let price = FeePrice { micros: 3, per: Amount::from(1_000_000_000) };
     let check = |fee: u64, micros: u64| assert_eq!(price.of(fee.into()), Some(Micros::new(micros)), "{fee}");
@@ -102,6 +112,7 @@ proptest! {
         for (agent, amount, is_token, day) in calls {
             let agent = agent % agents.len();
             newest = newest.max(day);
+            let day = newest;
             let (most, daily) = agents[agent];
             let own = rules(&["*"], &[], caps(most, daily, None), Some(caps(most, daily, None)));
             let policy = Policy { agent: own, operator: operator.clone() };
@@ -114,8 +125,7 @@ proptest! {
             }
             prop_assert!(amount <= most && amount <= operator.coin.max_per_transaction.units() as u64);
             prop_assert!(tallies[agent].count(asset, amount.into(), today) && project.count(asset, amount.into(), today));
-            // A clock that steps back counts in the newest day.
-            *paid.entry((agent, is_token, newest)).or_default() += amount;
+            *paid.entry((agent, is_token, day)).or_default() += amount;
         }
         for (&(agent, is_token, day), &sum) in &paid {
             prop_assert!(sum <= agents[agent].1);
