@@ -7,19 +7,23 @@ mod anchoring;
 mod desk;
 mod drive;
 mod entity;
+mod intents;
 mod messages;
 mod paused;
 mod records;
 mod settings;
 mod status;
+mod wallet;
 mod wishes;
 
 pub use anchoring::ChainAnchoring;
 pub use entity::ChainActor;
+pub use intents::{IntentState, IntentView, OutboxView};
 pub use messages::{ChainEvent, ChainRequest, ChainResponse, PendingAnchor};
 pub use records::AnchorWish;
 pub use settings::{ChainEnvironment, ChainSettings, Follow};
 pub use status::ChainStatus;
+pub use wallet::WalletView;
 
 #[cfg(test)]
 mod tests;

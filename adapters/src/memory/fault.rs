@@ -19,4 +19,6 @@ pub enum Fault {
     Behind(u64),
     /// Balances, sequence numbers, heads and fates are false.
     Lies,
+    /// The service that signs for the account does not answer.
+    SignerAway,
 }
