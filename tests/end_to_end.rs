@@ -17,3 +17,4 @@ mod shell;
 mod solana;
 mod tenant;
 mod tidy;
+mod wallets;

@@ -9,4 +9,4 @@ pub mod signer;
 
 pub use chain::{EvmChain, EvmConfig};
 pub use devnet::{Anvil, AnvilError, Mining};
-pub use signer::LocalSigner;
+pub use signer::{LocalSigner, address_of};
