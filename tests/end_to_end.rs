@@ -19,3 +19,4 @@ mod solana;
 mod tenant;
 mod tidy;
 mod triggers;
+mod wallets;

@@ -8,6 +8,7 @@ mod anchoring;
 mod desk;
 mod drive;
 mod entity;
+mod intents;
 mod messages;
 mod ordering;
 pub(crate) mod orders;
@@ -16,16 +17,19 @@ mod records;
 mod settings;
 pub(crate) mod spending;
 mod status;
+mod wallet;
 mod wishes;
 
 pub use anchoring::ChainAnchoring;
 pub use entity::ChainActor;
+pub use intents::{IntentState, IntentView, OutboxView};
 pub use messages::{ChainEvent, ChainRequest, ChainResponse, PendingAnchor};
 pub use orders::{OrderId, OrderIdError, OrderOutcome, OrderRecord};
 pub use records::AnchorWish;
 pub use settings::{ChainEnvironment, ChainSettings, Chains, Follow};
 pub use spending::{FeePrice, SpendingTerms};
 pub use status::ChainStatus;
+pub use wallet::WalletView;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ mod actors;
 mod agents;
 mod approvals;
 mod budgets;
+mod chains;
 mod direct;
 mod doctor;
 mod error;

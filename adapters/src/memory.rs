@@ -18,6 +18,7 @@ use crate::chain::{
 };
 use crate::fee::{Fee, MarketFee};
 use crate::ledger::{ACCOUNT, Ledger};
+use crate::signer::SignerError;
 
 /// An endpoint of a chain in memory that makes a block as soon as a transaction arrives, unless told otherwise.
 pub struct MemoryChain {
@@ -196,6 +197,10 @@ impl Chain for MemoryChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
+        if self.state.lock().fault == Some(Fault::SignerAway) {
+            let (service, reason) = ("the signing service".to_owned(), "it is away".to_owned());
+            return Err(SignerError::Unavailable { service, reason }.into());
+        }
         let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
         let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
         Ok(SignedTransaction { expires, ..signed })

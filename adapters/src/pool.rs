@@ -117,6 +117,11 @@ impl Pool {
         self.drivers.len()
     }
 
+    /// How many endpoints must say the same before it is believed what is final.
+    pub const fn quorum(&self) -> usize {
+        self.quorum
+    }
+
     /// How each endpoint is, as configured.
     pub fn status(&self) -> Vec<EndpointStatus> {
         self.roster.lock().status(self.clock.now())

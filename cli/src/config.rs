@@ -1,5 +1,7 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
+mod signing;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +12,8 @@ use serde::Deserialize;
 use steward_actors::chain::SpendingTerms;
 use steward_adapters_cosmos::GasPrice;
 use steward_types::{Amount, limits};
+
+pub use self::signing::{KmsSettings, VaultSettings};
 
 /// What a node needs to know.
 #[derive(Debug, Clone, Deserialize)]
@@ -171,12 +175,21 @@ pub struct ChainConfig {
     /// The environment variable that holds the signing key in hexadecimal: for development.
     #[serde(default)]
     pub key_env: Option<String>,
-    /// An encrypted keystore file; its password is in the environment variable `keystore_password_env`.
+    /// An encrypted keystore file.
     #[serde(default)]
     pub keystore: Option<PathBuf>,
     /// The environment variable with the keystore's password.
     #[serde(default)]
     pub keystore_password_env: Option<String>,
+    /// The file with the keystore's password instead, of which the first line counts.
+    #[serde(default)]
+    pub keystore_password_file: Option<PathBuf>,
+    /// A key in HashiCorp Vault instead.
+    #[serde(default)]
+    pub vault: Option<VaultSettings>,
+    /// A key in AWS KMS, or in what speaks its protocol, instead.
+    #[serde(default)]
+    pub kms: Option<KmsSettings>,
     /// The receipt log contract's address; without it the node deploys one. Not on Cosmos chains.
     #[serde(default)]
     pub contract: Option<String>,
@@ -228,14 +241,7 @@ impl ChainConfig {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let keys = usize::from(self.key_env.is_some()) + usize::from(self.keystore.is_some());
-        ensure!(keys == 1, "chain {}: give either key_env or keystore", self.id);
-        let has_password = self.keystore_password_env.is_some();
-        ensure!(
-            self.keystore.is_some() == has_password,
-            "chain {}: keystore and keystore_password_env go together",
-            self.id
-        );
+        self.check_key()?;
         let is_either = self.endpoint.is_some() == self.endpoints.is_empty();
         ensure!(is_either, "chain {}: give either endpoint or endpoints", self.id);
         let count = self.all_endpoints().len();
@@ -340,7 +346,10 @@ mod tests {
         check("store = 'served:nowhere'", "served:HOST:PORT");
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");
-        check("[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'", "give either key_env or keystore");
+        check(
+            "[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'",
+            "give one of key_env, keystore, vault and kms",
+        );
         let chain = |fields: &str| format!("[[chains]]\nid = 'eip155:1'\nkey_env = 'K'\n{fields}");
         let both = NodeConfig::parse(&chain("endpoints = ['http://a', 'http://b', 'http://c']\nquorum = 2")).unwrap();
         assert_eq!(both.chains[0].all_endpoints(), ["http://a", "http://b", "http://c"]);

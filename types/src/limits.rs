@@ -358,6 +358,10 @@ pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Unfinished intents in one chain's outbox.
 pub const OUTBOX_INTENTS_MAX: usize = 10_000;
+/// Intents of one chain's outbox that an operator is shown at once.
+pub const OUTBOX_SHOWN_MAX: usize = 200;
+/// Characters of what went wrong with an intent, where an operator is shown it.
+pub const OUTBOX_REASON_CHARS_MAX: usize = 300;
 /// Intents of one account that may be signed and not final at once.
 pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 /// Signed transactions of one intent: the first and its replacements.
@@ -383,6 +387,13 @@ pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest time of one call to a service that signs: less than a chain waits for one endpoint, which is asked meanwhile.
+pub const SIGNER_CALL_TIME_MAX: Duration = Duration::from_secs(2);
+/// Bytes of an answer of a service that signs.
+pub const SIGNER_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The cost of guessing the password of a keystore file of ours, as the power of two that scrypt takes: 128 MiB a guess,
+/// which OWASP's Password Storage Cheat Sheet recommends.
+pub const KEYSTORE_SCRYPT_LOG_N: u8 = 17;
 /// How often a paused chain looks whether it is paused still, besides being told.
 pub const CHAIN_PAUSED_TIME: Duration = Duration::from_secs(5);
 /// Shortest wait of a chain's entity before it looks again.

@@ -102,6 +102,8 @@ impl Entity for ChainActor {
                 reply.send(ChainResponse::Done);
             }
             ChainRequest::Status => reply.send(ChainResponse::Status(Box::new(self.status()))),
+            ChainRequest::Outbox => reply.send(ChainResponse::Outbox(Box::new(self.outbox()))),
+            ChainRequest::Wallet => self.wallet(reply, context),
             ChainRequest::Anchor(project) => self.anchor(project, reply, context).await?,
             ChainRequest::Follow(project, follow) => {
                 self.follow(project, follow);
@@ -143,6 +145,7 @@ impl Entity for ChainActor {
         json!({
             "chain": self.id.as_str(),
             "account": self.settings.chain.account(),
+            "signer": self.settings.signer,
             "contract": self.desk.contract,
             "paused": self.paused.as_ref().map(Pause::to_string),
             "breaker": self.breaker.state(),

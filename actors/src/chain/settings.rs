@@ -9,6 +9,7 @@ use steward_adapters::chain::Chain;
 use steward_adapters::fee::FeePolicy;
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::pool::Pool;
+use steward_adapters::signer::SignerKind;
 use steward_storage::Store;
 
 use super::spending::SpendingTerms;
@@ -35,6 +36,10 @@ pub struct ChainSettings {
     pub chain: Arc<dyn Chain>,
     /// The same, where it is a pool of endpoints: what operators see and set of them.
     pub pool: Option<Arc<Pool>>,
+    /// Where the key of its account lies, for operators.
+    pub signer: Option<SignerKind>,
+    /// The smallest unit of its coin, for operators.
+    pub coin: String,
     /// The contract's address; without it the first anchor deploys one, where the chain needs one.
     pub contract: Option<String>,
     /// What may be paid.
@@ -53,6 +58,8 @@ impl ChainSettings {
         Self {
             chain,
             pool: None,
+            signer: None,
+            coin: String::new(),
             contract: None,
             fees: FeePolicy::default(),
             outbox: OutboxPolicy::default(),

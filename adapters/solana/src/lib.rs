@@ -17,4 +17,4 @@ mod signing;
 pub use chain::{SolanaChain, SolanaConfig};
 pub use credits::Credits;
 pub use devnet::{Devnet, DevnetError};
-pub use signer::LocalSigner;
+pub use signer::{LocalSigner, address_of, read_secret, secret_of};
