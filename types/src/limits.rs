@@ -475,8 +475,9 @@ pub const TRIGGER_SESSIONS_AT_ONCE: usize = 16;
 pub const TRIGGER_SESSIONS_TIME: Duration = Duration::from_millis(500);
 /// Sessions of one trigger whose turns have not ended; it waits before it starts more.
 pub const TRIGGER_SESSIONS_OPEN_MAX: usize = 64;
-/// How often an event is tried whose session is refused for the event's own sake, before it is skipped.
-pub const TRIGGER_TRIES_MAX: u32 = 5;
+/// How often an event is tried whose session is refused for the event's own sake, before it is skipped: in all for longer
+/// than a session is quarantined whose store was away.
+pub const TRIGGER_TRIES_MAX: u32 = 8;
 /// How long the place of a trigger that finds no events may stay unwritten; after a kill, it asks about them again.
 pub const TRIGGER_SAVE_TIME: Duration = Duration::from_secs(10);
 /// How often a trigger asks whether its chain is the same still, besides when the chain seems to have gone back.

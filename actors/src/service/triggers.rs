@@ -3,6 +3,7 @@
 use futures::StreamExt as _;
 use steward_adapters::chain::EventFilter;
 use steward_scripting::{Diagnostic, Manifest};
+use steward_storage::StoreExt as _;
 use steward_types::limits::{OPERATIONS_NODES_AT_ONCE, PAGE_ITEMS_MAX, TRIGGER_SKIPPED_SHOWN};
 use steward_types::{AgentId, ErrorCode, ProjectId, TriggerId};
 
@@ -49,10 +50,10 @@ impl Steward {
     ///
     /// # Errors
     /// [`ErrorCode::EntityNotFound`] when the agent has no such trigger; [`ErrorCode::InvalidRequest`] when it has not
-    /// stopped.
+    /// stopped and no place is named.
     pub async fn resume_trigger(&self, name: &TriggerName, resume: Resume) -> Result<TriggerView, Failure> {
-        let found = specs(self.store(), Some(&name.project), None, PAGE_ITEMS_MAX).await?;
-        let spec = found.into_iter().find_map(|(found, spec)| (found == *name).then_some(spec));
+        let row = &name.spec_row();
+        let spec = self.store().run(|txn| async move { txn.load_snapshot::<TriggerSpec>(row).await }).await?;
         let missing = || Failure::new(ErrorCode::EntityNotFound, format!("there is no trigger {name}"));
         let spec = spec.ok_or_else(missing)?;
         match self.ask_trigger(name, TriggerRequest::Resume(resume)).await? {
@@ -113,8 +114,11 @@ impl Steward {
         loop {
             let page = specs(self.store(), None, after.as_ref(), PAGE_ITEMS_MAX).await?;
             for (name, _) in &page {
-                if self.host().serves::<TriggerActor>(&entity(name)?) {
-                    self.wake_trigger(name)?;
+                // One that cannot be woken, such as one in quarantine, keeps no other from being.
+                if self.host().serves::<TriggerActor>(&entity(name)?)
+                    && let Err(error) = self.wake_trigger(name)
+                {
+                    tracing::warn!(trigger = %name, %error, "a trigger could not be woken");
                 }
             }
             match page.into_iter().next_back() {

@@ -34,6 +34,8 @@ pub struct TriggerActor {
     pub(super) last_error: String,
     /// Whether a worker is under way: one at a time, so that what it said is stored before the next begins.
     is_busy: bool,
+    /// Whether what the worker under way looks for has changed meanwhile: what it sees is out of date.
+    is_stale: bool,
     timer: Option<Worker>,
 }
 
@@ -81,8 +83,17 @@ impl Entity for TriggerActor {
         let state = state.or_else(|| spec.as_ref().map(TriggerState::new));
         let feed = state.map(Feed::new);
         let (reason, last_error) = (String::new(), String::new());
-        let mut trigger =
-            Self { name, spec, feed, seen: Seen::default(), reason, last_error, is_busy: false, timer: None };
+        let mut trigger = Self {
+            name,
+            spec,
+            feed,
+            seen: Seen::default(),
+            reason,
+            last_error,
+            is_busy: false,
+            is_stale: false,
+            timer: None,
+        };
         trigger.look(&context);
         Ok(trigger)
     }
@@ -95,7 +106,9 @@ impl Entity for TriggerActor {
     ) -> Result<(), Fault> {
         match request {
             TriggerRequest::Wake => {
+                let before = self.spec.clone();
                 self.read_spec(context).await?;
+                self.is_stale |= self.spec != before;
                 self.look(context);
                 reply.send(TriggerResponse::Done);
             }
@@ -112,6 +125,10 @@ impl Entity for TriggerActor {
         match said {
             Said::Woken => self.look(context),
             Said::Failed(error) => return Err(error.into()),
+            Said::Looked(_) if self.is_stale => {
+                self.is_busy = false;
+                self.look(context);
+            }
             Said::Looked(look) => {
                 let next = self.looked(*look, context).await?;
                 self.go_on(next, context);
@@ -157,7 +174,7 @@ impl TriggerActor {
         }
         let now = context.clock().now();
         let Some(question) = self.question(now).filter(|_| !self.is_busy) else { return };
-        self.is_busy = true;
+        (self.is_busy, self.is_stale) = (true, false);
         let environment = context.environment().clone();
         context.work(async move {
             match look(&environment, question, now).await {
@@ -219,12 +236,14 @@ impl TriggerActor {
     }
 
     async fn resume(&mut self, resume: Resume, context: &Context<Self>) -> Result<TriggerResponse, Fault> {
-        let Some(feed) = self.feed.as_mut().filter(|feed| feed.state.stopped.is_some()) else {
-            let message = format!("the trigger {} has not stopped", self.name);
+        let may_go_on = |feed: &&mut Feed| feed.state.stopped.is_some() || matches!(resume, Resume::At(_));
+        let Some(feed) = self.feed.as_mut().filter(may_go_on) else {
+            let message = format!("the trigger {} has not stopped; say where it shall go on to move it", self.name);
             return Ok(TriggerResponse::Refused(ErrorCode::InvalidRequest, message));
         };
         feed.state.stopped = None;
         feed.state.resume = Some(resume);
+        self.is_stale = true;
         self.save(&[], context).await?;
         self.look(context);
         Ok(TriggerResponse::Done)

@@ -138,7 +138,7 @@ impl TriggerState {
 }
 
 impl TriggerName {
-    pub(super) fn spec_row(&self) -> Vec<u8> {
+    pub(crate) fn spec_row(&self) -> Vec<u8> {
         key::pack(&("trigger", self.project.as_str(), self.agent.as_str(), self.trigger.as_str()))
     }
 

@@ -49,6 +49,6 @@ pub struct TriggerStatus {
 impl TriggerStatus {
     /// How many final blocks it has yet to read through.
     pub fn lag_blocks(&self) -> Option<u64> {
-        Some((self.final_block? + 1).saturating_sub(self.checkpoint?))
+        Some(self.final_block?.saturating_add(1).saturating_sub(self.checkpoint?))
     }
 }

@@ -302,6 +302,17 @@ async fn a_trigger_goes_on_where_an_operator_says_on_a_chain_that_is_a_new_one()
 }
 
 #[tokio::test]
+async fn a_trigger_that_follows_is_moved_where_an_operator_says() {
+    let world = World::new(1);
+    let steward = world.set_up().await;
+    (1..=3).for_each(|value| world.pay(value));
+    until(&steward, |status| status.started == 3).await;
+    steward.resume_trigger(&name(), Resume::At(TriggerFrom::Block(2))).await.unwrap();
+    until(&steward, |status| status.started == 5 && status.lag_blocks() == Some(0)).await;
+    assert_eq!(values(&steward).await, ["1", "2", "2", "3", "3"]);
+}
+
+#[tokio::test]
 async fn a_trigger_ends_with_the_version_that_has_it_and_does_not_read_again_what_it_read() {
     let world = World::new(1);
     let steward = world.set_up().await;

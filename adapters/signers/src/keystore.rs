@@ -53,7 +53,16 @@ pub fn create(
         _ => failed(file, &error.to_string()),
     })?;
     let written = writer.write_all(text.as_bytes()).and_then(|()| writer.sync_all());
-    written.map_err(|error| failed(file, &error.to_string()))
+    let written = written.and_then(|()| {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The file's name must last as well as what is in it.
+        std::fs::File::open(folder)?.sync_all()
+    });
+    written.map_err(|error| {
+        // Half a keystore would keep the next try from writing a whole one.
+        let _ = std::fs::remove_file(file);
+        failed(file, &error.to_string())
+    })
 }
 
 fn failed(file: &Path, reason: &str) -> SignerError {

@@ -112,7 +112,8 @@ impl SolanaChain {
             let parameters = json!([watched.account.to_string(), config]);
             let call = self.endpoint.client().send(RpcRequest::GetSignaturesForAddress, parameters);
             let page: Vec<RpcConfirmedTransactionStatusWithSignature> = self.endpoint.ask(call).await?;
-            let is_last = page.len() < SOLANA_SIGNATURES_MAX || page.last().is_some_and(|oldest| oldest.slot < from);
+            // A short page is not the last one: an endpoint may have a lower limit.
+            let is_last = page.last().is_none_or(|oldest| oldest.slot < from);
             before = page.last().map(|oldest| oldest.signature.clone());
             let meant = page.into_iter().filter(|each| (from..=to).contains(&each.slot) && watched.is_meant(each));
             found.extend(meant.map(|each| (each.slot, each.signature)));

@@ -21,6 +21,8 @@ const AGENT: &str = "sleeper";
 const CLIENTS: usize = 32;
 /// How long opening one session may take on the average before the moment comes too early.
 const OPEN_TIME: Duration = Duration::from_millis(8);
+/// Counts the receipts that a node has put into logs. Nothing is paid for before the moment.
+const RECEIPTS: &str = "steward_receipts_appended_total";
 /// How long before the moment the node is killed.
 const AHEAD: Duration = Duration::from_secs(1);
 /// How often the survivors are looked at.
@@ -77,9 +79,6 @@ pub async fn recovery(
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Recovered> {
     let (mut stage, clock) = (Stage::start_with(steward, folder, AGENT).await?, SystemClock::new());
-    // The first session says what one costs.
-    open(&stage, 0, Timestamp::EPOCH).await?;
-    let price = settled_when(&stage, &clock, |settled| settled > 0).await?;
     let spare = OPEN_TIME * u32::try_from(sessions).context("too many sessions")? + Duration::from_secs(20);
     let until = clock.now().saturating_add(spare);
     let mut opening =
@@ -99,11 +98,11 @@ pub async fn recovery(
     let memory_before_kib = memory(&stage)?;
     let killed = clock.monotonic();
     stage.fleet.nodes[0].kill().await?;
-    let seen = watch(&stage, &clock, price * (sessions + 1), |settled| progress(settled / price)).await?;
+    let seen = watch(&stage, &clock, sessions, progress).await?;
     let time = clock.monotonic().saturating_sub(killed);
     let audit = stage.clients[1].budgets().audit(v1::AuditRequest::default()).await?.into_inner();
-    let paid = audit.steps_settled.saturating_sub(1);
-    let is_exact = audit.exact && paid == sessions && audit.receipts == sessions + 1;
+    let paid = audit.steps_settled;
+    let is_exact = audit.exact && paid == sessions && audit.receipts == sessions;
     stage.fleet.nodes[0].start_again().await?;
     stage.fleet.stop().await?;
     let Seen { memory_kib, turns_in_flight } = seen;
@@ -125,7 +124,7 @@ async fn open(stage: &Stage, number: u64, until: Timestamp) -> anyhow::Result<()
     let mut sessions = clients[usize::try_from(number)? % clients.len()].sessions();
     let open = v1::OpenSessionRequest { agent: AGENT.to_owned(), ..Default::default() };
     let session = sessions.open(open).await?.into_inner().id;
-    let message = json!({ "until": until.as_millis() }).to_string();
+    let message = json!({ "moment": until.as_millis() }).to_string();
     let message = v1::Message { text: String::new(), data_json: message };
     sessions.send(v1::SendRequest { session, message: Some(message), idempotency_key: String::new() }).await?;
     Ok(())
@@ -138,15 +137,15 @@ struct Seen {
     turns_in_flight: u64,
 }
 
-/// Looks at the survivors until so much has been paid.
+/// Looks at the survivors until so many sessions have a receipt.
 async fn watch(
     stage: &Stage,
     clock: &SystemClock,
-    expected: u64,
+    sessions: u64,
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Seen> {
     let (mut seen, mut last, mut moved) = (Seen::default(), 0, clock.monotonic());
-    while last < expected {
+    while last < sessions {
         clock.sleep(LOOK_TIME).await;
         seen.memory_kib = seen.memory_kib.max(memory(stage)?);
         // A node may be too busy to say how it is: the next look asks again.
@@ -154,13 +153,13 @@ async fn watch(
         let reports = nodes.into_inner().nodes.into_iter().filter_map(|node| node.report);
         let in_flight = reports.map(|report| report.turns_in_flight).max().unwrap_or_default();
         seen.turns_in_flight = seen.turns_in_flight.max(in_flight);
-        let settled = settled(stage).await.unwrap_or(last);
-        if settled > last {
-            (last, moved) = (settled, clock.monotonic());
-            progress(settled);
+        let done = stage.counted_from(1, RECEIPTS).await.unwrap_or(last);
+        if done > last {
+            (last, moved) = (done, clock.monotonic());
+            progress(done);
         }
         let still = clock.monotonic().saturating_sub(moved);
-        ensure!(still < PATIENCE, "{last} of {expected} micro-units are paid, and nothing has moved for {still:?}");
+        ensure!(still < PATIENCE, "{last} of {sessions} sessions had their turn, and nothing has moved for {still:?}");
     }
     Ok(seen)
 }
@@ -169,21 +168,4 @@ async fn watch(
 fn memory(stage: &Stage) -> anyhow::Result<u64> {
     let survivors = stage.fleet.nodes.iter().skip(1).map(|node| resident_kib(node.id()));
     Ok(survivors.collect::<anyhow::Result<Vec<_>>>()?.into_iter().max().unwrap_or_default())
-}
-
-async fn settled(stage: &Stage) -> anyhow::Result<u64> {
-    let budget = stage.clients[1].budgets().get(v1::GetBudgetRequest::default()).await?.into_inner();
-    Ok(budget.balance.context("the project has a budget")?.settled_ever_micros)
-}
-
-async fn settled_when(stage: &Stage, clock: &SystemClock, enough: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
-    let began = clock.monotonic();
-    loop {
-        let settled = settled(stage).await?;
-        if enough(settled) {
-            return Ok(settled);
-        }
-        ensure!(clock.monotonic().saturating_sub(began) < PATIENCE, "the first session was not paid for");
-        clock.sleep(LOOK_TIME).await;
-    }
 }

@@ -82,8 +82,16 @@ impl Stage {
     /// # Errors
     /// When a node does not show its metrics.
     pub async fn counted(&self, counter: &str) -> anyhow::Result<u64> {
+        self.counted_from(0, counter).await
+    }
+
+    /// The same over the nodes from this one on.
+    ///
+    /// # Errors
+    /// When a node does not show its metrics.
+    pub async fn counted_from(&self, first: usize, counter: &str) -> anyhow::Result<u64> {
         let mut sum = 0;
-        for node in &self.fleet.nodes {
+        for node in self.fleet.nodes.iter().skip(first) {
             let text = reqwest::get(format!("{}/metrics", node.server())).await?.error_for_status()?.text().await?;
             sum += counter_in(&text, counter).with_context(|| format!("{counter} of {}", node.server()))?;
         }

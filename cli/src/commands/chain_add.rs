@@ -104,9 +104,14 @@ async fn check(config: &ChainConfig) -> anyhow::Result<(String, Vec<u64>)> {
         let alone = ChainConfig { endpoint, endpoints: none, quorum: 1, ..config.clone() };
         let opened = chains::open(&alone).await.with_context(|| format!("chain {}", config.id))?;
         account = opened.chain.account().to_owned();
+        // The first block is asked for first: that checks on which chain the endpoint is.
+        let asked = async {
+            opened.chain.genesis().await?;
+            opened.chain.head().await
+        };
         let head = tokio::select! {
-            head = opened.chain.head() => head.map_err(|failure| anyhow::anyhow!("{}", failure.in_full())),
-            () = clock.sleep(CHAIN_CALL_TIME_MAX) => Err(anyhow::anyhow!("it does not answer")),
+            head = asked => head.map_err(|failure| anyhow::anyhow!("{}", failure.in_full())),
+            () = clock.sleep(2 * CHAIN_CALL_TIME_MAX) => Err(anyhow::anyhow!("it does not answer")),
         };
         heads.push(head.with_context(|| format!("endpoint {}; nothing was written", number + 1))?.block);
     }
@@ -116,16 +121,22 @@ async fn check(config: &ChainConfig) -> anyhow::Result<(String, Vec<u64>)> {
 /// Replaces the file by one that is whole, unless it has changed meanwhile. Who may read it stays.
 fn append(file: &Path, old: &str, new: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
+    use std::os::unix::fs::{MetadataExt as _, fchown};
     let failed = || format!("{} cannot be written", file.display());
+    // A link stays one, to the file that is replaced.
+    let file = &std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut fresh = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
     fresh.write_all(new.as_bytes()).with_context(failed)?;
     fresh.as_file().sync_all().with_context(failed)?;
-    if let Ok(metadata) = std::fs::metadata(file) {
-        let now = std::fs::read_to_string(file).with_context(failed)?;
-        ensure!(now == old, "{} was changed meanwhile; nothing was written", file.display());
-        fresh.as_file().set_permissions(metadata.permissions()).with_context(failed)?;
-    }
+    let Ok(metadata) = std::fs::metadata(file) else {
+        fresh.persist_noclobber(file).with_context(failed)?;
+        return Ok(());
+    };
+    let now = std::fs::read_to_string(file).with_context(failed)?;
+    ensure!(now == old, "{} was changed meanwhile; nothing was written", file.display());
+    fchown(fresh.as_file(), Some(metadata.uid()), Some(metadata.gid())).with_context(failed)?;
+    fresh.as_file().set_permissions(metadata.permissions()).with_context(failed)?;
     fresh.persist(file).with_context(failed)?;
     Ok(())
 }

@@ -60,8 +60,13 @@ impl TriggerActor {
         match genesis {
             Some(genesis) => {
                 self.seen.same_chain = Some(now);
-                if !self.is_same_chain(&genesis, final_block) {
+                let before = self.feed.as_ref().map(|feed| feed.state.clone());
+                let is_same = self.is_same_chain(&genesis, final_block);
+                // Where it goes on is stored before anything is read from there, or a kill would decide it anew.
+                if before != self.feed.as_ref().map(|feed| feed.state.clone()) {
                     self.save(&[], context).await?;
+                }
+                if !is_same {
                     return Ok(Next::Rest);
                 }
             }
@@ -126,7 +131,11 @@ impl TriggerActor {
                 Err(misfit) => Some(self.failed(misfit.to_string())),
             },
             Err(ChainError::TooMany { .. }) if feed.ask_about_fewer() => Some(Next::LookAfter(CHAIN_TICK_MIN)),
-            Err(error) => Some(self.failed(error.in_full())),
+            Err(error) => {
+                // It may be that nobody can answer about so many in time.
+                feed.ask_about_fewer();
+                Some(self.failed(error.in_full()))
+            }
         }
     }
 

@@ -49,6 +49,9 @@ impl Shape {
         else {
             return Err(malformed("a log", "it does not say where it stands"));
         };
+        if log.address() != self.contract || log.removed {
+            return Err(malformed("a log", "it is of another contract, or of a block that is on the chain no more"));
+        }
         let id = EventId { block, transaction: transaction.to_string(), index };
         Ok(EmittedEvent { id, name: self.event.name.clone(), arguments: self.arguments(log) })
     }

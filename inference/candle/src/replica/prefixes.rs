@@ -40,14 +40,12 @@ impl Prefixes {
     pub fn read_into(&mut self, cache: &mut KeyValueCache, prompt: &[u32]) -> usize {
         let unread_most = prompt.len().saturating_sub(1);
         loop {
-            let common = |kept: &Kept| common(&kept.tokens, prompt).min(unread_most);
-            let best = (0..self.0.len()).max_by_key(|place| common(&self.0[*place]));
-            let Some(kept) = best.and_then(|place| self.0.remove(place)) else { return 0 };
-            let tokens = common(&kept);
-            if tokens < REPLICA_PREFIX_TOKENS_MIN {
-                self.0.push_front(kept);
+            let common = self.0.iter().map(|kept| common(&kept.tokens, prompt).min(unread_most));
+            let best = common.enumerate().max_by_key(|(_, tokens)| *tokens);
+            let Some((place, tokens)) = best.filter(|(_, tokens)| *tokens >= REPLICA_PREFIX_TOKENS_MIN) else {
                 return 0;
-            }
+            };
+            let Some(kept) = self.0.remove(place) else { return 0 };
             // When somebody needed its memory, another may do.
             if kept.cache.look(|from| cache.copy_prefix(from, tokens)).is_some() {
                 self.0.push_back(kept);
