@@ -29,6 +29,7 @@ cache=$(cd "$cache" && pwd)
 STEWARD_TEST_CACHE=$cache bash "$here/../contracts/evm/setup.sh"
 STEWARD_TEST_CACHE=$cache bash "$here/../adapters/solana/devnet/setup.sh"
 STEWARD_TEST_CACHE=$cache bash "$here/../adapters/cosmos/devnet/setup.sh"
+STEWARD_TEST_CACHE=$cache bash "$here/../adapters/cosmos/devnet/contract.sh"
 
 if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import openai' 2>/dev/null; then
     say "pip: openai"

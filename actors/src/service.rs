@@ -5,6 +5,7 @@ mod actors;
 mod agents;
 mod approvals;
 mod budgets;
+mod chains;
 mod direct;
 mod doctor;
 mod error;
@@ -31,10 +32,10 @@ use steward_storage::Store;
 use steward_types::{Clock, Entropy, ProjectId, Timestamp};
 
 use crate::activity::Activity;
+use crate::chain::Chains;
 use crate::host::{Deadline, Host};
 use crate::receipt_log::LogIdentity;
 use crate::session::Programs;
-use crate::trigger::Chains;
 
 pub use actors::{ActorPage, ActorPlace, ActorState};
 pub use agents::{AgentView, DeployedAgent};

@@ -13,21 +13,18 @@ mod record;
 mod starting;
 mod status;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use steward_adapters::chain::Chain;
 use steward_storage::Store;
 use steward_types::Entropy;
+
+use crate::chain::Chains;
 
 pub use entity::TriggerActor;
 pub use messages::{TriggerEvent, TriggerRequest, TriggerResponse};
 pub use record::{Resume, SkippedEvent, TriggerName, TriggerSpec};
 pub(crate) use record::{declare, skipped, specs};
 pub use status::{TriggerCondition, TriggerStatus};
-
-/// The chains of a node by their CAIP-2 identifiers.
-pub type Chains = Arc<BTreeMap<String, Arc<dyn Chain>>>;
 
 /// What the node gives its triggers.
 #[derive(Debug, Clone)]

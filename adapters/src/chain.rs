@@ -4,7 +4,7 @@
 //! sees. It keeps no counter of its own; the outbox owns the sequence numbers.
 
 mod action;
-mod amount;
+mod call;
 mod error;
 mod events;
 mod id;
@@ -15,14 +15,16 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use self::action::{Action, AnchorPoint, AnchoredHead, InclusionClaim};
-pub use self::amount::{Amount, AmountError};
+pub use self::call::ContractCall;
 pub use self::error::ChainError;
 pub use self::events::{EmittedEvent, EventFilter, EventId, check_covers};
 pub use self::id::{ChainId, ChainIdError};
 pub use self::transaction::{Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 use crate::fee::{Fee, MarketFee};
+pub use steward_types::{Amount, AmountError};
 
 /// One account on one chain. Every call ends within `CHAIN_CALL_TIME_MAX`; dropping a call is safe, but a dropped
 /// `broadcast` may have reached the chain.
@@ -52,6 +54,11 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// the caller's: with another one, the bytes differ whatever else is the same.
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError>;
 
+    /// The last block that can have a transaction which is signed now; nothing where they never expire.
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        Ok(None)
+    }
+
     /// Hands signed bytes to the chain. Doing so again with the same bytes does no harm.
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError>;
 
@@ -63,6 +70,42 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
 
     /// What a contract answers to a question that changes nothing. Input and answer are as the chain encodes them.
     async fn read(&self, contract: &str, input: &[u8], at: Consistency) -> Result<Bytes, ChainError>;
+
+    /// Checks that a text is an address of this chain. Asks nobody, so that what somebody made up costs no call.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`], with what an address should be.
+    fn check_address(&self, address: &str) -> Result<(), ChainError>;
+
+    /// Checks that a text can name an asset besides the chain's own coin. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`], with what is wrong.
+    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
+        self.check_address(asset)
+    }
+
+    /// Encodes a contract's call as people write it: a signature such as `transfer(address,uint256)` with an array of
+    /// arguments, or where contracts take messages none, and the message. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when the arguments do not fit, or the chain has no contracts that can be called so.
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        let _ = (signature, arguments);
+        let reason = format!("contracts of {} cannot be called or read by name", self.id());
+        Err(ChainError::Rejected { reason })
+    }
+
+    /// Reads a contract's answer: by the types after the signature's arguments, as in `balanceOf(address)(uint256)`, or
+    /// as JSON. Whole numbers that may not fit 63 bits are decimal text.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when the answer is not of these types.
+    fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        let _ = (signature, answer);
+        let reason = format!("answers of contracts of {} cannot be read by name", self.id());
+        Err(ChainError::Rejected { reason })
+    }
 
     /// Whether anchoring needs a contract. Where it does not, anchors are memos of this account's transactions: the
     /// contract is the empty string everywhere, and [`Action::DeployReceiptLog`] is refused.

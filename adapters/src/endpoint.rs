@@ -6,6 +6,7 @@
 
 mod bucket;
 mod policy;
+mod probe;
 mod status;
 mod window;
 

@@ -23,4 +23,4 @@ pub use fee::{Fee, FeePolicy, MarketFee};
 pub use http::{AllowList, HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};
 pub use outbox::{Effect, Event, Outbox, OutboxHead, OutboxPolicy};
 pub use pool::{Pool, PoolError, PoolPolicy};
-pub use signer::{SecretKey, Signer, SignerError};
+pub use signer::{SecretKey, Signer, SignerError, SignerKind};

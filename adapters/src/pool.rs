@@ -7,9 +7,11 @@
 
 mod ask;
 mod chain;
+mod expiry;
 mod roster;
 mod round;
 mod tally;
+mod tend;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use steward_types::{Clock, limits};
 use thiserror::Error;
+use tokio::sync::Notify;
 
 pub use self::roster::{PoolPolicy, Roster};
 use crate::breaker::Forced;
@@ -34,6 +37,8 @@ pub struct Pool {
     drivers: Vec<Arc<dyn Chain>>,
     names: Vec<String>,
     roster: Mutex<Roster>,
+    /// Told of whatever may make an endpoint one to tend.
+    troubled: Notify,
     clock: Arc<dyn Clock>,
 }
 
@@ -92,13 +97,29 @@ impl Pool {
         let (id, account, needs_contract) = (first.id().clone(), first.account().to_owned(), first.needs_contract());
         let (quorum, keeps_old_states) = (policy.quorum, first.keeps_old_states());
         let roster = Mutex::new(Roster::new(names.iter().cloned(), policy, clock.now()));
-        Ok(Self { id, account, needs_contract, keeps_old_states, quorum, drivers, names, roster, clock })
+        Ok(Self {
+            id,
+            account,
+            needs_contract,
+            keeps_old_states,
+            quorum,
+            drivers,
+            names,
+            roster,
+            troubled: Notify::new(),
+            clock,
+        })
     }
 
     /// How many endpoints there are; at least one.
     #[expect(clippy::len_without_is_empty, reason = "a pool is never empty")]
     pub const fn len(&self) -> usize {
         self.drivers.len()
+    }
+
+    /// How many endpoints must say the same before it is believed what is final.
+    pub const fn quorum(&self) -> usize {
+        self.quorum
     }
 
     /// How each endpoint is, as configured.
@@ -108,7 +129,14 @@ impl Pool {
 
     /// Sets an endpoint by hand, or gives it back to itself; false when there is none of that name.
     pub fn force(&self, name: &str, forced: Option<Forced>) -> bool {
-        self.roster.lock().force(name, forced, self.clock.now())
+        let is_known = self.roster.lock().force(name, forced, self.clock.now());
+        self.troubled.notify_one();
+        is_known
+    }
+
+    /// Any endpoint's driver, for what none is asked.
+    fn any(&self) -> &dyn Chain {
+        &*self.drivers[0]
     }
 
     fn order(&self, class: Class) -> Result<Vec<usize>, ChainError> {
@@ -130,6 +158,7 @@ impl Pool {
             metrics::counter!("steward_endpoint_wrong_answers_total", "chain" => self.id.to_string(), "endpoint" => name.clone())
                 .increment(1);
             self.roster.lock().endpoint(*number).contradicted(what, self.clock.now());
+            self.troubled.notify_one();
         }
     }
 

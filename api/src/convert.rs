@@ -9,6 +9,7 @@ pub(crate) mod projects;
 pub(crate) mod receipts;
 pub(crate) mod sessions;
 pub(crate) mod triggers;
+pub(crate) mod wallets;
 
 use std::time::Duration;
 

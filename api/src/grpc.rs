@@ -4,6 +4,7 @@ mod actors;
 mod agents;
 mod approvals;
 mod budgets;
+mod chains;
 mod models;
 mod operations;
 mod projects;
@@ -78,7 +79,8 @@ pub(crate) fn router(
         receipts_server::ReceiptsServer,
         triggers_server::TriggersServer,
         actors_server::ActorsServer,
-        operations_server::OperationsServer
+        operations_server::OperationsServer,
+        chains_server::ChainsServer
     );
     let guarded = guarded.layer(from_fn_with_state(gate.clone(), auth::grpc));
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -1,6 +1,7 @@
 //! What can be written on the command line. Parsing only: each command lives in its own file under `commands/`.
 
 mod agents;
+mod chains;
 mod nodes;
 mod operations;
 mod projects;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Output;
 
 pub use agents::{Agents, Models};
+pub use chains::{AddChain, Chains, Family, NewWallet, Outbox, Wallets};
 pub use nodes::{Actors, ClusterCommand, Demo, StoreCommand, Up};
 pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
 pub use projects::{Budgets, Period, Projects};
@@ -135,6 +137,20 @@ pub enum Command {
         /// What to do with them
         #[command(subcommand)]
         command: Option<Triggers>,
+    },
+    /// The chains of the node [default: list]
+    Chains {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Chains>,
+    },
+    /// What waits to be sent to chains, or is not final
+    Outbox(Outbox),
+    /// The accounts that send on chains, and their keys [default: list]
+    Wallets {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Wallets>,
     },
     /// Actors that are set aside [default: ls]
     Quarantine {

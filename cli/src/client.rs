@@ -74,6 +74,8 @@ services! {
     actors: actors_client::ActorsClient;
     /// The cluster.
     operations: operations_client::OperationsClient;
+    /// Chains, their outboxes and accounts.
+    chains: chains_client::ChainsClient;
 }
 
 impl Client {

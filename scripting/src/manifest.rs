@@ -1,13 +1,16 @@
 //! What an agent says about itself beside its script: models, tools, limits and budget.
 
+mod chains;
 mod triggers;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use steward_types::{AgentId, Micros, ModelId};
 use thiserror::Error;
 
+pub use self::chains::{ANYBODY, Caps, SpendingRules};
 pub use self::triggers::{Trigger, TriggerFrom};
 use crate::limits::Limits;
 
@@ -26,6 +29,9 @@ pub struct Manifest {
     /// What `http` may do. Without it, nothing.
     #[serde(default)]
     pub http: HttpRules,
+    /// What it may do on chains, by the chain's CAIP-2 identifier. On one that is not named, nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chains: BTreeMap<String, SpendingRules>,
     /// How `ask_human` behaves when a call says nothing else.
     #[serde(default)]
     pub approvals: ApprovalRules,

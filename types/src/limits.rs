@@ -233,8 +233,13 @@ pub const RECOVERY_TIME: Duration = Duration::from_secs(60);
 pub const TIMER_PAGE: usize = 256;
 /// Agent versions that one node keeps ready to run.
 pub const PROGRAMS_MAX: usize = 256;
-/// Sessions that one node recovers at once after a start.
+/// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
+/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
+/// [`RECOVERY_PAGE_TIME`].
+pub const RECOVERY_TURNS_MAX: u64 = 256;
+/// How long a page of sessions to recover, or of timers, waits for turns to end.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
 
 // Memory of agents.
 
@@ -278,6 +283,10 @@ pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 pub const REPLICA_ACTIVE_MAX: usize = 8;
 /// Generations that wait for their turn on one replica.
 pub const REPLICA_QUEUE_MAX: usize = 64;
+/// Ended generations of one replica whose keys and values are kept for others that begin alike, memory permitting.
+pub const REPLICA_PREFIXES_MAX: usize = 16;
+/// The fewest tokens in common that are worth to be copied.
+pub const REPLICA_PREFIX_TOKENS_MIN: usize = 16;
 /// Tokens that one slice of a hold pays for.
 pub const HOLD_SLICE_TOKENS: u32 = 64;
 /// Nodes that write where replicas of models should be: those of the least ids that live. One would do; more outlive it.
@@ -349,10 +358,22 @@ pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Unfinished intents in one chain's outbox.
 pub const OUTBOX_INTENTS_MAX: usize = 10_000;
+/// Intents of one chain's outbox that an operator is shown at once.
+pub const OUTBOX_SHOWN_MAX: usize = 200;
+/// Characters of what went wrong with an intent, where an operator is shown it.
+pub const OUTBOX_REASON_CHARS_MAX: usize = 300;
 /// Intents of one account that may be signed and not final at once.
 pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 /// Signed transactions of one intent: the first and its replacements.
 pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
+/// Orders of one project on one chain that have not ended.
+pub const CHAIN_ORDERS_MAX: u32 = 1_000;
+/// Orders that a chain has in its outbox at once; the rest wait outside.
+pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
+/// How often a chain looks for orders that it was not told of.
+pub const CHAIN_ORDERS_LOOKED_TIME: Duration = Duration::from_secs(5);
+/// How often a session that waits for a transaction looks whether it ended, besides being told.
+pub const CHAIN_WAIT_LOOKED_TIME: Duration = Duration::from_secs(30);
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is
@@ -366,6 +387,13 @@ pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest time of one call to a service that signs: less than a chain waits for one endpoint, which is asked meanwhile.
+pub const SIGNER_CALL_TIME_MAX: Duration = Duration::from_secs(2);
+/// Bytes of an answer of a service that signs.
+pub const SIGNER_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The cost of guessing the password of a keystore file of ours, as the power of two that scrypt takes: 128 MiB a guess,
+/// which OWASP's Password Storage Cheat Sheet recommends.
+pub const KEYSTORE_SCRYPT_LOG_N: u8 = 17;
 /// How often a paused chain looks whether it is paused still, besides being told.
 pub const CHAIN_PAUSED_TIME: Duration = Duration::from_secs(5);
 /// Shortest wait of a chain's entity before it looks again.
@@ -377,7 +405,7 @@ pub const BREAKER_FAILURES_MAX: u32 = 3;
 /// How long a breaker stays open the first time; it doubles each time.
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
-pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+pub const BREAKER_OPEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Endpoints of one chain.
 pub const ENDPOINTS_MAX: usize = 16;
 /// Calls of one endpoint that its health is made from.
@@ -412,6 +440,10 @@ pub const HEDGE_TIME_MIN: Duration = Duration::from_millis(50);
 pub const HEDGE_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often a chain with something to do asks its endpoints for their newest blocks.
 pub const ENDPOINTS_SEEN_TIME: Duration = Duration::from_secs(10);
+/// Shortest time between two rounds in which endpoints that failed are asked whether they are well again.
+pub const ENDPOINT_PROBE_TIME: Duration = Duration::from_millis(500);
+/// Blocks that a transaction may be said to live longer than most endpoints say: a lifetime, for those that are behind.
+pub const EXPIRY_BLOCKS_AHEAD_MAX: u64 = SOLANA_LIFETIME;
 /// How long to wait for endpoints that do not have a block yet, before they are asked again.
 pub const ENDPOINT_CATCH_UP_TIME: Duration = Duration::from_millis(50);
 /// How often endpoints are asked that do not have a block yet.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use steward_adapters::breaker::{BreakerPolicy, Forced};
-use steward_adapters::chain::Action;
+use steward_adapters::breaker::{BreakerPolicy, BreakerState, Forced};
+use steward_adapters::chain::{Action, Chain, Consistency};
 use steward_adapters::ledger::Ledger;
 use steward_adapters::memory::{Anchoring, Fault as Outage, MemoryChain, Mining};
 use steward_adapters::outbox::OutboxPolicy;
+use steward_adapters::pool::{Pool, PoolPolicy};
 use steward_receipts::{Hash, Leaf};
 use steward_storage::{MemoryStore, Store, StoreExt};
 use steward_types::{Clock, ErrorCode, HoldId, Micros, ProjectId, SessionId, StepPath, SystemClock, Timestamp};
@@ -21,6 +22,8 @@ use crate::receipt_log::{
     self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
 };
 
+mod shown;
+
 const CHAIN: &str = "test:memory";
 
 struct Node {
@@ -31,11 +34,15 @@ struct Node {
 impl Node {
     /// A node on the store. One that ran on it before is fenced off from now on, as if it had been killed.
     async fn start(store: &Arc<dyn Store>, chain: &Arc<MemoryChain>) -> Self {
+        Self::start_with(store, ChainSettings::new(Arc::clone(chain) as _)).await
+    }
+
+    async fn start_with(store: &Arc<dyn Store>, settings: ChainSettings) -> Self {
         let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
         let settings = ChainSettings {
             outbox: OutboxPolicy { poll_ms: 2, retry_ms: 2, ..OutboxPolicy::default() },
             breaker: BreakerPolicy { failures_max: 2, open_ms_min: 5, open_ms_max: 20 },
-            ..ChainSettings::new(Arc::clone(chain) as _)
+            ..settings
         };
         let chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), settings)]));
         let environment = ChainEnvironment { store: Arc::clone(store), identity: Arc::clone(&identity), chains };
@@ -274,4 +281,29 @@ async fn a_paused_chain_sends_nothing_new_tells_who_waits_and_goes_on_when_resum
     node.ask(ChainRequest::Wake).await;
     node.until_anchored(&acme, 1).await;
     assert_eq!(landed(&chain).len(), 2, "what was asked for while it was paused is anchored");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_well_again_is_used_again_though_there_is_nothing_to_do() {
+    let (store, first) = parts(1);
+    let second = Arc::new(first.beside());
+    let endpoints = [("first", &first), ("second", &second)];
+    let drivers = endpoints.map(|(name, chain)| (name.to_owned(), Arc::clone(chain) as Arc<dyn Chain>));
+    let clock = Arc::new(SystemClock::new());
+    let pool = Arc::new(Pool::new(drivers.to_vec(), PoolPolicy::default(), Arc::clone(&clock) as _).unwrap());
+    let node = Node::start_with(&store, ChainSettings::pooled(Arc::clone(&pool))).await;
+    let state = || pool.status().swap_remove(0).breakers.swap_remove(0).state;
+    let until = async |holds: fn(&BreakerState) -> bool| {
+        while !holds(&state()) {
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+    };
+    first.set_fault(Some(Outage::Down));
+    let ChainResponse::Done = node.ask(ChainRequest::Wake).await else { panic!() };
+    // Somebody reads beside the entity, which has nothing to do, and never reads again.
+    pool.balance("somebody", None, Consistency::Latest).await.unwrap();
+    until(|state| matches!(state, BreakerState::Open { .. })).await;
+    first.set_fault(None);
+    until(|state| matches!(state, BreakerState::Closed { failures: 0 })).await;
+    assert_eq!(landed(&first), [], "nothing was to do");
 }

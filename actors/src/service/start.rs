@@ -13,6 +13,7 @@ use super::{Alone, Anchoring, Failure, Members, ModelCatalog, NoAnchoring, Parts
 use crate::activity::Activity;
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
+use crate::chain::Chains;
 use crate::device::Device;
 use crate::host::{Host, HostBuilder, HostLimits, Router};
 use crate::lease::{Lease, SoleLease};
@@ -20,8 +21,8 @@ use crate::model::ModelReplica;
 use crate::project::{Project, ProjectEnvironment};
 use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
 use crate::session::{Programs, ScriptThreads, Services, Session, SessionEnvironment};
-use crate::timer::Timers;
-use crate::trigger::{Chains, TriggerActor, TriggerEnvironment};
+use crate::timer::{Timers, TimersEnvironment};
+use crate::trigger::{TriggerActor, TriggerEnvironment};
 
 /// Adds kinds to a host before it starts.
 pub type RegisterKinds = Box<dyn FnOnce(HostBuilder) -> HostBuilder + Send>;
@@ -40,6 +41,8 @@ pub struct NodeParts {
     pub models: Arc<dyn ModelCatalog>,
     /// The `http` function.
     pub http: Arc<dyn HttpTool>,
+    /// The chains that sessions may read, and send on as far as they are allowed to, and whose events start sessions.
+    pub chains: Chains,
     /// Who signs the receipt logs.
     pub log: Arc<LogIdentity>,
     /// Under what the node writes; none for a node that is alone on its store and takes the lease from any other.
@@ -54,8 +57,6 @@ pub struct NodeParts {
     pub register: RegisterKinds,
     /// Makes the anchoring over the host that has those kinds.
     pub anchoring: MakeAnchoring,
-    /// The chains whose events start sessions.
-    pub chains: Chains,
 }
 
 /// Why a node did not start.
@@ -88,6 +89,7 @@ impl NodeParts {
             entropy,
             models,
             http,
+            chains: Chains::default(),
             log,
             lease: None,
             router: None,
@@ -95,7 +97,6 @@ impl NodeParts {
             limits: HostLimits::default(),
             register: Box::new(|builder| builder),
             anchoring: Box::new(|_| Arc::new(NoAnchoring)),
-            chains: Chains::default(),
         }
     }
 
@@ -111,6 +112,7 @@ impl NodeParts {
             entropy,
             models,
             http,
+            chains,
             log,
             lease,
             router,
@@ -118,7 +120,6 @@ impl NodeParts {
             limits,
             register,
             anchoring,
-            chains,
         } = self;
         let lease = match lease {
             Some(lease) => lease,
@@ -133,6 +134,7 @@ impl NodeParts {
             entropy: Arc::clone(&entropy),
             programs: Arc::clone(&programs),
             models: Arc::clone(&models) as _,
+            chains: Arc::clone(&chains),
             http,
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
@@ -152,7 +154,7 @@ impl NodeParts {
             .register::<Project>(ProjectEnvironment { store: Arc::clone(&store) })
             .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
             .register::<Session>(sessions)
-            .register::<Timers>(Arc::clone(&store))
+            .register::<Timers>(TimersEnvironment { store: Arc::clone(&store), activity: Arc::clone(&activity) })
             .register::<Device>(Arc::clone(&models) as _)
             .register::<ModelReplica>(Arc::clone(&models) as _)
             .register::<Budget>(BudgetEnvironment { store: Arc::clone(&store) })

@@ -81,9 +81,9 @@ impl Steward {
     pub(super) fn trigger_problems(&self, manifest: &Manifest) -> Vec<Diagnostic> {
         let chains = &self.parts().chains;
         let problem = |trigger: &steward_scripting::Trigger| match chains.get(&trigger.chain) {
-            Some(chain) => {
+            Some(settings) => {
                 let filter = EventFilter { address: trigger.address.clone(), event: trigger.event.clone() };
-                let wrong = chain.check_event_filter(&filter).err()?;
+                let wrong = settings.chain.check_event_filter(&filter).err()?;
                 Some(Diagnostic::of_file(MANIFEST_FILE, format!("the trigger {}: {}", trigger.name, wrong.in_full())))
             }
             None => {

@@ -63,7 +63,7 @@ pub(super) async fn look(
     let held = held(store, &question.name, now).await?;
     let closed = closed(store, &question.open).await?;
     let chain = match environment.chains.get(&question.chain) {
-        Some(chain) => sight(&**chain, &question, held.is_none()).await.map_err(|error| error.in_full()),
+        Some(settings) => sight(&*settings.chain, &question, held.is_none()).await.map_err(|error| error.in_full()),
         None => Err(format!("this node has no chain {}: configure it, or deploy the agent without", question.chain)),
     };
     Ok(Look { spec, held, closed, chain })

@@ -22,6 +22,7 @@ use super::record::Resume;
 use super::*;
 use crate::agent::UploadedBundle;
 use crate::budget::Period;
+use crate::chain::ChainSettings;
 use crate::host::EntityId;
 use crate::pause::{self, Pause, PauseSubject};
 use crate::receipt_log::LogIdentity;
@@ -79,8 +80,8 @@ impl World {
         let entropy = Arc::new(SystemEntropy);
         let mut parts =
             NodeParts::new(Arc::clone(&self.store), clock, entropy, Arc::new(models), Arc::new(Nothing), log);
-        let chain: Arc<dyn Chain> = Arc::clone(&self.chain) as _;
-        parts.chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), chain)]));
+        let settings = ChainSettings::new(Arc::clone(&self.chain) as _);
+        parts.chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), settings)]));
         parts.start().await.unwrap()
     }
 

@@ -1,6 +1,8 @@
 //! Starts wasmd, a real Cosmos chain with one validator for development and tests, on free ports of the loopback
 //! interface and with a folder of its own. It can be killed and started again. Never for coins that count.
 
+mod contract;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ pub struct Wasmd {
 pub enum Pace {
     /// A fifth of a second.
     Quick,
+    /// Two seconds, less than many a real chain.
+    Steady,
     /// So long that a test can do something before the next block.
     Slow,
 }
@@ -190,11 +194,16 @@ async fn make_genesis(program: &Path, home: &Path) -> Result<(), WasmdError> {
 }
 
 async fn run(program: &Path, home: &Path, arguments: &[&str]) -> Result<(), WasmdError> {
+    output(program, home, arguments).await.map(drop)
+}
+
+/// What one of its commands prints.
+async fn output(program: &Path, home: &Path, arguments: &[&str]) -> Result<Vec<u8>, WasmdError> {
     let mut command = command(program, home);
     let output = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await;
     let output = output.map_err(|error| failed(&error))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(WasmdError::Start { reason: format!("{}: {}", arguments.join(" "), said.trim()) })
@@ -211,6 +220,7 @@ async fn spawn(program: &Path, home: &Path, port: u16, pace: Pace) -> Result<(Ch
     command.args(["--log_format", "plain", "--log_no_color"]);
     let block_time = match pace {
         Pace::Quick => "200ms",
+        Pace::Steady => "2s",
         Pace::Slow => "20s",
     };
     command.env("WASMD_CONSENSUS_TIMEOUT_COMMIT", block_time);

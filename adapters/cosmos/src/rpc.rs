@@ -1,5 +1,6 @@
 //! CometBFT's JSON-RPC over HTTP: one request, one answer. Knows nothing of transactions, and never asks twice.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
@@ -16,6 +17,8 @@ use url::Url;
 pub struct Rpc {
     client: Client,
     endpoint: Url,
+    /// The number of the next request.
+    next: AtomicU64,
 }
 
 /// Why there is no answer.
@@ -52,6 +55,9 @@ pub enum RpcError {
 /// An answer: of `result` and `error` there is one.
 #[derive(Deserialize)]
 struct Answer {
+    /// The request's number.
+    #[serde(default)]
+    id: Value,
     result: Option<Value>,
     error: Option<Refusal>,
 }
@@ -74,12 +80,13 @@ impl Rpc {
             .connect_timeout(CHAIN_CALL_TIME_MAX / 2)
             .redirect(redirect::Policy::none())
             .build()?;
-        Ok(Self { client, endpoint })
+        Ok(Self { client, endpoint, next: AtomicU64::new(1) })
     }
 
     /// Calls a method, within `CHAIN_CALL_TIME_MAX`.
     pub async fn call<T: DeserializeOwned>(&self, method: &'static str, parameters: Value) -> Result<T, RpcError> {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters });
         let response = self.client.post(self.endpoint.clone()).json(&request).send().await;
         let response = response.map_err(|error| RpcError::Unreachable(error.without_url()))?;
         let status = response.status();
@@ -89,7 +96,13 @@ impl Rpc {
         let body = response.bytes().await.map_err(|error| RpcError::Unreachable(error.without_url()))?;
         // A node sends some refusals with a status of 500; a proxy in front of it sends no JSON-RPC.
         let malformed = |error: serde_json::Error| RpcError::Malformed { method, reason: error.to_string() };
+        let other = || RpcError::Malformed { method, reason: "it is the answer to another question".to_owned() };
         match serde_json::from_slice(&body) {
+            // Who could not read the question answers with an error and another number, or none.
+            Ok(Answer { id: found, error: None, .. }) if found != id => Err(other()),
+            Ok(Answer { id: found, error: Some(_), .. }) if found.as_u64().is_some_and(|found| found != id) => {
+                Err(other())
+            }
             Ok(Answer { error: Some(Refusal { message, data }), .. }) => {
                 Err(RpcError::Refused { message: format!("{message}: {data}") })
             }

@@ -1,5 +1,6 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
+mod abi;
 mod events;
 mod reply;
 mod unsigned;
@@ -17,19 +18,20 @@ use alloy::sol_types::SolCall;
 use alloy::transports::TransportError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use steward_adapters::chain::{
-    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent,
-    EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall,
+    EmittedEvent, EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
-use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
 
 use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
 use self::unsigned::recipient;
 use crate::contract::{Erc20, ReceiptLog};
+use crate::transport::HttpTransport;
 
 /// What a payment of the chain's own coin to a plain account takes.
 const PLAIN_TRANSFER_GAS: u64 = 21_000;
@@ -69,13 +71,9 @@ impl EvmChain {
         let number = (config.chain.namespace() == "eip155").then(|| config.chain.reference().parse().ok()).flatten();
         let number = number.ok_or_else(|| malformed("the chain", "an EVM chain reads eip155:NUMBER"))?;
         let account = address("the signer's address", signer.address())?;
-        let client = reqwest::Client::builder()
-            .timeout(CHAIN_CALL_TIME_MAX)
-            .connect_timeout(CHAIN_CALL_TIME_MAX / 2)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| malformed("the endpoint", &error.to_string()))?;
-        let client = RpcClient::builder().http_with_client(client, config.endpoint.clone());
+        let transport = HttpTransport::new(config.endpoint.clone());
+        let transport = transport.map_err(|error| malformed("the endpoint", &error.to_string()))?;
+        let client = RpcClient::new(transport, false);
         Ok(Self { config, number, account, signer, provider: RootProvider::new(client) })
     }
 
@@ -156,7 +154,9 @@ impl EvmChain {
         let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else { return Ok(None) };
         let is_final = block <= self.final_block(self.block_number().await?);
         let succeeded = receipt.status() && !self.is_unpaid_transfer(hash, &receipt).await?;
-        Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final }))
+        let gas_price = receipt.effective_gas_price;
+        let fee = u128::from(receipt.gas_used).checked_mul(gas_price).map(Amount::new);
+        Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final, fee }))
     }
 
     /// Whether this was a token's transfer that moved nothing: every transfer must say so in an event (EIP-20), and a
@@ -273,6 +273,7 @@ impl Chain for EvmChain {
             sequence,
             expires: None,
             fee,
+            fee_max: u128::from(gas_limit).checked_mul(fee.price.into()).map(Amount::new),
             creates,
         })
     }
@@ -333,6 +334,18 @@ impl Chain for EvmChain {
         let contract = recipient(contract)?;
         let block = self.block_at(at).await?;
         Ok(self.call_at(contract, Bytes::copy_from_slice(input), block).await?.0)
+    }
+
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        recipient(address).map(drop)
+    }
+
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        abi::encode(signature, arguments)
+    }
+
+    fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        abi::decode(signature, answer)
     }
 
     fn needs_contract(&self) -> bool {

@@ -54,6 +54,9 @@ pub enum AnvilError {
 }
 
 impl Anvil {
+    /// The first account of its development mnemonic, which has plenty.
+    pub const DEVELOPMENT_ACCOUNT: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+
     /// Where the tests' anvil lies in a checkout whose root is `workspace`: what `STEWARD_ANVIL` names if `named` is
     /// given, else below `tests/.cache`.
     pub fn program(workspace: &Path, named: Option<PathBuf>) -> PathBuf {

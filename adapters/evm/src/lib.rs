@@ -6,7 +6,8 @@ pub mod chain;
 pub mod contract;
 pub mod devnet;
 pub mod signer;
+mod transport;
 
 pub use chain::{EvmChain, EvmConfig};
 pub use devnet::{Anvil, AnvilError, Mining};
-pub use signer::LocalSigner;
+pub use signer::{LocalSigner, address_of};

@@ -10,12 +10,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use solana_client::rpc_config::{RpcBlockConfig, RpcSendTransactionConfig, RpcSimulateTransactionConfig};
+use solana_client::rpc_config::{RpcBlockConfig, RpcSendTransactionConfig};
 use solana_client::rpc_request::RpcRequest;
-use solana_client::rpc_response::{Response, RpcSimulateTransactionResult};
 use solana_commitment_config::{CommitmentConfig, CommitmentLevel};
 use solana_instruction::Instruction;
-use solana_message::Message;
 use solana_pubkey::Pubkey;
 use solana_signature::Signature;
 use solana_transaction_status_client_types::{
@@ -57,9 +55,9 @@ pub struct SolanaConfig {
 /// One account on one Solana cluster.
 #[derive(Debug)]
 pub struct SolanaChain {
-    config: SolanaConfig,
+    pub(crate) config: SolanaConfig,
     pub(crate) account: Pubkey,
-    signer: Arc<dyn Signer>,
+    pub(crate) signer: Arc<dyn Signer>,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -134,61 +132,6 @@ impl SolanaChain {
         Ok(Token { mint, program: account.owner, decimals: state.base.decimals })
     }
 
-    /// Signs what these instructions do; sends nothing. Simulating them finds out what they need, and what cannot
-    /// succeed.
-    pub(crate) async fn sign_instructions(
-        &self,
-        instructions: &[Instruction],
-        number: u64,
-        fee: Fee,
-    ) -> Result<SignedTransaction, ChainError> {
-        let confirmed = CommitmentConfig::confirmed();
-        let latest = self.endpoint.client().get_latest_blockhash_with_commitment(confirmed);
-        let (blockhash, last_valid) = self.endpoint.ask(latest).await?;
-        let message = |units| {
-            let budget = instruction::budget(units, fee, number);
-            let all: Vec<Instruction> = budget.into_iter().chain(instructions.iter().cloned()).collect();
-            Message::new_with_blockhash(&all, Some(&self.account), &blockhash).serialize()
-        };
-        let units = self.units(&message(self.config.units_max)).await?;
-        let message = message(units);
-        let signature = Signature::from(self.signer.sign_message(&message).await?);
-        Ok(SignedTransaction {
-            bytes: Bytes::from(transaction_of(&signature, &message)),
-            hash: signature.to_string(),
-            sequence: number,
-            expires: Some(last_valid.saturating_add(SOLANA_EXPIRY_MARGIN)),
-            fee,
-            creates: None,
-        })
-    }
-
-    /// The compute units that a message needs, with a margin.
-    async fn units(&self, message: &[u8]) -> Result<u32, ChainError> {
-        let config = RpcSimulateTransactionConfig {
-            commitment: Some(CommitmentConfig::confirmed()),
-            encoding: Some(UiTransactionEncoding::Base64),
-            ..RpcSimulateTransactionConfig::default()
-        };
-        let bytes = BASE64.encode(transaction_of(&Signature::default(), message));
-        let call = self.endpoint.client().send(RpcRequest::SimulateTransaction, json!([bytes, config]));
-        let answer: Response<RpcSimulateTransactionResult> = self.endpoint.ask(call).await?;
-        let RpcSimulateTransactionResult { err, logs, units_consumed, .. } = answer.value;
-        if let Some(error) = err {
-            let last = logs.unwrap_or_default().pop().unwrap_or_default();
-            return Err(ChainError::Rejected {
-                reason: format!("{}: {last}", serde_json::to_string(&error).unwrap_or_default()),
-            });
-        }
-        let needed = units_consumed.ok_or_else(|| malformed("the simulation", "it does not say what it used"))?;
-        let generous = needed.saturating_add(needed / 4);
-        if generous > u64::from(self.config.units_max) {
-            let reason = format!("it needs {generous} compute units and {} are allowed", self.config.units_max);
-            return Err(ChainError::Rejected { reason });
-        }
-        Ok(u32::try_from(generous).unwrap_or(self.config.units_max))
-    }
-
     /// What the endpoint knows of a transaction, as of `slot` at least.
     async fn found(&self, signature: &Signature, slot: u64) -> Result<Option<TransactionStatus>, ChainError> {
         let signatures = [*signature];
@@ -207,6 +150,7 @@ impl SolanaChain {
             block_hash: self.block(status.slot).await.map(|(hash, _)| hash).unwrap_or_default(),
             succeeded: status.err.is_none(),
             is_final: level == TransactionConfirmationStatus::Finalized,
+            fee: None,
         })))
     }
 
@@ -281,6 +225,10 @@ impl Chain for SolanaChain {
         self.sign_instructions(&instructions, sequence, fee).await
     }
 
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        self.newest_expiry().await.map(Some)
+    }
+
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
         // It was simulated when it was signed. Another try on an endpoint that lags would only keep it back, and who
         // sends it again is the outbox.
@@ -307,7 +255,7 @@ impl Chain for SolanaChain {
         let signature: Signature = hash.parse().map_err(|_| malformed("the transaction's signature", hash))?;
         let expires = expires.ok_or_else(|| malformed("the transaction", "it does not say when it expires"))?;
         if let Some(status) = self.found(&signature, 0).await? {
-            return Ok(status);
+            return Ok(status.with_fee(transaction.fee_max));
         }
         let finalized = self.endpoint.client().get_epoch_info_with_commitment(CommitmentConfig::finalized());
         let finalized = self.endpoint.ask(finalized).await?;
@@ -317,7 +265,7 @@ impl Chain for SolanaChain {
         self.check_history(expires).await?;
         // It may have landed between the questions: only a second look, at what was final then, tells.
         let found = self.found(&signature, finalized.absolute_slot).await?;
-        Ok(found.unwrap_or(TransactionStatus::Expired))
+        Ok(found.unwrap_or(TransactionStatus::Expired).with_fee(transaction.fee_max))
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
@@ -348,6 +296,10 @@ impl Chain for SolanaChain {
         Err(rejected("programs are not called here"))
     }
 
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        self::address("the address", address).map(drop)
+    }
+
     fn needs_contract(&self) -> bool {
         false
     }
@@ -373,15 +325,6 @@ impl Chain for SolanaChain {
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
         self.emitted(&Watched::parse(filter)?, from, to).await
     }
-}
-
-/// A transaction with one signature, as it is sent: how many, the signature, the message.
-fn transaction_of(signature: &Signature, message: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1 + 64 + message.len());
-    bytes.push(1);
-    bytes.extend_from_slice(signature.as_ref());
-    bytes.extend_from_slice(message);
-    bytes
 }
 
 fn chain_of(genesis: &str) -> Result<ChainId, ChainError> {

@@ -5,6 +5,7 @@ use std::future::Future;
 
 use solana_client::client_error::{ClientError, ClientErrorKind};
 use solana_client::nonblocking::rpc_client::RpcClient;
+use solana_client::rpc_client::RpcClientConfig;
 use solana_client::rpc_custom_error::{
     JSON_RPC_SERVER_ERROR_SEND_TRANSACTION_PREFLIGHT_FAILURE,
     JSON_RPC_SERVER_ERROR_TRANSACTION_SIGNATURE_VERIFICATION_FAILURE,
@@ -14,6 +15,8 @@ use solana_commitment_config::CommitmentConfig;
 use steward_adapters::chain::{ChainError, ChainId, Consistency};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
+
+use crate::sender::{Sender, Throttled};
 
 /// Invalid parameters, in JSON-RPC 2.0.
 const INVALID_PARAMETERS: i64 = -32602;
@@ -26,8 +29,8 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(chain: ChainId, url: &Url) -> Self {
-        let confirmed = CommitmentConfig::confirmed();
-        let client = RpcClient::new_with_timeout_and_commitment(url.to_string(), CHAIN_CALL_TIME_MAX, confirmed);
+        let config = RpcClientConfig::with_commitment(CommitmentConfig::confirmed());
+        let client = RpcClient::new_sender(Sender::new(url.clone()), config);
         Self { chain, client }
     }
 
@@ -41,7 +44,7 @@ impl Endpoint {
         &self.client
     }
 
-    /// Waits for a call. The client itself waits longer where an endpoint is busy and says when to come back.
+    /// Waits for a call, which may be several to the endpoint.
     pub(crate) async fn ask<T>(
         &self,
         call: impl Future<Output = Result<T, ClientError>> + Send,
@@ -58,17 +61,17 @@ impl Endpoint {
 
     /// What a failed call means: the chain's own refusal, or an endpoint that did not serve.
     fn failed(&self, error: ClientError) -> ChainError {
-        let is_throttled = match error.kind() {
-            ClientErrorKind::Reqwest(error) => error.status().is_some_and(|status| status.as_u16() == 429),
-            _ => false,
+        let chain = self.chain.clone();
+        let cause = match error.kind() {
+            ClientErrorKind::Io(error) => error.get_ref().and_then(|cause| cause.downcast_ref::<Throttled>()),
+            _ => None,
         };
+        if let Some(Throttled { retry_after, reason }) = cause {
+            return ChainError::Throttled { chain, retry_after: *retry_after, reason: reason.clone() };
+        }
         match refusal(&error) {
             Some(reason) => ChainError::Rejected { reason },
-            // The client has waited as often as it is willing to; how long was asked for, it does not say.
-            None if is_throttled => {
-                ChainError::Throttled { chain: self.chain.clone(), retry_after: None, reason: error.to_string() }
-            }
-            None => ChainError::Unavailable { chain: self.chain.clone(), source: Box::new(error) },
+            None => ChainError::Unavailable { chain, source: Box::new(error) },
         }
     }
 }

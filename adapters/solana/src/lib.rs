@@ -10,9 +10,11 @@ pub mod devnet;
 mod endpoint;
 mod events;
 mod instruction;
+mod sender;
 pub mod signer;
+mod signing;
 
 pub use chain::{SolanaChain, SolanaConfig};
 pub use credits::Credits;
 pub use devnet::{Devnet, DevnetError};
-pub use signer::LocalSigner;
+pub use signer::{LocalSigner, address_of, read_secret, secret_of};

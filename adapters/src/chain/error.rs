@@ -122,6 +122,7 @@ impl ChainError {
             | Self::WrongChain { .. } => ErrorCode::ChainUnavailable,
             Self::Rejected { .. } | Self::FeeCapped(_) => ErrorCode::ChainRejected,
             Self::Malformed { .. } => ErrorCode::InvalidRequest,
+            Self::Signer(failure) if failure.is_passing() => ErrorCode::ChainUnavailable,
             Self::Signer(_) => ErrorCode::ConfigInvalid,
         }
     }

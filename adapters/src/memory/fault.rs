@@ -19,4 +19,6 @@ pub enum Fault {
     Behind(u64),
     /// Balances, sequence numbers, heads and fates are false, and the last of several events is left out.
     Lies,
+    /// The service that signs for the account does not answer.
+    SignerAway,
 }

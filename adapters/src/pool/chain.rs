@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::Pool;
 use super::ask::Spread;
 use super::roster::nth_highest;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
-    InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::endpoint::Class;
 use crate::fee::{Fee, MarketFee};
@@ -69,7 +70,12 @@ impl Chain for Pool {
     }
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
-        self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await
+        let signed = self.first(Class::Read, Spread::OneByOne, &|chain| chain.sign(action, sequence, fee)).await?;
+        self.with_agreed_expiry(signed).await
+    }
+
+    async fn expiry(&self) -> Result<Option<u64>, ChainError> {
+        self.reached(&|chain| chain.expiry()).await
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -101,6 +107,22 @@ impl Chain for Pool {
             }
             None => self.first(Class::Read, Spread::Hedged, &|chain| chain.read(contract, input, at)).await,
         }
+    }
+
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        self.any().check_address(address)
+    }
+
+    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
+        self.any().check_asset(asset)
+    }
+
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        self.any().encode_call(signature, arguments)
+    }
+
+    fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        self.any().decode_answer(signature, answer)
     }
 
     fn needs_contract(&self) -> bool {

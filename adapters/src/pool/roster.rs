@@ -36,13 +36,15 @@ pub struct Roster {
     policy: PoolPolicy,
     endpoints: Vec<Endpoint>,
     primary: usize,
+    /// When those that failed were last asked whether they are well again.
+    tended: Timestamp,
 }
 
 impl Roster {
     /// Endpoints of these names, the first of them the primary.
     pub fn new(names: impl IntoIterator<Item = String>, policy: PoolPolicy, now: Timestamp) -> Self {
         let endpoints = names.into_iter().map(|name| Endpoint::new(name, policy.endpoint.clone(), now)).collect();
-        Self { policy, endpoints, primary: 0 }
+        Self { policy, endpoints, primary: 0, tended: Timestamp::EPOCH }
     }
 
     /// How they are used together.
@@ -93,6 +95,21 @@ impl Roster {
             self.endpoints[*number].saw_block(head.block);
             self.endpoints[*number].set_lag(lag, now);
         }
+    }
+
+    /// When to ask those that failed whether they are well again; nothing while all are well.
+    pub fn tend_at(&self) -> Option<Timestamp> {
+        let earliest = self.endpoints.iter().filter_map(|endpoint| endpoint.probe_at(self.tended)).min()?;
+        Some(earliest.max(self.tended.saturating_add(limits::ENDPOINT_PROBE_TIME)))
+    }
+
+    /// Whom to ask now whether they are well again. They count as asked.
+    pub fn due(&mut self, now: Timestamp) -> Vec<usize> {
+        let numbered = self.endpoints.iter().enumerate();
+        let is_due = |endpoint: &Endpoint| endpoint.probe_at(self.tended).is_some_and(|at| at <= now);
+        let due = numbered.filter(|(_, endpoint)| is_due(endpoint)).map(|(number, _)| number).collect();
+        self.tended = now;
+        due
     }
 
     /// Sets an endpoint by hand, or gives it back to itself; false when there is none of that name.

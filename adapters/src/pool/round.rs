@@ -87,7 +87,7 @@ impl Pool {
     }
 
     /// Asks one endpoint, unless it may not be asked any more.
-    fn begin<'a, T: Send + 'a>(
+    pub(super) fn begin<'a, T: Send + 'a>(
         &'a self,
         number: usize,
         class: Class,
@@ -153,6 +153,9 @@ impl Asked<'_> {
             Err(_) => endpoint.served(self.class, took, now),
         }
         drop(roster);
+        if result.as_ref().is_err_and(ChainError::is_endpoint_failure) {
+            self.pool.troubled.notify_one();
+        }
         self.pool.measure(self.number, result);
     }
 }
@@ -162,6 +165,7 @@ impl Drop for Asked<'_> {
         if !self.is_done {
             let (now, waited) = (self.pool.clock.now(), self.pool.clock.monotonic().saturating_sub(self.since));
             self.pool.roster.lock().endpoint(self.number).overtaken(self.class, waited, now);
+            self.pool.troubled.notify_one();
         }
     }
 }

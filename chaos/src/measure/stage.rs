@@ -32,6 +32,14 @@ impl Stage {
     /// # Errors
     /// When one does not get ready.
     pub async fn start(steward: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_with(steward, folder, AGENT).await
+    }
+
+    /// The same with another agent of `agents/`.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub async fn start_with(steward: &Path, folder: &Path, agent: &str) -> anyhow::Result<Self> {
         let setup = NodeSetup {
             binary: steward.to_owned(),
             folder: folder.to_owned(),
@@ -40,7 +48,7 @@ impl Stage {
             environment: Vec::new(),
         };
         let fleet = Fleet::start(&setup, NODES, &StoreChoice::Served, None).await?;
-        let clients = project::create(&fleet.nodes, "measured", AGENT, &[]).await?;
+        let clients = project::create(&fleet.nodes, "measured", agent, &[]).await?;
         let roots = fleet.nodes.iter().map(NodeProcess::root_client).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self { fleet, clients, roots })
     }

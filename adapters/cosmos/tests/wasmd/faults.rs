@@ -5,49 +5,31 @@ use steward_adapters::chain::{AnchoredHead, Broadcast, Chain, Consistency, Trans
 use steward_adapters::conformance::{point, send};
 use steward_adapters::outbox::Effect;
 use steward_adapters_cosmos::Pace;
+use steward_chaos_chains::sender::When;
 
-use crate::sender::Sender;
-use crate::{anchor, chain, fee, wasmd};
+use crate::{anchor, chain, fee, sender, wasmd};
 
 #[tokio::test]
 async fn an_outbox_killed_before_or_after_any_effect_anchors_once() {
     let Some(wasmd) = wasmd(Pace::Quick).await else { return };
     let chain = chain(&wasmd);
-    let mut sender = Sender::new(&chain);
-    for round in 0..8_u64 {
+    let mut sender = sender(&chain);
+    for (round, (effect, when)) in (1..).zip([0, 1, 2, 3].into_iter().flat_map(|n| When::BOTH.map(|when| (n, when)))) {
         let key = format!("anchor {round}");
-        sender.submit(&key, anchor(round + 1));
-        // In round n the process dies around its n-th effect: even rounds before it, odd ones after it.
-        let mut effects = 0;
-        while !sender.outbox.is_settled() {
-            for effect in sender.effects() {
-                if effects == round / 2 {
-                    if round % 2 == 0 {
-                        sender.die()
-                    } else {
-                        sender.carry_and_die(effect).await
-                    }
-                    effects += 1;
-                    break;
-                }
-                sender.carry(effect).await;
-                effects += 1;
-            }
-            sender.wait().await;
-        }
-        assert!(effects > round / 2, "the kill happened");
-        assert!(sender.outbox.intent(&key).unwrap().outcome.clone().unwrap().succeeded);
+        sender.submit(&key, anchor(round));
+        sender.settle_and_die_at(effect, when, async || {}).await;
+        assert!(sender.intent(&key).outcome.clone().unwrap().succeeded);
         sender.acknowledge(&key);
-        assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(round + 1), "one transaction an anchor");
+        assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(round), "one transaction an anchor");
     }
-    assert!(sender.failures.is_empty(), "{:?}", sender.failures);
+    assert_eq!(sender.failures, 0, "{:?}", sender.last_failure);
 }
 
 #[tokio::test]
 async fn a_transaction_that_the_nodes_death_took_from_the_pool_is_sent_again() {
     let Some(mut wasmd) = wasmd(Pace::Slow).await else { return };
     let chain = chain(&wasmd);
-    let mut sender = Sender::new(&chain);
+    let mut sender = sender(&chain);
     sender.submit("anchor", anchor(1));
     sender.send().await;
     let (sent, genesis) = (sender.newest(), chain.genesis().await.unwrap());
@@ -68,13 +50,9 @@ async fn a_transaction_that_the_nodes_death_took_from_the_pool_is_sent_again() {
 async fn a_strangers_use_of_the_key_costs_an_intent_its_number_but_not_its_end() {
     let Some(wasmd) = wasmd(Pace::Quick).await else { return };
     let chain = chain(&wasmd);
-    let mut sender = Sender::new(&chain);
+    let mut sender = sender(&chain);
     sender.submit("anchor", anchor(2));
-    while !matches!(sender.effects().first(), Some(Effect::Broadcast { .. })) {
-        for effect in sender.effects() {
-            sender.carry(effect).await;
-        }
-    }
+    sender.until(|effect| matches!(effect, Effect::Broadcast { .. })).await;
     let displaced = sender.newest();
     // Somebody else sends with the same key before our bytes arrive.
     send(&chain, "theirs", anchor(1)).await;

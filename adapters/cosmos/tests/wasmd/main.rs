@@ -4,27 +4,37 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod anchors;
+mod contract;
+mod exactly_once;
 mod faults;
-mod sender;
-mod volume;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use steward_adapters::chain::{Action, Amount, Chain, ChainError, EventFilter};
 use steward_adapters::conformance::{self, Emission, point};
+use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::{Fee, FeePolicy, SecretKey};
 use steward_adapters_cosmos::{CosmosChain, CosmosConfig, LocalSigner, Pace, Wasmd};
+use steward_chaos_chains::Sender;
+
+const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 60_000, in_flight_max: 16 };
+/// How long real time passes between two drives of an outbox, whose own clock goes by itself.
+const STEP_TIME: Duration = Duration::from_millis(10);
 
 /// An address that nothing else pays, and nobody has the key of: 20 times `5a`.
 const SOMEBODY: &str = "wasm1tfd95kj6tfd95kj6tfd95kj6tfd95kj65te63y";
 
+fn program() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    Wasmd::program(workspace, std::env::var_os("STEWARD_WASMD").map(Into::into))
+}
+
 /// A fresh chain, or nothing, said loudly, where tests/setup.sh could not build one for want of a registry.
 #[expect(clippy::print_stdout, reason = "who reads a test's output must see that it tested nothing")]
 async fn wasmd(pace: Pace) -> Option<Wasmd> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let named = std::env::var_os("STEWARD_WASMD").map(Into::into);
-    let program = Wasmd::program(workspace, named);
+    let program = program();
     if !program.is_file() && program.with_file_name("left-out").is_file() {
         println!("SKIPPED: there was no Go module registry to build wasmd from");
         return None;
@@ -43,6 +53,10 @@ fn chain_of_second_account(wasmd: &Wasmd) -> CosmosChain {
 fn chain_of(key: &SecretKey, config: CosmosConfig) -> CosmosChain {
     let signer = Arc::new(LocalSigner::new(key, &config.prefix).unwrap());
     CosmosChain::new(config, signer).unwrap()
+}
+
+fn sender(chain: &dyn Chain) -> Sender<'_> {
+    Sender::new(chain, POLICY).with_step_time(STEP_TIME)
 }
 
 fn anchor(tree_size: u64) -> Action {

@@ -6,55 +6,30 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::providers::Provider;
 use serde_json::json;
-use steward_adapters::SecretKey;
-use steward_adapters::breaker::{BreakerPolicy, BreakerState, Forced};
+use steward_adapters::breaker::{BreakerState, Forced};
 use steward_adapters::chain::{Amount, Chain, ChainError, Consistency};
 use steward_adapters::conformance;
-use steward_adapters::endpoint::{Change, Class, EndpointPolicy};
-use steward_adapters::pool::{Pool, PoolPolicy};
+use steward_adapters::endpoint::{Change, Class};
+use steward_adapters::pool::Pool;
 use steward_adapters_evm::{Anvil, EvmChain, Mining};
+use steward_chaos_chains::proxy::RETRY_AFTER_SECONDS;
+use steward_chaos_chains::{Dialect, Fault, Proxy, quick};
 use steward_types::{Clock, SystemClock};
+use url::Url;
 
-use super::proxy::{Fault, Proxy, Rules};
-use super::{SOMEBODY, anvil, chain, chain_of, rpc};
+use super::{SOMEBODY, anvil, chain, rpc};
 
-/// Times that a test can wait for.
-pub fn policy(quorum: usize) -> PoolPolicy {
-    let endpoint = EndpointPolicy {
-        breaker: BreakerPolicy { failures_max: 3, open_ms_min: 20, open_ms_max: 100 },
-        throttled_ms_min: 10,
-        throttled_ms_max: 50,
-        punished_ms_min: 100,
-        punished_ms_max: 200,
-        ..EndpointPolicy::default()
-    };
-    PoolPolicy { endpoint, quorum, ..PoolPolicy::default() }
-}
-
-/// A chain over so many proxies in front of one anvil.
-pub async fn pooled(
-    anvil: &Anvil,
-    key: &SecretKey,
-    count: u64,
-    confirmations: u64,
-    quorum: usize,
-) -> (Pool, Vec<Proxy>) {
-    let (mut proxies, mut drivers) = (Vec::new(), Vec::new());
-    for number in 0..count {
-        let proxy = Proxy::start(anvil.url(), number).await;
-        let driver: Arc<dyn Chain> = Arc::new(chain_of(key, proxy.url(), confirmations));
-        drivers.push((format!("endpoint {number}"), driver));
-        proxies.push(proxy);
-    }
-    let pool = Pool::new(drivers, policy(quorum), Arc::new(SystemClock::new())).unwrap();
-    (pool, proxies)
+/// A chain over so many proxies in front of one anvil, of which `quorum` must agree.
+pub async fn pooled(anvil: &Anvil, count: u64, confirmations: u64, quorum: usize) -> (Pool, Vec<Proxy>) {
+    let driver = |endpoint: &Url| Arc::new(chain(endpoint, confirmations)) as Arc<dyn Chain>;
+    steward_chaos_chains::pooled(Dialect::Evm, anvil.url(), (count, quick(quorum)), driver).await
 }
 
 #[tokio::test]
 async fn a_pool_of_real_endpoints_conforms() {
     let anvil = anvil(Mining::Automatic).await;
     for quorum in [1, 2] {
-        let (pool, _proxies) = pooled(&anvil, &Anvil::development_key(), 3, 1, quorum).await;
+        let (pool, _proxies) = pooled(&anvil, 3, 1, quorum).await;
         conformance::check(&pool, SOMEBODY).await;
     }
 }
@@ -77,7 +52,7 @@ async fn with_one_dead_one_behind_and_one_lying_every_final_read_is_right() {
     for _ in 0..40 {
         pay_and_mine(&direct, payer).await;
     }
-    let (pool, proxies) = pooled(&anvil, &Anvil::development_key(), 5, 3, 2).await;
+    let (pool, proxies) = pooled(&anvil, 5, 3, 2).await;
     proxies[0].always(Some(Fault::Dropped));
     proxies[1].always(Some(Fault::Behind));
     proxies[2].always(Some(Fault::Lies));
@@ -104,8 +79,8 @@ async fn with_one_dead_one_behind_and_one_lying_every_final_read_is_right() {
 async fn a_breaker_opens_while_an_endpoint_fails_and_closes_when_it_is_well() {
     let anvil = anvil(Mining::Automatic).await;
     let clock = SystemClock::new();
-    for fault in [Fault::Dropped, Fault::Failed, Fault::Truncated, Fault::Garbled, Fault::ReplyLost] {
-        let (pool, proxies) = pooled(&anvil, &Anvil::development_key(), 2, 1, 1).await;
+    for fault in [Fault::Dropped, Fault::Failed, Fault::Truncated, Fault::Garbled, Fault::ReplyLost, Fault::Repeated] {
+        let (pool, proxies) = pooled(&anvil, 2, 1, 1).await;
         let state = || pool.status()[0].breakers.iter().find(|b| b.class == Class::Read).unwrap().state.clone();
         proxies[0].always(Some(fault));
         while !matches!(state(), BreakerState::Open { .. }) {
@@ -124,16 +99,16 @@ async fn a_breaker_opens_while_an_endpoint_fails_and_closes_when_it_is_well() {
 #[tokio::test]
 async fn one_that_throttles_is_left_alone_as_long_as_it_says() {
     let anvil = anvil(Mining::Automatic).await;
-    let direct = Proxy::start(anvil.url(), 7).await;
+    let direct = Proxy::start(Dialect::Evm, anvil.url(), 7).await;
     let chain = chain(direct.url(), 1);
     direct.always(Some(Fault::ThrottledFor));
     let error = chain.head().await.unwrap_err();
     let ChainError::Throttled { retry_after, .. } = error else { panic!("{error}") };
-    assert_eq!(retry_after, Some(Duration::from_secs(1)));
+    assert_eq!(retry_after, Some(Duration::from_secs(RETRY_AFTER_SECONDS)), "though the body says it in JSON-RPC");
     direct.always(Some(Fault::Throttled));
     let error = chain.head().await.unwrap_err();
     assert!(matches!(error, ChainError::Throttled { retry_after: None, .. }), "{error}");
-    let (pool, proxies) = pooled(&anvil, &Anvil::development_key(), 2, 1, 1).await;
+    let (pool, proxies) = pooled(&anvil, 2, 1, 1).await;
     proxies[0].always(Some(Fault::ThrottledFor));
     for _ in 0..5 {
         pool.head().await.unwrap();
@@ -148,11 +123,11 @@ async fn one_that_throttles_is_left_alone_as_long_as_it_says() {
 #[tokio::test]
 async fn an_endpoints_address_is_in_no_error() {
     let anvil = anvil(Mining::Automatic).await;
-    let proxy = Proxy::start(anvil.url(), 1).await;
+    let proxy = Proxy::start(Dialect::Evm, anvil.url(), 1).await;
     let secret = proxy.url().join("/v3/the-providers-key").unwrap();
     let chain = chain(&secret, 1);
     for fault in Fault::ALL {
-        proxy.rule(Rules { always: Some(fault), ..Rules::default() });
+        proxy.always(Some(fault));
         if let Err(error) = chain.genesis().await {
             let shown = format!("{error:?} {}", error.in_full());
             assert!(!shown.contains("the-providers-key"), "{fault:?}: {shown}");

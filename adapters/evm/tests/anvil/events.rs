@@ -9,11 +9,12 @@ use steward_adapters::chain::{Action, AnchorPoint, Chain, ChainError, EmittedEve
 use steward_adapters::conformance::{Emission, check_events};
 use steward_adapters::cursor::{Cursor, Span};
 use steward_adapters::pool::Pool;
-use steward_adapters_evm::{Anvil, EvmChain, Mining};
+use steward_adapters_evm::{EvmChain, Mining};
+use steward_chaos_chains::{Fault, Proxy};
 use steward_types::{Clock, SystemClock};
 
 use super::endpoints::pooled;
-use super::proxy::{Fault, Proxy};
+
 use super::{SOMEBODY, anvil, chain, deploy, rpc};
 
 const ANCHORED: &str = "Anchored(address indexed anchorer, bytes32 indexed logId, uint64 treeSize, bytes32 root)";
@@ -35,7 +36,7 @@ async fn events_of_a_driver_and_of_a_pool_conform() {
     let anvil = anvil(Mining::Automatic).await;
     let direct = chain(anvil.url(), 1);
     let contract = deploy(&direct).await;
-    let (pool, _proxies) = pooled(&anvil, &Anvil::development_key(), 3, 1, 2).await;
+    let (pool, _proxies) = pooled(&anvil, 3, 1, 2).await;
     let chains: [&dyn Chain; 2] = [&direct, &pool];
     for (first, chain) in (1..).step_by(100).zip(chains) {
         let emission = Emission {
@@ -120,7 +121,7 @@ async fn every_event_that_becomes_final_is_read_once_and_none_that_was_reorganis
     for _ in 0..CONFIRMATIONS {
         rpc(&direct, "evm_mine", json!([])).await;
     }
-    let (pool, proxies) = pooled(&anvil, &Anvil::development_key(), 3, CONFIRMATIONS, 2).await;
+    let (pool, proxies) = pooled(&anvil, 3, CONFIRMATIONS, 2).await;
     let (filter, cursor) = (anchored(&contract), Cursor::before(0));
     let mut reader = Reader { pool: &pool, filter, cursor, span: Span::default(), read: Vec::new() };
     let (mut next, mut removed) = (1, Vec::new());

@@ -1,6 +1,7 @@
 //! How long reads take with bad endpoints, beside alloy's own fallback layer in the same run. Measures, asserts no time.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Address;
@@ -9,13 +10,17 @@ use alloy::rpc::client::RpcClient;
 use alloy::transports::http::Http;
 use alloy::transports::layers::FallbackLayer;
 use serde_json::json;
+use steward_adapters::breaker::BreakerState;
 use steward_adapters::chain::{Amount, Chain, Consistency};
-use steward_adapters_evm::{Anvil, Mining};
+use steward_adapters::endpoint::Class;
+use steward_adapters::pool::PoolPolicy;
+use steward_adapters_evm::Mining;
+use steward_chaos_chains::{Dialect, Fault, Proxy};
 use steward_types::{Clock, SystemClock};
 use tower::Layer as _;
+use url::Url;
 
 use super::endpoints::pooled;
-use super::proxy::{Fault, Proxy};
 use super::{SOMEBODY, anvil, chain, rpc};
 
 /// Reads of each kind.
@@ -81,7 +86,7 @@ async fn reads_at_final_with_bad_endpoints_beside_alloys_fallback() {
     let clock = SystemClock::new();
     println!("| reads at final | reads | wrong | failed | p50, ms | p99, ms |\n|---|---|---|---|---|---|");
     for is_bad in [false, true] {
-        let (pool, proxies) = pooled(&anvil, &Anvil::development_key(), 5, CONFIRMATIONS, 2).await;
+        let (pool, proxies) = pooled(&anvil, 5, CONFIRMATIONS, 2).await;
         if is_bad {
             proxies[0].always(Some(Fault::Dropped));
             proxies[1].always(Some(Fault::Behind));
@@ -100,5 +105,48 @@ async fn reads_at_final_with_bad_endpoints_beside_alloys_fallback() {
         let endpoints = if is_bad { "one dead, one behind, one lying, two well" } else { "five well" };
         println!("{}", ours.line(&format!("pool, quorum 2: {endpoints}")));
         println!("{}", theirs.line(&format!("alloy's fallback: {endpoints}")));
+    }
+}
+
+/// How long each state takes, with the usual policy and a read every twentieth of a second until it is left alone. Once
+/// the endpoint is well again nothing is read: the pool finds out by itself.
+#[tokio::test]
+#[ignore = "measures: cargo test --workspace --test anvil -- --ignored --nocapture figures"]
+async fn how_long_a_breaker_takes_to_open_and_to_close_again() {
+    let anvil = anvil(Mining::Automatic).await;
+    let clock = SystemClock::new();
+    println!("| endpoint | breaker open after, ms | dead for, s | closed again after, ms |\n|---|---|---|---|");
+    for (dead_for, fault) in [(1, Fault::Dropped), (10, Fault::Dropped), (30, Fault::Failed)] {
+        let driver = |endpoint: &Url| Arc::new(chain(endpoint, CONFIRMATIONS)) as Arc<dyn Chain>;
+        let policy = PoolPolicy { quorum: 2, ..PoolPolicy::default() };
+        let (pool, proxies) = steward_chaos_chains::pooled(Dialect::Evm, anvil.url(), (3, policy), driver).await;
+        let is_closed = || {
+            let breakers = pool.status().swap_remove(0).breakers;
+            breakers.iter().any(|it| it.class == Class::Read && matches!(it.state, BreakerState::Closed { .. }))
+        };
+        let tend = async || {
+            if pool.tend_at().is_some_and(|at| at <= clock.now()) {
+                pool.tend().await;
+            }
+            clock.sleep(Duration::from_millis(10)).await;
+        };
+        proxies[0].always(Some(fault));
+        let died = clock.monotonic();
+        while is_closed() {
+            pool.balance(SOMEBODY, None, Consistency::Final).await.unwrap();
+            tend().await;
+            clock.sleep(Duration::from_millis(40)).await;
+        }
+        let opened = clock.monotonic() - died;
+        while clock.monotonic() - died < Duration::from_secs(dead_for) {
+            tend().await;
+        }
+        proxies[0].always(None);
+        let healed = clock.monotonic();
+        while !is_closed() {
+            tend().await;
+        }
+        let closed = clock.monotonic() - healed;
+        println!("| {fault:?} | {} | {dead_for} | {} |", opened.as_millis(), closed.as_millis());
     }
 }

@@ -5,11 +5,9 @@
 
 mod endpoints;
 mod events;
-mod falsehood;
+mod exactly_once;
 mod figures;
 mod paying;
-mod proxy;
-mod transfers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,17 +16,16 @@ use std::time::Duration;
 
 use alloy::providers::Provider;
 use serde_json::{Value, json};
+use steward_adapters::SecretKey;
 use steward_adapters::chain::{
-    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, Consistency, InclusionClaim, SignedTransaction,
-    TransactionStatus,
+    Action, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, Consistency, InclusionClaim, TransactionStatus,
 };
 use steward_adapters::conformance::{self, point, send};
-use steward_adapters::courier::carry_out;
-use steward_adapters::outbox::{Effect, Event, Outbox, OutboxPolicy};
-use steward_adapters::{FeePolicy, SecretKey};
+use steward_adapters::outbox::{Effect, OutboxPolicy};
 use steward_adapters_evm::{Anvil, EvmChain, EvmConfig, LocalSigner, Mining};
+use steward_chaos_chains::Sender;
+use steward_chaos_chains::sender::When;
 use steward_receipts::{Frontier, Hash, NodeId, merkle};
-use steward_types::{Clock, ManualClock, Timestamp};
 use url::Url;
 
 const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 1_000, in_flight_max: 16 };
@@ -133,81 +130,16 @@ async fn an_endpoint_of_another_chain_is_refused() {
     assert!(matches!(error, ChainError::Unavailable { .. }), "{error}");
 }
 
-/// An outbox that lives through kills: after each effect it may be read back from its stored parts.
-struct Sender<'a> {
-    chain: &'a EvmChain,
-    outbox: Outbox,
-    clock: ManualClock,
+/// Goes on until everything is final. Blocks are made on the way, as on a living chain.
+async fn settle(sender: &mut Sender<'_>, chain: &EvmChain) {
+    while !sender.outbox.is_settled() {
+        sender.step().await;
+        mine(chain).await;
+    }
 }
 
-impl<'a> Sender<'a> {
-    fn new(chain: &'a EvmChain) -> Self {
-        Self { chain, outbox: Outbox::default(), clock: ManualClock::new(Timestamp::EPOCH) }
-    }
-
-    fn submit(&mut self, key: &str, action: Action) {
-        let event = Event::Submitted { key: key.to_owned(), action };
-        self.outbox.apply(event, self.clock.now(), &POLICY).unwrap();
-    }
-
-    fn effects(&self) -> Vec<Effect> {
-        self.outbox.next(self.clock.now(), &POLICY)
-    }
-
-    async fn carry(&mut self, effect: Effect) {
-        let carried = carry_out(self.chain, &FeePolicy::default(), effect).await;
-        if let Some(event) = carried.event {
-            self.outbox.apply(event, self.clock.now(), &POLICY).unwrap();
-        }
-    }
-
-    /// What is left of an effect that was carried out when the process is killed before it is recorded.
-    async fn carry_and_die(&mut self, effect: Effect) {
-        let _ = carry_out(self.chain, &FeePolicy::default(), effect).await;
-        self.die();
-    }
-
-    fn die(&mut self) {
-        let head = serde_json::to_string(self.outbox.head()).unwrap();
-        let intents = serde_json::to_string(self.outbox.intents()).unwrap();
-        let (head, intents) = (serde_json::from_str(&head).unwrap(), serde_json::from_str(&intents).unwrap());
-        self.outbox = Outbox::from_parts(head, intents);
-    }
-
-    async fn step(&mut self) {
-        for effect in self.effects() {
-            self.carry(effect).await;
-        }
-        self.clock.advance(Duration::from_millis(POLICY.poll_ms));
-    }
-
-    /// Goes on until everything is final. Blocks are made on the way, as on a living chain.
-    async fn settle(&mut self) {
-        for _ in 0..500 {
-            if self.outbox.is_settled() {
-                return;
-            }
-            self.step().await;
-            rpc(self.chain, "evm_mine", json!([])).await;
-        }
-        panic!("not settled: {:#?}", self.outbox);
-    }
-
-    fn newest(&self) -> SignedTransaction {
-        let intent = self.outbox.intents().values().next_back().unwrap();
-        intent.attempts.last().unwrap().transaction.clone()
-    }
-
-    /// Steps until the newest intent is signed and sent.
-    async fn send(&mut self) {
-        loop {
-            let intent = self.outbox.intents().values().next_back().unwrap();
-            if intent.attempts.last().is_some_and(|attempt| attempt.sent) {
-                return;
-            }
-            self.step().await;
-        }
-    }
+async fn mine(chain: &EvmChain) {
+    rpc(chain, "evm_mine", json!([])).await;
 }
 
 fn anchor(contract: &str, tree_size: u64) -> Action {
@@ -226,31 +158,13 @@ async fn an_outbox_killed_before_or_after_any_effect_anchors_once() {
     let anvil = anvil(Mining::Automatic).await;
     let chain = chain(anvil.url(), 1);
     let contract = deploy(&chain).await;
-    let mut sender = Sender::new(&chain);
-    for round in 0..6_u64 {
+    let mut sender = Sender::new(&chain, POLICY);
+    for (round, (effect, when)) in (1..).zip([0, 1, 2].into_iter().flat_map(|n| When::BOTH.map(|when| (n, when)))) {
         let key = format!("anchor {round}");
-        sender.submit(&key, anchor(&contract, round + 1));
-        // In round n the process dies around its n-th effect: even rounds before it, odd ones after it.
-        let mut effects = 0;
-        while !sender.outbox.is_settled() {
-            for effect in sender.effects() {
-                if effects == round / 2 {
-                    if round % 2 == 0 {
-                        sender.die()
-                    } else {
-                        sender.carry_and_die(effect).await
-                    }
-                    effects += 1;
-                    break;
-                }
-                sender.carry(effect).await;
-                effects += 1;
-            }
-            sender.clock.advance(Duration::from_millis(POLICY.poll_ms));
-        }
-        assert!(effects > round / 2, "the kill happened");
-        sender.outbox.apply(Event::Acknowledged { key }, sender.clock.now(), &POLICY).unwrap();
-        assert_eq!(anchored(&chain, &contract).await as u64, round + 1);
+        sender.submit(&key, anchor(&contract, round));
+        sender.settle_and_die_at(effect, when, async || {}).await;
+        sender.acknowledge(&key);
+        assert_eq!(anchored(&chain, &contract).await as u64, round);
     }
     // One for the contract and one for each anchor: no kill used up a sequence number.
     assert_eq!(chain.sequence(Consistency::Latest).await.unwrap(), Some(7));
@@ -261,9 +175,9 @@ async fn a_transaction_that_the_pool_forgot_is_sent_again() {
     let anvil = anvil(Mining::Automatic).await;
     let chain = chain(anvil.url(), 2);
     rpc(&chain, "evm_mine", json!([])).await;
-    let mut sender = Sender::new(&chain);
+    let mut sender = Sender::new(&chain, POLICY);
     sender.submit("deploy", Action::DeployReceiptLog);
-    sender.settle().await;
+    settle(&mut sender, &chain).await;
     let contract = sender.outbox.intent("deploy").unwrap().outcome.clone().unwrap().creates.unwrap();
     rpc(&chain, "evm_setAutomine", json!([false])).await;
     sender.submit("anchor", anchor(&contract, 1));
@@ -271,7 +185,7 @@ async fn a_transaction_that_the_pool_forgot_is_sent_again() {
     let sent = sender.newest();
     rpc(&chain, "anvil_dropTransaction", json!([sent.hash])).await;
     assert_eq!(chain.status(&sent).await.unwrap(), TransactionStatus::Unknown);
-    sender.settle().await;
+    settle(&mut sender, &chain).await;
     assert_eq!(sender.newest().hash, sent.hash, "the same bytes");
     assert_eq!(anchored(&chain, &contract).await, 1);
 }
@@ -280,9 +194,9 @@ async fn a_transaction_that_the_pool_forgot_is_sent_again() {
 async fn a_transaction_that_was_reorganised_out_is_sent_again() {
     let anvil = anvil(Mining::Automatic).await;
     let chain = chain(anvil.url(), 4);
-    let mut sender = Sender::new(&chain);
+    let mut sender = Sender::new(&chain, POLICY);
     sender.submit("deploy", Action::DeployReceiptLog);
-    sender.settle().await;
+    settle(&mut sender, &chain).await;
     let contract = sender.outbox.intent("deploy").unwrap().outcome.clone().unwrap().creates.unwrap();
     for depth in 1..=3_u64 {
         let key = format!("anchor {depth}");
@@ -298,7 +212,7 @@ async fn a_transaction_that_was_reorganised_out_is_sent_again() {
         let sent = sender.newest();
         let status = chain.status(&sent).await.unwrap();
         assert!(!matches!(status, TransactionStatus::Included(_)), "depth {depth}: {status:?}");
-        sender.settle().await;
+        settle(&mut sender, &chain).await;
         let outcome = sender.outbox.intent(&key).unwrap().outcome.clone().unwrap();
         assert!(outcome.succeeded && outcome.hash == sent.hash);
         assert_eq!(anchored(&chain, &contract).await as u64, depth);
@@ -311,7 +225,7 @@ async fn a_stuck_transaction_is_outbid_and_only_one_lands() {
     let chain = chain(anvil.url(), 1);
     let contract = deploy(&chain).await;
     rpc(&chain, "evm_setAutomine", json!([false])).await;
-    let mut sender = Sender::new(&chain);
+    let mut sender = Sender::new(&chain, POLICY);
     sender.submit("anchor", anchor(&contract, 1));
     sender.send().await;
     let first = sender.newest().hash;
@@ -320,7 +234,7 @@ async fn a_stuck_transaction_is_outbid_and_only_one_lands() {
     while sender.newest().hash == first {
         sender.step().await;
     }
-    sender.settle().await;
+    settle(&mut sender, &chain).await;
     let intent = sender.outbox.intent("anchor").unwrap();
     let [old, new] = &intent.attempts[..] else { panic!("{intent:?}") };
     assert_eq!(old.transaction.sequence, new.transaction.sequence);
@@ -335,16 +249,12 @@ async fn a_strangers_use_of_the_key_costs_an_intent_its_number_but_not_its_end()
     let anvil = anvil(Mining::Automatic).await;
     let chain = chain(anvil.url(), 1);
     let contract = deploy(&chain).await;
-    let mut sender = Sender::new(&chain);
+    let mut sender = Sender::new(&chain, POLICY);
     sender.submit("anchor", anchor(&contract, 2));
-    while !matches!(sender.effects().first(), Some(Effect::Broadcast { .. })) {
-        for effect in sender.effects() {
-            sender.carry(effect).await;
-        }
-    }
+    sender.until(|effect| matches!(effect, Effect::Broadcast { .. })).await;
     // Somebody else sends with the same key before our bytes arrive.
     send(&chain, "theirs", anchor(&contract, 1)).await;
-    sender.settle().await;
+    settle(&mut sender, &chain).await;
     let intent = sender.outbox.intent("anchor").unwrap();
     assert_eq!(intent.displaced, 1);
     assert!(intent.outcome.clone().unwrap().succeeded);
@@ -357,14 +267,15 @@ async fn an_outbox_goes_on_with_another_key() {
     let anvil = anvil(Mining::Automatic).await;
     let (old, new) = (chain(anvil.url(), 1), chain_of_second_account(anvil.url()));
     let contract = deploy(&old).await;
-    let mut sender = Sender::new(&old);
+    let mut sender = Sender::new(&old, POLICY);
     sender.submit("anchor", anchor(&contract, 1));
-    sender.settle().await;
-    sender.outbox.apply(Event::Acknowledged { key: "anchor".to_owned() }, sender.clock.now(), &POLICY).unwrap();
-    let mut successor = Sender { outbox: sender.outbox, ..Sender::new(&new) };
+    settle(&mut sender, &old).await;
+    sender.acknowledge("anchor");
+    let mut successor = Sender::new(&new, POLICY);
+    successor.outbox = sender.outbox;
     successor.die();
     successor.submit("next anchor", anchor(&contract, 2));
-    successor.settle().await;
+    settle(&mut successor, &new).await;
     assert!(successor.outbox.intent("next anchor").unwrap().outcome.clone().unwrap().succeeded);
     assert_eq!(new.sequence(Consistency::Latest).await.unwrap(), Some(1));
     for (chain, size) in [(&old, 1), (&new, 2)] {

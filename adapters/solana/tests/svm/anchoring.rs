@@ -13,8 +13,7 @@ use steward_adapters::conformance::{point, send};
 use steward_adapters::signer::Signer as _;
 use steward_receipts::{Frontier, Hash, NodeId, merkle};
 
-use crate::cluster::{Cluster, key, start};
-use crate::sender::Sender;
+use crate::cluster::{Cluster, key, sender, start};
 
 const MEMO: Pubkey = Pubkey::from_str_const("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr");
 
@@ -72,10 +71,10 @@ async fn a_strangers_memo_under_our_name_is_no_anchor_of_ours() {
     let bytes = [&[1][..], &signature, &message].concat();
     strangers.broadcast(&bytes).await.unwrap();
     let signature = solana_signature::Signature::from(signature);
-    let sender = Sender::new(&strangers);
+    let sender = sender(&strangers);
     while client.get_signature_statuses(&[signature]).await.unwrap().value[0].is_none() {
         assert!(client.get_block_height().await.unwrap() <= last_valid, "it was not taken");
-        sender.pass_time().await;
+        sender.wait().await;
     }
     let listed = client.get_signatures_for_address(&to).await.unwrap();
     let listed = listed.iter().filter(|each| each.memo.as_deref().is_some_and(|memo| memo.contains(" 99 "))).count();

@@ -7,12 +7,16 @@ use std::time::Duration;
 use steward_adapters::SecretKey;
 use steward_adapters::chain::{Action, Amount, Chain, ChainError, Consistency, EventFilter};
 use steward_adapters::conformance::{self, Emission};
+use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::signer::Signer as _;
 use steward_adapters_solana::{Devnet, LocalSigner, SolanaChain, SolanaConfig};
+use steward_chaos_chains::Sender;
 use url::Url;
 
 /// Twenty times as fast as a real cluster: final after 0.6 s, expired after 3.2 s.
 const SLOT: Duration = Duration::from_millis(20);
+
+const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 40, retry_ms: 40, stuck_ms: 2_000, in_flight_max: 16 };
 
 /// A running cluster on which two accounts are rich.
 pub struct Cluster {
@@ -26,11 +30,16 @@ pub fn key(byte: u8) -> LocalSigner {
 }
 
 pub async fn start() -> Cluster {
+    start_with(SLOT).await
+}
+
+/// The same with slots of this length.
+pub async fn start_with(slot: Duration) -> Cluster {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let named = std::env::var_os("STEWARD_SOLANA_DEVNET").map(Into::into);
     let program = Devnet::program(workspace, named);
     let (ours, strangers) = (key(1), key(2));
-    let devnet = Devnet::start(&program, SLOT, &[ours.address(), strangers.address()]).await;
+    let devnet = Devnet::start(&program, slot, &[ours.address(), strangers.address()]).await;
     let devnet = devnet.unwrap_or_else(|error| panic!("{error}"));
     let (ours, strangers) = (chain(devnet.url(), ours).await, chain(devnet.url(), strangers).await);
     Cluster { devnet, ours, strangers }
@@ -40,6 +49,11 @@ pub async fn chain(endpoint: &Url, signer: LocalSigner) -> SolanaChain {
     let id = SolanaChain::identify(endpoint).await.unwrap();
     let config = SolanaConfig { chain: id, endpoint: endpoint.clone(), units_max: 400_000 };
     SolanaChain::new(config, Arc::new(signer)).unwrap()
+}
+
+/// An outbox that is driven about every other block.
+pub fn sender(chain: &dyn Chain) -> Sender<'_> {
+    Sender::new(chain, POLICY).with_step_time(SLOT)
 }
 
 /// A payment of lamports, or of a token, to an address that nobody pays but this.

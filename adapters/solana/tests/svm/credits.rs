@@ -5,12 +5,11 @@ use steward_adapters::conformance::send;
 use steward_adapters::fee::Fee;
 use steward_adapters_solana::{Credits, SolanaChain};
 
-use crate::cluster::{Cluster, balance, payment, start};
-use crate::sender::Sender;
+use crate::cluster::{Cluster, balance, payment, sender, start};
 
 /// Sends a signed transaction until it is final.
 async fn finish(chain: &SolanaChain, transaction: SignedTransaction) {
-    let sender = Sender::new(chain);
+    let sender = sender(chain);
     loop {
         match chain.status(&transaction).await.unwrap() {
             TransactionStatus::Included(inclusion) if inclusion.is_final => return assert!(inclusion.succeeded),
@@ -20,7 +19,7 @@ async fn finish(chain: &SolanaChain, transaction: SignedTransaction) {
             TransactionStatus::Included(_) | TransactionStatus::Pending => {}
             other => panic!("{other:?}"),
         }
-        sender.pass_time().await;
+        sender.wait().await;
     }
 }
 

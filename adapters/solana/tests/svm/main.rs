@@ -7,5 +7,5 @@ mod anchoring;
 mod cluster;
 mod credits;
 mod endpoint;
-mod sender;
+mod exactly_once;
 mod sending;

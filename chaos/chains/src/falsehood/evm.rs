@@ -1,19 +1,15 @@
-//! False answers: of a node that is behind, and of one that lies. Both are consistent in themselves, so that only other
-//! nodes can tell.
+//! Ethereum's methods. Transactions are handed over by `eth_sendRawTransaction`.
 
 use serde_json::{Value, json};
 
-/// How many blocks a node is behind.
-pub const BLOCKS_BEHIND: u64 = 20;
-/// How many blocks a liar is ahead.
-const BLOCKS_AHEAD: u64 = 1_000;
+use super::{BLOCKS_AHEAD, BLOCKS_BEHIND, answer, method, refusal};
+use crate::proxy::{Closed, Upstream};
+
 /// How many transactions a liar invents.
 const TRANSACTIONS_MORE: u64 = 7;
 
-/// What a node answers that is [`BLOCKS_BEHIND`] blocks behind.
-pub async fn behind<F: Future<Output = Value>>(call: &Value, forward: impl Fn(Value) -> F) -> Value {
-    let head = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": [] });
-    let head = number(&forward(head).await["result"]).saturating_sub(BLOCKS_BEHIND);
+pub(super) async fn behind(call: &Value, node: &Upstream) -> Result<Value, Closed> {
+    let head = number(&node.result("eth_blockNumber", json!([])).await?).saturating_sub(BLOCKS_BEHIND);
     let mut call = call.clone();
     let mut is_beyond = false;
     for parameter in call["params"].as_array_mut().into_iter().flatten() {
@@ -23,31 +19,28 @@ pub async fn behind<F: Future<Output = Value>>(call: &Value, forward: impl Fn(Va
             _ => {}
         }
     }
-    match call["method"].as_str().unwrap_or_default() {
-        "eth_blockNumber" => answer(&call, json!(hex(head))),
-        method if is_beyond && method != "eth_feeHistory" => {
-            json!({ "jsonrpc": "2.0", "id": call["id"], "error": { "code": -32000, "message": "header not found" } })
-        }
+    match method(&call) {
+        "eth_blockNumber" => Ok(answer(&call, json!(hex(head)))),
+        "eth_feeHistory" => node.ask(call).await,
+        _ if is_beyond => Ok(refusal(&call, -32000, "header not found", "")),
         "eth_getTransactionReceipt" | "eth_getTransactionByHash" => {
-            let mut reply = forward(call).await;
+            let mut reply = node.ask(call).await?;
             if number(&reply["result"]["blockNumber"]) > head {
                 reply["result"] = Value::Null;
             }
-            reply
+            Ok(reply)
         }
-        _ => forward(call).await,
+        _ => node.ask(call).await,
     }
 }
 
-/// What a liar answers.
-pub async fn lie<F: Future<Output = Value>>(call: &Value, forward: impl Fn(Value) -> F) -> Value {
-    let method = call["method"].as_str().unwrap_or_default();
-    if method == "eth_sendRawTransaction" {
-        return answer(call, json!(format!("0x{}", "00".repeat(32))));
+pub(super) async fn lie(call: &Value, node: &Upstream) -> Result<Value, Closed> {
+    if method(call) == "eth_sendRawTransaction" {
+        return Ok(answer(call, json!(format!("0x{}", "00".repeat(32)))));
     }
-    let mut reply = forward(call.clone()).await;
+    let mut reply = node.ask(call.clone()).await?;
     let result = &mut reply["result"];
-    match method {
+    match method(call) {
         "eth_getBalance" => *result = json!(format!("0x{:x}", wide(result) + 1)),
         "eth_getTransactionCount" => *result = json!(hex(number(result) + TRANSACTIONS_MORE)),
         "eth_blockNumber" => *result = json!(hex(number(result) + BLOCKS_AHEAD)),
@@ -66,11 +59,7 @@ pub async fn lie<F: Future<Output = Value>>(call: &Value, forward: impl Fn(Value
         }
         _ => {}
     }
-    reply
-}
-
-fn answer(call: &Value, result: Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })
+    Ok(reply)
 }
 
 fn hex(number: u64) -> String {
@@ -78,9 +67,9 @@ fn hex(number: u64) -> String {
 }
 
 fn number(value: &Value) -> u64 {
-    u64::try_from(wide(value)).unwrap()
+    u64::try_from(wide(value)).unwrap_or(u64::MAX)
 }
 
 fn wide(value: &Value) -> u128 {
-    value.as_str().map_or(0, |text| u128::from_str_radix(text.trim_start_matches("0x"), 16).unwrap())
+    value.as_str().map_or(0, |text| u128::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or(0))
 }

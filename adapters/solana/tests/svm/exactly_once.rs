@@ -1,0 +1,107 @@
+//! Payments and anchors through three endpoints that drop, delay, throttle, garble, lag, lie and swallow, by an outbox
+//! that is killed between any two steps, on a cluster where transactions expire: each is made exactly once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use solana_client::nonblocking::rpc_client::RpcClient;
+use solana_client::rpc_client::GetConfirmedSignaturesForAddress2Config;
+use solana_commitment_config::CommitmentConfig;
+use solana_pubkey::Pubkey;
+use steward_adapters::chain::{Action, AnchorPoint, Chain, ChainId, InclusionClaim};
+use steward_adapters::conformance::point;
+use steward_adapters::pool::Pool;
+use steward_adapters_solana::{SolanaChain, SolanaConfig};
+use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, quick, recover};
+use url::Url;
+
+use crate::cluster::{self, Cluster, balance, key, sender, start, start_with};
+use crate::sending::{LAMPORTS, wallet};
+
+/// How many in a thousand calls are broken.
+const PERMILLE: u64 = 100;
+/// Anchors of one log are so many anchors apart, so that no two are under way at once: then they keep their order.
+const LOGS: u64 = 64;
+/// More than twice a real cluster's: blocks are counted, and a busy machine must have the time between two of them.
+const STEADY_SLOT: Duration = Duration::from_secs(1);
+const RECOVERY_BLOCKS_MAX: u64 = 3;
+
+/// How many payments, and how many anchors: more where somebody has the time.
+fn intents() -> u64 {
+    std::env::var("STEWARD_CHAIN_INTENTS").map_or(12, |intents| intents.parse().unwrap())
+}
+
+fn payment(number: u64) -> Action {
+    cluster::payment(&wallet(number), LAMPORTS, None)
+}
+
+fn point_of(number: u64) -> AnchorPoint {
+    let mut log_id = [9; 32];
+    log_id[..8].copy_from_slice(&(number % LOGS).to_be_bytes());
+    AnchorPoint { log_id, ..point(number / LOGS + 1, 1) }
+}
+
+fn anchor(number: u64) -> Action {
+    Action::Anchor { contract: String::new(), point: point_of(number) }
+}
+
+async fn pooled(cluster: &Cluster) -> (Pool, Vec<Proxy>) {
+    let id: &ChainId = cluster.ours.id();
+    let driver = |endpoint: &Url| {
+        let config = SolanaConfig { chain: id.clone(), endpoint: endpoint.clone(), units_max: 400_000 };
+        Arc::new(SolanaChain::new(config, Arc::new(key(1))).unwrap()) as Arc<dyn Chain>
+    };
+    steward_chaos_chains::pooled(Dialect::Solana, cluster.devnet.url(), (3, quick(2)), driver).await
+}
+
+#[tokio::test]
+async fn payments_and_anchors_are_made_exactly_once_whatever_fails() {
+    let cluster = start().await;
+    let before = landed(&cluster).await;
+    let (pool, proxies) = pooled(&cluster).await;
+    let work = Work { payment: &payment, anchor: &anchor };
+    let mut trial = Trial::new(sender(&pool), &proxies, work, intents(), PERMILLE);
+    while !trial.is_done() {
+        trial.round().await;
+    }
+    println!("{trial}");
+    let made = trial.submitted();
+    for number in 0..made {
+        let paid = balance(&cluster.ours, &wallet(number), None).await;
+        assert_eq!(paid, u128::from(LAMPORTS), "payment {number}");
+        let point = point_of(number);
+        let claim = InclusionClaim { log_id: point.log_id, leaf_hash: [0; 32], index: 0, path: Vec::new() };
+        let read = cluster.ours.verify_anchored(&trial.anchor(number).hash, &point, &claim).await;
+        assert!(read.is_ok(), "anchor {number}: {read:?}");
+    }
+    assert_eq!(landed(&cluster).await - before, 2 * made, "one transaction an intent");
+}
+
+/// How many transactions of the account landed, as the chain itself lists them.
+async fn landed(cluster: &Cluster) -> u64 {
+    let client = RpcClient::new_with_commitment(cluster.devnet.url().to_string(), CommitmentConfig::confirmed());
+    let account: Pubkey = cluster.ours.account().parse().unwrap();
+    let (mut landed, mut before) = (0, None);
+    loop {
+        let config = GetConfirmedSignaturesForAddress2Config {
+            before,
+            commitment: Some(CommitmentConfig::confirmed()),
+            ..GetConfirmedSignaturesForAddress2Config::default()
+        };
+        let page = client.get_signatures_for_address_with_config(&account, config).await.unwrap();
+        let Some(oldest) = page.last() else { return landed };
+        before = Some(oldest.signature.parse().unwrap());
+        landed += page.iter().filter(|transaction| transaction.err.is_none()).count() as u64;
+    }
+}
+
+#[tokio::test]
+async fn what_waited_while_no_endpoint_answered_lands_within_three_blocks() {
+    let cluster = start_with(STEADY_SLOT).await;
+    let (pool, proxies) = pooled(&cluster).await;
+    let mut sender = sender(&pool);
+    let step = async |sender: &mut Sender<'_>| sender.step().await;
+    let recovery = recover(&mut sender, (&pool, &proxies), &cluster.ours, vec![payment(0), anchor(0)], step).await;
+    println!("{recovery}");
+    assert!(recovery.blocks <= RECOVERY_BLOCKS_MAX, "{recovery}");
+}
