@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// Emits an event that tells its number.
+    /// Emits an event that tells its number, and waits until it is in a block.
     async fn emit(&mut self) {
         let number = self.next;
         self.next += 1;
@@ -65,7 +65,12 @@ impl World {
         let selector = &keccak256("anchor(bytes32,uint64,bytes32)")[..4];
         let words = [format!("{number:064x}"), format!("{:064x}", 1), "11".repeat(32)].concat();
         let data = format!("0x{}{words}", hex::encode(selector));
-        self.rpc("eth_sendTransaction", json!([{ "from": from, "to": self.contract, "data": data }])).await;
+        let sent = json!([{ "from": from, "to": self.contract, "data": data }]);
+        let hash = self.rpc("eth_sendTransaction", sent).await;
+        let clock = SystemClock::new();
+        while self.rpc("eth_getTransactionReceipt", json!([hash])).await.is_null() {
+            clock.sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The log ids of all events that the chain has now, in its order.

@@ -1,5 +1,7 @@
 //! Events of a real contract: conformance, and a reader over endpoints that fail, on a chain that reorganises.
 
+use std::time::Duration;
+
 use alloy::primitives::keccak256;
 use alloy::providers::Provider;
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use steward_adapters::cursor::{Cursor, Span};
 use steward_adapters::pool::Pool;
 use steward_adapters_evm::{EvmChain, Mining};
 use steward_chaos_chains::{Fault, Proxy};
+use steward_types::{Clock, SystemClock};
 
 use super::endpoints::pooled;
 
@@ -46,13 +49,17 @@ async fn events_of_a_driver_and_of_a_pool_conform() {
     }
 }
 
-/// Emits an event that tells its number.
+/// Emits an event that tells its number, and waits until it is in a block.
 async fn emit(chain: &EvmChain, contract: &str, number: u64) {
     let from = chain.provider().get_accounts().await.unwrap()[usize::try_from(number % 8).unwrap() + 1];
     let selector = &keccak256("anchor(bytes32,uint64,bytes32)")[..4];
     let words = [format!("{number:064x}"), format!("{:064x}", 1), "11".repeat(32)].concat();
     let data = format!("0x{}{words}", alloy::primitives::hex::encode(selector));
-    rpc(chain, "eth_sendTransaction", json!([{ "from": from, "to": contract, "data": data }])).await;
+    let hash = rpc(chain, "eth_sendTransaction", json!([{ "from": from, "to": contract, "data": data }])).await;
+    let clock = SystemClock::new();
+    while rpc(chain, "eth_getTransactionReceipt", json!([hash])).await.is_null() {
+        clock.sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// The numbers of all events that the chain has now, final or not.
