@@ -51,7 +51,7 @@ pub struct Wasmd {
 pub enum Pace {
     /// A fifth of a second.
     Quick,
-    /// Two seconds, less than many a real chain.
+    /// Six seconds, as on many a real chain.
     Steady,
     /// So long that a test can do something before the next block.
     Slow,
@@ -220,7 +220,7 @@ async fn spawn(program: &Path, home: &Path, port: u16, pace: Pace) -> Result<(Ch
     command.args(["--log_format", "plain", "--log_no_color"]);
     let block_time = match pace {
         Pace::Quick => "200ms",
-        Pace::Steady => "2s",
+        Pace::Steady => "6s",
         Pace::Slow => "20s",
     };
     command.env("WASMD_CONSENSUS_TIMEOUT_COMMIT", block_time);

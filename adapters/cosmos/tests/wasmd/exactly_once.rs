@@ -23,7 +23,7 @@ const ROUNDS_A_NODE: u64 = 400;
 /// How long it stays dead, in rounds.
 const ROUNDS_DEAD: u64 = 5;
 /// What waits when the endpoints come back.
-const WAITING: u64 = 8;
+const WAITING: u64 = 6;
 const RECOVERY_BLOCKS_MAX: u64 = 3;
 
 /// How many anchors, and how many payments: more where somebody has the time.

@@ -19,6 +19,8 @@ const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms:
 /// Deeper than any reorganisation of the test.
 const CONFIRMATIONS: u64 = 8;
 const REORGANISED_MAX: u64 = 5;
+/// An outbox that asks every 10 s or so, on a chain with a block every 4 s.
+const BLOCKS_A_ROUND: u64 = 3;
 const AMOUNT: u64 = 1_000;
 /// How many in a thousand calls are broken.
 const PERMILLE: u64 = 150;
@@ -59,12 +61,14 @@ struct Weather<'a> {
 }
 
 impl Weather<'_> {
-    /// Mostly a block; one time in twenty a reorganisation, of each depth in turn; at times a jump of the fees.
+    /// Mostly some blocks; one time in ten a reorganisation, of each depth in turn; at times a jump of the fees.
     async fn goes_on(&mut self) {
-        mine(self.chain).await;
+        for _ in 0..BLOCKS_A_ROUND {
+            mine(self.chain).await;
+        }
         self.rounds += 1;
-        if self.rounds.is_multiple_of(20) {
-            let depth = 1 + (self.rounds / 20) % REORGANISED_MAX;
+        if self.rounds.is_multiple_of(10) {
+            let depth = 1 + (self.rounds / 10) % REORGANISED_MAX;
             rpc(self.chain, "anvil_reorg", json!([depth, []])).await;
             *self.reorganised.entry(depth).or_default() += 1;
         }
