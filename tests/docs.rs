@@ -9,7 +9,8 @@ use steward::args::Arguments;
 use steward::commands::projects::parse_prices;
 use steward::config::NodeConfig;
 
-const DOCUMENTS: &[&str] = &["README.md", "docs/quickstart.md", "docs/operations.md", "docs/shell.md"];
+const DOCUMENTS: &[&str] =
+    &["README.md", "docs/quickstart.md", "docs/operations.md", "docs/shell.md", "docs/chains.md"];
 
 #[test]
 fn every_command_line_in_a_block_parses() {

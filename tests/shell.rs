@@ -234,7 +234,19 @@ async fn a_projects_key_is_refused_what_is_an_operators() {
     counter(&tenant).await;
     let home = tenant.folder.path();
     let shell = Shell { server: tenant.node.server(), key: tenant.key.clone(), home };
-    for command in ["nodes", "shards", "doctor", "audit", "top", "trace ses_1", "drain nod_1 --yes", "store stats"] {
+    for command in [
+        "nodes",
+        "shards",
+        "doctor",
+        "audit",
+        "top",
+        "trace ses_1",
+        "drain nod_1 --yes",
+        "store stats",
+        "chains",
+        "outbox",
+        "wallets",
+    ] {
         let refused = shell.refused(command);
         assert!(refused.contains("PERMISSION_DENIED"), "{command}: {refused}");
     }

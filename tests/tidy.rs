@@ -54,6 +54,7 @@ fn dependencies_point_down_only() {
             "steward-adapters-solana",
             "steward-adapters-tools",
             "steward-chaos-chains",
+            "steward-adapters-signers",
         ],
         &["steward-actors"],
         &["steward-cluster"],
@@ -66,9 +67,11 @@ fn dependencies_point_down_only() {
     let driver_of = |name: &str| match name {
         "steward-storage-embedded" | "steward-storage-link" | "steward-storage-fdb" => Some("steward-storage"),
         "steward-inference-candle" => Some("steward-inference"),
-        "steward-adapters-cosmos" | "steward-adapters-evm" | "steward-adapters-solana" | "steward-adapters-tools" => {
-            Some("steward-adapters")
-        }
+        "steward-adapters-cosmos"
+        | "steward-adapters-evm"
+        | "steward-adapters-solana"
+        | "steward-adapters-tools"
+        | "steward-adapters-signers" => Some("steward-adapters"),
         _ => None,
     };
     let mut wrong = Vec::new();

@@ -1,8 +1,11 @@
-//! What a node has done since its start, as counters that cost nothing to raise: for `steward top`.
+//! What a node has done since its start, as counters that cost nothing to raise: for `steward top`, and for work that
+//! waits while the node has enough of it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// The counters of one node.
 #[derive(Debug, Default)]
@@ -11,6 +14,7 @@ pub struct Activity {
     turns: AtomicU64,
     commits: AtomicU64,
     tokens: AtomicU64,
+    turn_left: Notify,
 }
 
 /// The counters at one moment. All but the first only grow while the node lives.
@@ -48,6 +52,20 @@ impl Activity {
         TurnInFlight(self)
     }
 
+    /// Waits until fewer turns than `most` are in flight. Dropping the future changes nothing.
+    pub(crate) async fn room(&self, most: u64) {
+        let mut left = pin!(self.turn_left.notified());
+        loop {
+            // Listening before looking, so that a turn that ends in between is heard.
+            left.as_mut().enable();
+            if self.turns_in_flight.load(Ordering::Relaxed) < most {
+                return;
+            }
+            left.as_mut().await;
+            left.set(self.turn_left.notified());
+        }
+    }
+
     pub(crate) fn committed(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
@@ -60,6 +78,7 @@ impl Activity {
 impl Drop for TurnInFlight<'_> {
     fn drop(&mut self) {
         self.0.turns_in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.turn_left.notify_waiters();
     }
 }
 
@@ -75,5 +94,18 @@ mod tests {
         assert_eq!(activity.count(), ActivityCount { turns_in_flight: 1, turns: 1, commits: 0, tokens: 7 });
         drop(turn);
         assert_eq!(activity.count().turns_in_flight, 0);
+    }
+
+    #[tokio::test]
+    async fn there_is_room_once_enough_turns_have_left() {
+        let activity = Activity::default();
+        let (first, second) = (activity.turn(), activity.turn());
+        let mut room = pin!(activity.room(1));
+        assert!(futures::poll!(room.as_mut()).is_pending());
+        drop(first);
+        assert!(futures::poll!(room.as_mut()).is_pending());
+        drop(second);
+        room.await;
+        activity.room(1).await;
     }
 }

@@ -17,3 +17,4 @@ pub mod service;
 pub mod session;
 pub mod supervision;
 pub mod timer;
+pub mod trigger;

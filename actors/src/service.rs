@@ -5,6 +5,7 @@ mod actors;
 mod agents;
 mod approvals;
 mod budgets;
+mod chains;
 mod direct;
 mod doctor;
 mod error;
@@ -21,6 +22,7 @@ mod sessions;
 mod start;
 mod store_stats;
 mod trace;
+mod triggers;
 mod why;
 
 use std::fmt;
@@ -30,6 +32,7 @@ use steward_storage::Store;
 use steward_types::{Clock, Entropy, ProjectId, Timestamp};
 
 use crate::activity::Activity;
+use crate::chain::Chains;
 use crate::host::{Deadline, Host};
 use crate::receipt_log::LogIdentity;
 use crate::session::Programs;
@@ -53,6 +56,7 @@ pub use sessions::{JournalLine, JournalPage, NewSession, SessionFilter, TurnOutc
 pub use start::{MakeAnchoring, NodeParts, RegisterKinds, StartError};
 pub use store_stats::{StorePart, StoreStats};
 pub use trace::{Trace, TraceId, TraceLine};
+pub use triggers::TriggerView;
 pub use why::Why;
 
 /// What a façade is made of.
@@ -72,8 +76,10 @@ pub struct Parts {
     pub programs: Arc<dyn Programs>,
     /// Who signs the receipt logs.
     pub log: Arc<LogIdentity>,
-    /// The chains.
+    /// The chains that receipts are anchored on.
     pub anchoring: Arc<dyn Anchoring>,
+    /// The chains whose events start sessions.
+    pub chains: Chains,
     /// The nodes of the cluster.
     pub members: Arc<dyn Members>,
     /// What the node has done.

@@ -82,6 +82,7 @@ pub static TREE: Place = Place::Supervisor {
                 kind("session", "one conversation or job and its turns"),
                 kind("timers", "wakes sessions whose sleep or wait is over"),
                 kind("memory", "the vectors that a project remembers"),
+                kind("trigger", "starts a session for each event of a chain that its agent wants"),
             ],
         },
         Place::Supervisor {

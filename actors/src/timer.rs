@@ -2,22 +2,27 @@
 //!
 //! It decides nothing: a timer has fired once the session has committed so in its journal, so firing twice, late, or
 //! from two nodes does no harm.
+//!
+//! When a node takes over many sessions at once, it wakes them in pages, and a page waits while the node has enough turns
+//! in flight: memory and concurrency stay bounded however many there are.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::{Either, select};
+use futures::future::{Either, join_all, select};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use steward_storage::{RangeRead, Store, StoreError, StoreExt, Watch};
 use steward_types::limits::{
-    RECOVERY_SESSIONS_MAX, RECOVERY_TIME, RESTART_BACKOFF_MIN, TIMER_OTHERS_TIME, TIMER_PAGE, TIMER_SLEEP_MAX,
+    RECOVERY_PAGE_TIME, RECOVERY_SESSIONS_MAX, RECOVERY_TIME, RECOVERY_TURNS_MAX, RESTART_BACKOFF_MIN,
+    TIMER_OTHERS_TIME, TIMER_PAGE, TIMER_SLEEP_MAX,
 };
 use steward_types::{Clock, SessionId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::activity::Activity;
 use crate::host::{Context, Entity, EntityId, Fault, Host, Placement, Reply};
 use crate::session::record::{Runnable, TimerRow};
 use crate::session::{Session, SessionRequest, SessionResponse, key};
@@ -27,6 +32,15 @@ use crate::session::{Session, SessionRequest, SessionResponse, key};
 pub struct Timers {
     /// Ends the wait before the next recovery.
     recover: Arc<Notify>,
+}
+
+/// What the timer service works with.
+#[derive(Debug, Clone)]
+pub struct TimersEnvironment {
+    /// Where sessions and timers are.
+    pub store: Arc<dyn Store>,
+    /// How many turns the node has in flight.
+    pub activity: Arc<Activity>,
 }
 
 /// What can be asked of the timer service.
@@ -62,28 +76,25 @@ impl Entity for Timers {
     const KIND: &'static str = "timers";
     const RESIDENT: bool = true;
     const PLACEMENT: Placement = Placement::Node;
-    type Environment = Arc<dyn Store>;
+    type Environment = TimersEnvironment;
     type Request = TimersRequest;
     type Response = ();
     type Event = StoreError;
 
     async fn activate(_id: EntityId, context: Context<Self>) -> Result<Self, Fault> {
-        let (store, host, clock) =
-            (Arc::clone(context.environment()), context.host().clone(), Arc::clone(context.clock()));
         let wake = Arc::new(Notify::new());
-        let recovering = (Arc::clone(&store), host.clone(), Arc::clone(&clock), Arc::clone(&wake));
+        let (recovering, firing, recover) = (Waker::of(&context), Waker::of(&context), Arc::clone(&wake));
         context.work(async move {
-            let (store, host, clock, wake) = recovering;
             loop {
-                if let Err(error) = recover(&host, &store).await {
+                if let Err(error) = recovering.recover().await {
                     return error;
                 }
-                select(clock.sleep(RECOVERY_TIME), pin!(wake.notified())).await;
+                select(recovering.clock.sleep(RECOVERY_TIME), pin!(recover.notified())).await;
             }
         });
         context.work(async move {
             loop {
-                if let Err(error) = fire_due(&host, &store, &*clock).await {
+                if let Err(error) = firing.fire_due().await {
                     return error;
                 }
             }
@@ -118,53 +129,136 @@ impl Entity for Timers {
     }
 }
 
-/// Pokes every session of this node that has something to do, at most [`RECOVERY_SESSIONS_MAX`] at once. Returns how many there
-/// were. One that can't be poked now is logged, and met again at the next recovery.
-///
-/// # Errors
-/// The store's error. Dropping the future stops where it is.
-pub async fn recover(host: &Host, store: &Arc<dyn Store>) -> Result<usize, StoreError> {
-    let (mut count, mut rest) = (0, Some(RangeRead::prefix(&key::runnables()).snapshot()));
-    while let Some(range) = rest.take() {
-        let range = &range;
-        let page = store.run(|txn| async move { txn.scan::<Runnable>(range.clone()).await }).await?;
-        let here = page.rows.into_iter().filter(|(_, row)| host.serves::<Session>(&EntityId::from(&row.session)));
-        let pokes: Vec<_> = here.map(|(_, row)| poke(host, row.session)).collect();
-        count += pokes.len();
-        futures::stream::iter(pokes).buffer_unordered(RECOVERY_SESSIONS_MAX).collect::<()>().await;
-        rest = page.rest;
-    }
-    Ok(count)
+/// Wakes sessions of one node.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    host: Host,
+    environment: TimersEnvironment,
+    clock: Arc<dyn Clock>,
 }
 
-async fn poke(host: &Host, session: SessionId) {
-    let id = EntityId::from(&session);
-    let asked = host.ask_from_inside::<Session>(&id, SessionRequest::Poke, host.deadline_default());
-    if let Err(error) = asked.await {
-        tracing::warn!(%session, %error, "a session could not be recovered now");
+impl Waker {
+    fn of(context: &Context<Timers>) -> Self {
+        Self::new(context.host().clone(), context.environment().clone(), Arc::clone(context.clock()))
     }
-}
 
-/// Fires what is due, then waits until something may be due again.
-async fn fire_due(host: &Host, store: &Arc<dyn Store>, clock: &dyn Clock) -> Result<(), StoreError> {
-    let now = clock.now();
-    let Due { timers, others, next, changed } = due(host, store, now).await?;
-    if !timers.is_empty() {
-        let fires = timers.into_iter().map(|(row, timer)| fire(host, store, row, timer));
-        let fired: Vec<bool> = futures::stream::iter(fires).buffer_unordered(RECOVERY_SESSIONS_MAX).collect().await;
-        if fired.into_iter().all(|fired| !fired) {
-            clock.sleep(RESTART_BACKOFF_MIN).await;
+    pub(crate) fn new(host: Host, environment: TimersEnvironment, clock: Arc<dyn Clock>) -> Self {
+        Self { host, environment, clock }
+    }
+
+    /// Pokes every session of this node that has something to do, a page of [`RECOVERY_SESSIONS_MAX`] at once. Returns
+    /// how many there were. One that can't be poked now is logged, and met again at the next recovery.
+    ///
+    /// # Errors
+    /// The store's error. Dropping the future stops where it is.
+    pub(crate) async fn recover(&self) -> Result<usize, StoreError> {
+        let (mut count, mut rest) = (0, Some(RangeRead::prefix(&key::runnables()).snapshot()));
+        while let Some(range) = rest.take() {
+            let range = &range;
+            let page =
+                self.environment.store.run(|txn| async move { txn.scan::<Runnable>(range.clone()).await }).await?;
+            let sessions = page.rows.into_iter().map(|(_, row)| row.session);
+            let here: Vec<_> = sessions.filter(|session| self.serves(*session)).collect();
+            count += here.len();
+            for page in here.chunks(RECOVERY_SESSIONS_MAX) {
+                self.pace().await;
+                join_all(page.iter().map(|session| self.poke(*session))).await;
+            }
+            rest = page.rest;
         }
-        return Ok(());
+        Ok(count)
     }
-    // Others' timers are due: theirs to fire, but their shards may come here.
-    let longest = if others { TIMER_OTHERS_TIME } else { TIMER_SLEEP_MAX };
-    let wait = next.map_or(longest, |next| next.saturating_since(now)).min(longest);
-    // A wait shorter than the clock's step would spin.
-    let slept = clock.sleep(wait.max(Duration::from_millis(1)));
-    match select(slept, changed).await {
-        Either::Left(_) => Ok(()),
-        Either::Right((changed, _)) => changed,
+
+    /// Waits while the node has enough turns in flight, though not for long: they may all be slow.
+    async fn pace(&self) {
+        let room = pin!(self.environment.activity.room(RECOVERY_TURNS_MAX));
+        select(room, self.clock.sleep(RECOVERY_PAGE_TIME)).await;
+    }
+
+    fn serves(&self, session: SessionId) -> bool {
+        self.host.serves::<Session>(&EntityId::from(&session))
+    }
+
+    async fn poke(&self, session: SessionId) {
+        let id = EntityId::from(&session);
+        let deadline = self.host.deadline_default();
+        let asked = self.host.ask_from_inside::<Session>(&id, SessionRequest::Poke, deadline);
+        if let Err(error) = asked.await {
+            tracing::warn!(%session, %error, "a session could not be recovered now");
+        }
+    }
+
+    /// Fires what is due, then waits until something may be due again.
+    async fn fire_due(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let Due { timers, others, next, changed } = self.due(now).await?;
+        if !timers.is_empty() {
+            self.pace().await;
+            let fires = timers.into_iter().map(|(row, timer)| self.fire(row, timer));
+            let fired: Vec<bool> = futures::stream::iter(fires).buffer_unordered(RECOVERY_SESSIONS_MAX).collect().await;
+            if fired.into_iter().all(|fired| !fired) {
+                self.clock.sleep(RESTART_BACKOFF_MIN).await;
+            }
+            return Ok(());
+        }
+        // Others' timers are due: theirs to fire, but their shards may come here.
+        let longest = if others { TIMER_OTHERS_TIME } else { TIMER_SLEEP_MAX };
+        let wait = next.map_or(longest, |next| next.saturating_since(now)).min(longest);
+        // A wait shorter than the clock's step would spin.
+        let slept = self.clock.sleep(wait.max(Duration::from_millis(1)));
+        match select(slept, changed).await {
+            Either::Left(_) => Ok(()),
+            Either::Right((changed, _)) => changed,
+        }
+    }
+
+    async fn due(&self, now: Timestamp) -> Result<Due, StoreError> {
+        self.environment
+            .store
+            .run(|txn| async move {
+                let changed = txn.watch(&key::timers_set())?;
+                let (begin, end) = key::timers_until(now);
+                let (mut timers, mut others) = (Vec::new(), false);
+                let mut rest = Some(RangeRead::new(begin, end).limit(TIMER_PAGE).snapshot());
+                while timers.is_empty()
+                    && let Some(range) = rest.take()
+                {
+                    let page = txn.scan::<TimerRow>(range).await?;
+                    let (here, elsewhere): (Vec<_>, Vec<_>) =
+                        page.rows.into_iter().partition(|(_, timer)| self.serves(timer.session));
+                    timers.extend(here.into_iter().map(|(row, timer)| (row.to_vec(), timer)));
+                    others |= !elsewhere.is_empty();
+                    rest = page.rest;
+                }
+                let (_, last) = steward_storage::key::prefix_range(&key::timers());
+                let (_, after) = key::timers_until(now);
+                let later = txn.range(RangeRead::new(after, last).limit(1).snapshot()).await?;
+                let next = later.rows.first().map(|(row, _)| key::timer_due(row)).transpose()?;
+                Ok(Due { timers, others, next, changed })
+            })
+            .await
+    }
+
+    /// Tells a session that a timer is due; a timer that it does not know any more is removed. False when it must be
+    /// tried again.
+    async fn fire(&self, row: Vec<u8>, timer: TimerRow) -> bool {
+        let session = timer.session;
+        let request = SessionRequest::Fire { turn: timer.turn, step: timer.step };
+        let id = EntityId::from(&session);
+        let asked = self.host.ask_from_inside::<Session>(&id, request, self.host.deadline_default());
+        match asked.await {
+            Ok(SessionResponse::Refused(refusal)) => {
+                tracing::debug!(%session, %refusal, "a timer that nothing waits for is removed");
+                let row = &row;
+                let removed = self.environment.store.run(|txn| async move { txn.clear(row) });
+                removed.await.is_ok()
+            }
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%session, %error, "a timer could not be fired; again soon");
+                false
+            }
+        }
     }
 }
 
@@ -177,54 +271,4 @@ struct Due {
     /// When the first of the others is due.
     next: Option<Timestamp>,
     changed: Watch,
-}
-
-async fn due(host: &Host, store: &Arc<dyn Store>, now: Timestamp) -> Result<Due, StoreError> {
-    store
-        .run(|txn| async move {
-            let changed = txn.watch(&key::timers_set())?;
-            let (begin, end) = key::timers_until(now);
-            let (mut timers, mut others) = (Vec::new(), false);
-            let mut rest = Some(RangeRead::new(begin, end).limit(TIMER_PAGE).snapshot());
-            while timers.is_empty()
-                && let Some(range) = rest.take()
-            {
-                let page = txn.scan::<TimerRow>(range).await?;
-                let (here, elsewhere): (Vec<_>, Vec<_>) = page
-                    .rows
-                    .into_iter()
-                    .partition(|(_, timer)| host.serves::<Session>(&EntityId::from(&timer.session)));
-                timers.extend(here.into_iter().map(|(row, timer)| (row.to_vec(), timer)));
-                others |= !elsewhere.is_empty();
-                rest = page.rest;
-            }
-            let (_, last) = steward_storage::key::prefix_range(&key::timers());
-            let (_, after) = key::timers_until(now);
-            let later = txn.range(RangeRead::new(after, last).limit(1).snapshot()).await?;
-            let next = later.rows.first().map(|(row, _)| key::timer_due(row)).transpose()?;
-            Ok(Due { timers, others, next, changed })
-        })
-        .await
-}
-
-/// Tells a session that a timer is due; a timer that it does not know any more is removed. False when it must be
-/// tried again.
-async fn fire(host: &Host, store: &Arc<dyn Store>, row: Vec<u8>, timer: TimerRow) -> bool {
-    let session = timer.session;
-    let request = SessionRequest::Fire { turn: timer.turn, step: timer.step };
-    let id = EntityId::from(&session);
-    let asked = host.ask_from_inside::<Session>(&id, request, host.deadline_default());
-    match asked.await {
-        Ok(SessionResponse::Refused(refusal)) => {
-            tracing::debug!(%session, %refusal, "a timer that nothing waits for is removed");
-            let row = &row;
-            let removed = store.run(|txn| async move { txn.clear(row) });
-            removed.await.is_ok()
-        }
-        Ok(_) => true,
-        Err(error) => {
-            tracing::warn!(%session, %error, "a timer could not be fired; again soon");
-            false
-        }
-    }
 }

@@ -4,8 +4,9 @@
 //! sees. It keeps no counter of its own; the outbox owns the sequence numbers.
 
 mod action;
-mod amount;
+mod call;
 mod error;
+mod events;
 mod id;
 mod transaction;
 
@@ -14,13 +15,16 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use self::action::{Action, AnchorPoint, AnchoredHead, InclusionClaim};
-pub use self::amount::{Amount, AmountError};
+pub use self::call::ContractCall;
 pub use self::error::ChainError;
+pub use self::events::{EmittedEvent, EventFilter, EventId, check_covers};
 pub use self::id::{ChainId, ChainIdError};
 pub use self::transaction::{Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 use crate::fee::{Fee, MarketFee};
+pub use steward_types::{Amount, AmountError};
 
 /// One account on one chain. Every call ends within `CHAIN_CALL_TIME_MAX`; dropping a call is safe, but a dropped
 /// `broadcast` may have reached the chain.
@@ -67,6 +71,42 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// What a contract answers to a question that changes nothing. Input and answer are as the chain encodes them.
     async fn read(&self, contract: &str, input: &[u8], at: Consistency) -> Result<Bytes, ChainError>;
 
+    /// Checks that a text is an address of this chain. Asks nobody, so that what somebody made up costs no call.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`], with what an address should be.
+    fn check_address(&self, address: &str) -> Result<(), ChainError>;
+
+    /// Checks that a text can name an asset besides the chain's own coin. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`], with what is wrong.
+    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
+        self.check_address(asset)
+    }
+
+    /// Encodes a contract's call as people write it: a signature such as `transfer(address,uint256)` with an array of
+    /// arguments, or where contracts take messages none, and the message. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when the arguments do not fit, or the chain has no contracts that can be called so.
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        let _ = (signature, arguments);
+        let reason = format!("contracts of {} cannot be called or read by name", self.id());
+        Err(ChainError::Rejected { reason })
+    }
+
+    /// Reads a contract's answer: by the types after the signature's arguments, as in `balanceOf(address)(uint256)`, or
+    /// as JSON. Whole numbers that may not fit 63 bits are decimal text.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when the answer is not of these types.
+    fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        let _ = (signature, answer);
+        let reason = format!("answers of contracts of {} cannot be read by name", self.id());
+        Err(ChainError::Rejected { reason })
+    }
+
     /// Whether anchoring needs a contract. Where it does not, anchors are memos of this account's transactions: the
     /// contract is the empty string everywhere, and [`Action::DeployReceiptLog`] is refused.
     fn needs_contract(&self) -> bool;
@@ -83,6 +123,19 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// Whether the leaf is in the anchored tree of a log of this account's: the contract says so, or the newest anchor
     /// where there is none.
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError>;
+
+    /// Whether the chain can have such events at all. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] says what is wrong with the filter, and what would be right.
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError>;
+
+    /// Every event of the filter in the blocks `from..=to`, all of them final, in the chain's order; the same each time.
+    ///
+    /// # Errors
+    /// [`ChainError::Behind`] when `to` is not final for the endpoint; [`ChainError::TooMany`] when fewer blocks must be
+    /// asked for, but not for one block that a driver can answer about; [`ChainError::Rejected`] for a wrong filter.
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError>;
 }
 
 /// The newest block that an endpoint knows.

@@ -1,6 +1,7 @@
 //! What every driver of the `Chain` port must do, checked against a chain that makes blocks by itself.
 
 mod anchoring;
+mod events;
 mod paying;
 mod sending;
 
@@ -12,6 +13,8 @@ use crate::chain::{Action, AnchorPoint, Chain, ChainError, Consistency, SignedTr
 use crate::courier::carry_out;
 use crate::fee::{Fee, FeePolicy};
 use crate::outbox::{Event, Outbox, OutboxPolicy, Outcome};
+
+pub use self::events::{Emission, check_events};
 
 /// Runs the whole suite on an account that nobody else uses and that has something to pay to `recipient`, an address of
 /// somebody else's. Panics where the driver is wrong.

@@ -1,6 +1,7 @@
 //! A chain in memory: one account, a pool of waiting transactions, blocks, reorganisations. It counts the account's
 //! transactions, or lets each land until it expires. For tests and for a node without a chain; it keeps nothing.
 
+mod events;
 mod state;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,12 @@ use crate::fee::Fee;
 
 /// The one account that can send.
 pub const ACCOUNT: &str = "account";
-/// What it has in the beginning, of the chain's coin and of every asset. Nobody else has anything, and fees are free.
+/// What it has in the beginning, of the chain's coin and of every asset. Nobody else has anything. Fees are told and
+/// not taken.
 pub const ENDOWMENT: Amount = Amount::new(1_000_000_000_000_000_000);
+
+/// The gas that each transaction takes.
+const TRANSACTION_GAS: u128 = 10;
 
 /// The state of the chain: plain data, so that tests can branch it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,7 +114,8 @@ impl Ledger {
         let transaction = Transaction { action: Some(action.clone()), sequence, expires, fee, hash: String::new() };
         let bytes = serde_json::to_vec(&transaction).expect("a transaction has only text keys");
         let creates = matches!(action, Action::DeployReceiptLog).then(|| contract_at(sequence));
-        SignedTransaction { hash: hash_of(&bytes), bytes: Bytes::from(bytes), sequence, expires, fee, creates }
+        let fee_max = Some(fee_of(fee));
+        SignedTransaction { hash: hash_of(&bytes), bytes: Bytes::from(bytes), sequence, expires, fee, fee_max, creates }
     }
 
     /// Takes a transaction into the pool.
@@ -154,6 +160,7 @@ impl Ledger {
                     block_hash: self.block_hash(number),
                     succeeded: self.succeeds(block, place),
                     is_final: number <= self.final_block,
+                    fee: Some(fee_of(transactions[place].fee)),
                 });
             }
         }
@@ -295,6 +302,11 @@ pub enum Lost {
     No,
     /// They are forgotten.
     Yes,
+}
+
+/// What a transaction is said to have paid.
+const fn fee_of(fee: Fee) -> Amount {
+    Amount::new(fee.price as u128 * TRANSACTION_GAS)
 }
 
 fn hash_of(bytes: &[u8]) -> String {

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
+use steward_types::limits::CHAIN_EVENTS_MAX;
 
 pub use self::fault::Fault;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::fee::{Fee, MarketFee};
 use crate::ledger::{ACCOUNT, Ledger};
+use crate::signer::SignerError;
 
 /// An endpoint of a chain in memory that makes a block as soon as a transaction arrives, unless told otherwise.
 pub struct MemoryChain {
@@ -194,6 +197,10 @@ impl Chain for MemoryChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
+        if self.state.lock().fault == Some(Fault::SignerAway) {
+            let (service, reason) = ("the signing service".to_owned(), "it is away".to_owned());
+            return Err(SignerError::Unavailable { service, reason }.into());
+        }
         let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
         let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
         Ok(SignedTransaction { expires, ..signed })
@@ -232,6 +239,27 @@ impl Chain for MemoryChain {
         Ok(if self.lies() { Bytes::from_static(b"a lie") } else { remembered })
     }
 
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        let is_word = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let reason = || format!("{address:?} is no address: one has letters, digits and - only");
+        is_word.then_some(()).ok_or_else(|| ChainError::Rejected { reason: reason() })
+    }
+
+    /// A call is the JSON of its arguments, whatever its types.
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        let types = signature.and_then(|signature| signature.split_inclusive(')').next());
+        let method = types.map(str::to_owned).or_else(|| arguments.as_object()?.keys().next().cloned());
+        let method = method.ok_or_else(|| ChainError::Rejected { reason: "the message is empty".to_owned() })?;
+        Ok(ContractCall { method, input: Bytes::from(arguments.to_string()) })
+    }
+
+    fn decode_answer(&self, _signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(answer).map_err(|error| ChainError::Rejected { reason: error.to_string() })
+    }
+
     fn needs_contract(&self) -> bool {
         self.anchoring == Anchoring::Contract
     }
@@ -242,5 +270,24 @@ impl Chain for MemoryChain {
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         self.ask(|ledger| ledger.verify_inclusion(contract, claim)).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Ledger::check_event_filter(filter)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.check_event_filter(filter)?;
+        let behind = || ChainError::Behind { chain: self.id.clone(), block: to };
+        let answer = |ledger: &Ledger| (to <= ledger.head().final_block).then(|| ledger.events(filter, from, to));
+        let mut events = self.ask(answer).await?.ok_or_else(behind)?;
+        if from < to && events.len() > CHAIN_EVENTS_MAX {
+            let reason = format!("there are {} and {CHAIN_EVENTS_MAX} are given at once", events.len());
+            return Err(ChainError::TooMany { chain: self.id.clone(), reason });
+        }
+        if self.lies() {
+            events.pop();
+        }
+        Ok(events)
     }
 }

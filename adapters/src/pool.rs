@@ -117,6 +117,11 @@ impl Pool {
         self.drivers.len()
     }
 
+    /// How many endpoints must say the same before it is believed what is final.
+    pub const fn quorum(&self) -> usize {
+        self.quorum
+    }
+
     /// How each endpoint is, as configured.
     pub fn status(&self) -> Vec<EndpointStatus> {
         self.roster.lock().status(self.clock.now())
@@ -127,6 +132,11 @@ impl Pool {
         let is_known = self.roster.lock().force(name, forced, self.clock.now());
         self.troubled.notify_one();
         is_known
+    }
+
+    /// Any endpoint's driver, for what none is asked.
+    fn any(&self) -> &dyn Chain {
+        &*self.drivers[0]
     }
 
     fn order(&self, class: Class) -> Result<Vec<usize>, ChainError> {

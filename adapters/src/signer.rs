@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -26,6 +27,31 @@ pub trait Signer: Send + Sync + fmt::Debug + 'static {
     async fn sign_message(&self, message: &[u8]) -> Result<[u8; 64], SignerError> {
         let _ = message;
         Err(SignerError::Scheme { wanted: "ed25519" })
+    }
+}
+
+/// Where a signer's key lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignerKind {
+    /// In a variable of the node's environment: for development.
+    Environment,
+    /// In an encrypted file.
+    Keystore,
+    /// In a HashiCorp Vault, whose transit engine signs.
+    Vault,
+    /// In AWS KMS, or a service that speaks its protocol.
+    Kms,
+}
+
+impl fmt::Display for SignerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Environment => "environment",
+            Self::Keystore => "keystore",
+            Self::Vault => "vault",
+            Self::Kms => "kms",
+        })
     }
 }
 
@@ -52,12 +78,53 @@ pub enum SignerError {
         /// What is wrong.
         reason: String,
     },
+    /// The file with a password, a token or credentials cannot be used. Says nothing of what is in it.
+    #[error("the file {path} cannot be used: {reason}")]
+    Secret {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The signing service does not answer, or not now. Asking again may help.
+    #[error("{service} does not sign now: {reason}")]
+    Unavailable {
+        /// Which service, and where.
+        service: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The signing service will not sign with this key for who asks.
+    #[error("{service} refuses: {reason}")]
+    Refused {
+        /// Which service, and where.
+        service: String,
+        /// What it said.
+        reason: String,
+    },
+    /// What the signing service gave is not the account's. It was used for nothing.
+    #[error("{service} does not sign for {account}: {reason}")]
+    Forged {
+        /// Which service, and where.
+        service: String,
+        /// The account that it should sign for.
+        account: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// The signing service failed.
     #[error("the signing service failed: {reason}")]
     Service {
         /// What it said.
         reason: String,
     },
+}
+
+impl SignerError {
+    /// Whether asking again may help.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
 }
 
 /// A 32-byte secret key.
@@ -73,6 +140,20 @@ impl SecretKey {
     /// Its bytes, for the code that signs.
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl TryFrom<&[u8]> for SecretKey {
+    type Error = SignerError;
+
+    /// Reads 32 bytes.
+    fn try_from(bytes: &[u8]) -> Result<Self, SignerError> {
+        let mut key = Self([0; 32]);
+        if bytes.len() != key.0.len() {
+            return Err(SignerError::Key { reason: "it has other than 32 bytes" });
+        }
+        key.0.copy_from_slice(bytes);
+        Ok(key)
     }
 }
 

@@ -4,12 +4,14 @@ mod actors;
 mod agents;
 mod approvals;
 mod budgets;
+mod chains;
 mod models;
 mod operations;
 mod projects;
 mod receipts;
 mod sessions;
 mod stream;
+mod triggers;
 
 use std::convert::Infallible;
 
@@ -75,8 +77,10 @@ pub(crate) fn router(
         approvals_server::ApprovalsServer,
         budgets_server::BudgetsServer,
         receipts_server::ReceiptsServer,
+        triggers_server::TriggersServer,
         actors_server::ActorsServer,
-        operations_server::OperationsServer
+        operations_server::OperationsServer,
+        chains_server::ChainsServer
     );
     let guarded = guarded.layer(from_fn_with_state(gate.clone(), auth::grpc));
     let (reporter, health) = tonic_health::server::health_reporter();

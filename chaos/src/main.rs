@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use steward::output::{Output, Tone};
 use steward_chaos::measure::failover::failover;
 use steward_chaos::measure::overload::overload;
+use steward_chaos::measure::recovery::recovery;
 use steward_chaos::measure::rolling::rolling;
 use steward_chaos::measure::stage::Binaries;
 use steward_chaos::measure::starved::starved;
@@ -64,6 +65,12 @@ enum Command {
         /// How long each load
         #[arg(long = "for", default_value = "1m", value_parser = humantime_serde::re::humantime::parse_duration)]
         time: Duration,
+    },
+    /// Kill one of three nodes whose sessions all wait for one moment; measure until each has had its turn
+    Recovery {
+        /// How many sessions
+        #[arg(long, default_value_t = 100_000)]
+        sessions: u64,
     },
 }
 
@@ -124,6 +131,14 @@ async fn command(arguments: Arguments, output: Output) -> anyhow::Result<bool> {
             let measured = rolling(&binaries, folder.path(), rounds, clients).await?;
             print(&measured, output)?;
             Ok(measured.is_good())
+        }
+        Command::Recovery { sessions } => {
+            let bar = output.progress("sessions", sessions);
+            let measured = recovery(&steward, folder.path(), sessions, |done| bar.set_position(done)).await;
+            bar.finish_and_clear();
+            let measured = measured?;
+            print(&measured, output)?;
+            Ok(measured.is_exact)
         }
         Command::Overload { time } => print(&overload(&steward, folder.path(), time).await?, output).map(|()| true),
     }

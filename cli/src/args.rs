@@ -1,20 +1,24 @@
 //! What can be written on the command line. Parsing only: each command lives in its own file under `commands/`.
 
 mod agents;
+mod chains;
 mod nodes;
 mod operations;
 mod projects;
 mod sessions;
+mod triggers;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Output;
 
 pub use agents::{Agents, Models};
+pub use chains::{AddChain, Chains, Family, NewWallet, Outbox, Wallets};
 pub use nodes::{Actors, ClusterCommand, Demo, StoreCommand, Up};
 pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
 pub use projects::{Budgets, Period, Projects};
 pub use sessions::{Approvals, Logs, Receipts, Sessions};
+pub use triggers::Triggers;
 
 /// Steward: a durable runtime for AI agents that spend money.
 #[derive(Debug, Parser)]
@@ -127,6 +131,26 @@ pub enum Command {
         /// What to do with them
         #[command(subcommand)]
         command: Option<Breakers>,
+    },
+    /// Events of chains that start sessions [default: ls]
+    Triggers {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Triggers>,
+    },
+    /// The chains of the node [default: list]
+    Chains {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Chains>,
+    },
+    /// What waits to be sent to chains, or is not final
+    Outbox(Outbox),
+    /// The accounts that send on chains, and their keys [default: list]
+    Wallets {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Wallets>,
     },
     /// Actors that are set aside [default: ls]
     Quarantine {

@@ -62,6 +62,8 @@ services! {
     agents: agents_client::AgentsClient;
     /// Sessions.
     sessions: sessions_client::SessionsClient;
+    /// Triggers.
+    triggers: triggers_client::TriggersClient;
     /// Approvals.
     approvals: approvals_client::ApprovalsClient;
     /// Budgets.
@@ -72,6 +74,8 @@ services! {
     actors: actors_client::ActorsClient;
     /// The cluster.
     operations: operations_client::OperationsClient;
+    /// Chains, their outboxes and accounts.
+    chains: chains_client::ChainsClient;
 }
 
 impl Client {

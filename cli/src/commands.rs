@@ -6,13 +6,17 @@ pub mod approvals;
 pub mod audit;
 pub mod breakers;
 pub mod budgets;
+mod chain_add;
+pub mod chains;
 pub mod cluster;
 pub mod devices;
 pub mod doctor;
 pub mod drain;
+mod keystore;
 pub mod login;
 pub mod models;
 pub mod nodes;
+pub mod outbox;
 pub mod pause;
 pub mod projects;
 pub mod quarantine;
@@ -22,7 +26,9 @@ pub mod shards;
 pub mod store;
 pub mod top;
 pub mod trace;
+pub mod triggers;
 pub mod up;
+pub mod wallets;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -91,6 +97,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Receipts(crate::args::Receipts::Verify { file, trust, rpc }) => {
             receipts::verify(&file, trust.as_deref(), rpc.as_deref(), output).await
         }
+        Command::Chains { command: Some(crate::args::Chains::Add(chain)) } => chains::add(&chain, output).await,
+        Command::Wallets { command: Some(command) } if wallets::is_local(&command) => wallets::write(command, output),
         Command::Store(command) if !matches!(command, crate::args::StoreCommand::Stats) => {
             store::run(command, output).await
         }
@@ -127,9 +135,13 @@ pub async fn ask(command: Command, session: &Session) -> anyhow::Result<()> {
         Command::Pause(command) => pause::pause(command, session).await,
         Command::Resume { subject } => pause::resume(subject, session).await,
         Command::Breakers { command } => breakers::run(command, session).await,
+        Command::Chains { command } => chains::run(command, session).await,
+        Command::Outbox(command) => outbox::run(command, session).await,
+        Command::Wallets { command } => wallets::run(command, session).await,
         Command::Quarantine { command } => quarantine::run(command, session).await,
         Command::Devices => devices::run(session).await,
         Command::Top(command) => top::run(command, session).await,
+        Command::Triggers { command } => triggers::run(command, session).await,
         Command::Trace { id } => trace::run(id, session).await,
         Command::Audit { most } => audit::run(most, session).await,
         Command::Demo(_)

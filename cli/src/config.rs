@@ -1,5 +1,7 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
+mod signing;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -7,8 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use steward_actors::chain::SpendingTerms;
 use steward_adapters_cosmos::GasPrice;
-use steward_types::limits;
+use steward_types::{Amount, limits};
+
+pub use self::signing::{KmsSettings, VaultSettings};
 
 /// What a node needs to know.
 #[derive(Debug, Clone, Deserialize)]
@@ -170,12 +175,21 @@ pub struct ChainConfig {
     /// The environment variable that holds the signing key in hexadecimal: for development.
     #[serde(default)]
     pub key_env: Option<String>,
-    /// An encrypted keystore file; its password is in the environment variable `keystore_password_env`.
+    /// An encrypted keystore file.
     #[serde(default)]
     pub keystore: Option<PathBuf>,
     /// The environment variable with the keystore's password.
     #[serde(default)]
     pub keystore_password_env: Option<String>,
+    /// The file with the keystore's password instead, of which the first line counts.
+    #[serde(default)]
+    pub keystore_password_file: Option<PathBuf>,
+    /// A key in HashiCorp Vault instead.
+    #[serde(default)]
+    pub vault: Option<VaultSettings>,
+    /// A key in AWS KMS, or in what speaks its protocol, instead.
+    #[serde(default)]
+    pub kms: Option<KmsSettings>,
     /// The receipt log contract's address; without it the node deploys one. Not on Cosmos chains.
     #[serde(default)]
     pub contract: Option<String>,
@@ -183,6 +197,9 @@ pub struct ChainConfig {
     /// are final.
     #[serde(default = "confirmations_default")]
     pub confirmations: u64,
+    /// What projects may spend on it, from the wallet of its key; nothing without this.
+    #[serde(default)]
+    pub spending: Option<SpendingTerms>,
     /// What only chains with an id of `cosmos:…` have.
     #[serde(default)]
     pub cosmos: Option<CosmosSettings>,
@@ -224,14 +241,7 @@ impl ChainConfig {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let keys = usize::from(self.key_env.is_some()) + usize::from(self.keystore.is_some());
-        ensure!(keys == 1, "chain {}: give either key_env or keystore", self.id);
-        let has_password = self.keystore_password_env.is_some();
-        ensure!(
-            self.keystore.is_some() == has_password,
-            "chain {}: keystore and keystore_password_env go together",
-            self.id
-        );
+        self.check_key()?;
         let is_either = self.endpoint.is_some() == self.endpoints.is_empty();
         ensure!(is_either, "chain {}: give either endpoint or endpoints", self.id);
         let count = self.all_endpoints().len();
@@ -244,6 +254,8 @@ impl ChainConfig {
             self.quorum
         );
         ensure!(self.units_per_second != Some(0), "chain {}: units_per_second must not be 0", self.id);
+        let is_priced = self.spending.as_ref().is_none_or(|spending| spending.fee_price.per > Amount::ZERO);
+        ensure!(is_priced, "chain {}: spending.fee_price.per must not be 0", self.id);
         Ok(())
     }
 }
@@ -334,7 +346,10 @@ mod tests {
         check("store = 'served:nowhere'", "served:HOST:PORT");
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");
-        check("[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'", "give either key_env or keystore");
+        check(
+            "[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'",
+            "give one of key_env, keystore, vault and kms",
+        );
         let chain = |fields: &str| format!("[[chains]]\nid = 'eip155:1'\nkey_env = 'K'\n{fields}");
         let both = NodeConfig::parse(&chain("endpoints = ['http://a', 'http://b', 'http://c']\nquorum = 2")).unwrap();
         assert_eq!(both.chains[0].all_endpoints(), ["http://a", "http://b", "http://c"]);
@@ -342,5 +357,16 @@ mod tests {
         check(&chain("endpoint = 'http://a'\nendpoints = ['http://b']"), "give either endpoint or endpoints");
         check(&chain("endpoints = ['http://a', 'http://b']\nquorum = 3"), "quorum is 3, and must be from 1 to 2");
         check(&chain("endpoint = 'http://a'\nunits_per_second = 0"), "units_per_second");
+        let spending = |per: u64| {
+            let price = format!("{{ micros = 3, per = '{per}' }}");
+            let acme = "{ pay = ['*'], coin = { max_per_transaction = '5', max_per_day = '9' } }";
+            chain(&format!(
+                "endpoint = 'http://a'\nspending = {{ fee_max = '7', fee_price = {price}, projects.acme = {acme} }}"
+            ))
+        };
+        let terms = NodeConfig::parse(&spending(1_000)).unwrap().chains[0].spending.clone().unwrap();
+        assert_eq!((terms.fee_max.units(), terms.projects["acme"].coin.max_per_day.units()), (7, 9));
+        check(&spending(0), "fee_price.per must not be 0");
+        check(&chain("endpoint = 'http://a'\nspending = { fee_max = '7' }"), "fee_price");
     }
 }

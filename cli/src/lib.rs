@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod credentials;
 pub mod demo;
+mod logging;
 pub mod node;
 pub mod output;
 pub mod process;

@@ -2,7 +2,7 @@
 //!
 //! Started in an order in which nothing is asked before it can answer, stopped in the reverse.
 
-mod chains;
+pub(crate) mod chains;
 mod joining;
 pub(crate) mod membership;
 mod models;
@@ -78,7 +78,7 @@ impl Node {
         let secret = secrets::log_key(secrets_folder, entropy.as_ref())?;
         let log = Arc::new(LogIdentity::new(config.log_name.clone(), secret).context("log_name in the configuration")?);
         let http = Arc::new(HttpClient::new(Arc::clone(&clock)).context("the HTTP client")?);
-        let chains = Chains::open(&config.chains, &store, &log)?;
+        let chains = Chains::open(&config.chains, &store, &log).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = format!("{scheme}://{address}");
         let seat = match (&config.cluster, &identity) {
@@ -93,6 +93,7 @@ impl Node {
         parts.router = seat.as_ref().map(|seat| seat.router());
         parts.members = seat.as_ref().map(|seat| seat.members());
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
+        parts.chains = chains.all();
         let registered = chains.clone();
         parts.register = Box::new(move |builder| registered.register(builder));
         parts.anchoring = Box::new(move |host| chains.anchoring(host));

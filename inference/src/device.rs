@@ -1,12 +1,17 @@
 //! Memory accounting of one device. Whatever takes device memory reserves it here first, so that a model too big is
 //! refused before it is loaded, and a sequence waits or is refused before its cache is allocated.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod spare;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use self::spare::GiveUp;
+pub use self::spare::Spare;
 use crate::ModelError;
 
 /// The memory that models may take on one device, and who took how much of it.
@@ -15,11 +20,14 @@ pub struct DeviceBudget {
     name: String,
     total_bytes: u64,
     ledger: Mutex<Ledger>,
+    /// What can be given up, the oldest first; some of it may be gone.
+    spares: Mutex<VecDeque<Weak<dyn GiveUp>>>,
 }
 
 #[derive(Debug, Default)]
 struct Ledger {
     used_bytes: u64,
+    spare_bytes: u64,
     peak_bytes: u64,
     owners: BTreeMap<String, u64>,
 }
@@ -31,18 +39,21 @@ pub struct DeviceSnapshot {
     pub name: String,
     /// Bytes that may be reserved in all.
     pub total_bytes: u64,
-    /// Bytes reserved now.
+    /// Bytes reserved now. What is only kept in case it is useful again counts as free.
     pub used_bytes: u64,
     /// Most bytes that were ever reserved at once.
     pub peak_bytes: u64,
     /// Bytes by owner, such as `smollm2 weights`.
     pub owners: BTreeMap<String, u64>,
+    /// Bytes that hold what may be useful again, and that whoever needs them gets.
+    #[serde(default)]
+    pub spare_bytes: u64,
 }
 
 impl DeviceBudget {
     /// A device of which models may take `total_bytes`.
     pub fn new(name: impl Into<String>, total_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), total_bytes, ledger: Mutex::default() })
+        Arc::new(Self { name: name.into(), total_bytes, ledger: Mutex::default(), spares: Mutex::default() })
     }
 
     /// The device's name.
@@ -51,19 +62,38 @@ impl DeviceBudget {
     }
 
     /// Takes `bytes` for `owner` until the reservation is dropped, or fails with [`ModelError::DeviceMemory`] and takes
-    /// nothing.
+    /// nothing. What is spare is given up first, as far as that helps.
     pub fn reserve(self: &Arc<Self>, owner: impl Into<String>, bytes: u64) -> Result<Reservation, ModelError> {
         let owner = owner.into();
-        let mut ledger = self.ledger.lock();
-        let free_bytes = self.total_bytes.saturating_sub(ledger.used_bytes);
-        if bytes > free_bytes {
-            return Err(ModelError::DeviceMemory { device: self.name.clone(), owner, needed_bytes: bytes, free_bytes });
+        loop {
+            let mut ledger = self.ledger.lock();
+            let free_bytes = self.total_bytes.saturating_sub(ledger.used_bytes);
+            if bytes > free_bytes {
+                let device = self.name.clone();
+                return Err(ModelError::DeviceMemory { device, owner, needed_bytes: bytes, free_bytes });
+            }
+            if bytes <= free_bytes.saturating_sub(ledger.spare_bytes) {
+                ledger.used_bytes += bytes;
+                ledger.peak_bytes = ledger.peak_bytes.max(ledger.used_bytes);
+                *ledger.owners.entry(owner.clone()).or_default() += bytes;
+                drop(ledger);
+                return Ok(Reservation { device: Arc::clone(self), owner, bytes, is_spare: false });
+            }
+            // Giving up takes the ledger.
+            drop(ledger);
+            self.give_up_oldest();
         }
-        ledger.used_bytes += bytes;
-        ledger.peak_bytes = ledger.peak_bytes.max(ledger.used_bytes);
-        *ledger.owners.entry(owner.clone()).or_default() += bytes;
-        drop(ledger);
-        Ok(Reservation { device: Arc::clone(self), owner, bytes })
+    }
+
+    fn give_up_oldest(&self) {
+        let mut spares = self.spares.lock();
+        // Those that are gone have given their memory back.
+        while let Some(spare) = spares.pop_front() {
+            if let Some(spare) = spare.upgrade() {
+                drop(spares);
+                return spare.give_up();
+            }
+        }
     }
 
     /// What the memory is used for now.
@@ -75,6 +105,7 @@ impl DeviceBudget {
             used_bytes: ledger.used_bytes,
             peak_bytes: ledger.peak_bytes,
             owners: ledger.owners.clone(),
+            spare_bytes: ledger.spare_bytes,
         }
     }
 }
@@ -85,6 +116,8 @@ pub struct Reservation {
     device: Arc<DeviceBudget>,
     owner: String,
     bytes: u64,
+    /// Whether it counts as spare instead of used.
+    is_spare: bool,
 }
 
 impl Reservation {
@@ -92,17 +125,43 @@ impl Reservation {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Keeps `value`, which is what the memory was taken for, until somebody needs the memory.
+    pub fn spare<T: Send + fmt::Debug + 'static>(mut self, value: T) -> Spare<T> {
+        let device = Arc::clone(&self.device);
+        {
+            let mut ledger = device.ledger.lock();
+            ledger.release(&self);
+            ledger.spare_bytes += self.bytes;
+            self.is_spare = true;
+        }
+        let (spare, weak) = Spare::new(value, self);
+        let mut spares = device.spares.lock();
+        spares.retain(|spare| spare.strong_count() > 0);
+        spares.push_back(weak);
+        spare
+    }
+}
+
+impl Ledger {
+    fn release(&mut self, reservation: &Reservation) {
+        self.used_bytes -= reservation.bytes;
+        if let Some(bytes) = self.owners.get_mut(&reservation.owner) {
+            *bytes -= reservation.bytes;
+            if *bytes == 0 {
+                self.owners.remove(&reservation.owner);
+            }
+        }
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut ledger = self.device.ledger.lock();
-        ledger.used_bytes -= self.bytes;
-        if let Some(bytes) = ledger.owners.get_mut(&self.owner) {
-            *bytes -= self.bytes;
-            if *bytes == 0 {
-                ledger.owners.remove(&self.owner);
-            }
+        if self.is_spare {
+            ledger.spare_bytes -= self.bytes;
+        } else {
+            ledger.release(self);
         }
     }
 }
@@ -128,5 +187,22 @@ mod tests {
         drop((device.reserve("a", 10).unwrap(), device.reserve("a", 20).unwrap()));
         let snapshot = device.snapshot();
         assert_eq!((snapshot.used_bytes, snapshot.peak_bytes, snapshot.owners.len()), (0, 30, 0));
+    }
+
+    #[test]
+    fn what_is_spare_counts_as_free_and_is_given_up_only_when_needed_the_oldest_first() {
+        let device = DeviceBudget::new("cpu", 100);
+        let [first, second] = ["first", "second"].map(|name| device.reserve(name, 40).unwrap().spare(name));
+        let snapshot = device.snapshot();
+        assert_eq!((snapshot.used_bytes, snapshot.spare_bytes, snapshot.owners.len()), (0, 80, 0));
+        let small = device.reserve("fits beside", 20).unwrap();
+        assert_eq!(first.look(|name| *name), Some("first"));
+        let next = device.reserve("takes one", 30).unwrap();
+        assert_eq!((first.look(|name| *name), second.look(|name| *name)), (None, Some("second")));
+        assert!(device.reserve("too much", 51).is_err());
+        assert_eq!(second.look(|name| *name), Some("second"), "what would not help is not given up");
+        drop((small, next, second));
+        assert_eq!((device.snapshot().used_bytes, device.snapshot().spare_bytes), (0, 0));
+        device.reserve("all", 100).unwrap();
     }
 }

@@ -20,6 +20,9 @@ use crate::ModelError;
 pub struct Usage {
     /// Tokens read: the whole prompt with its template.
     pub prompt_tokens: u32,
+    /// How many of them the replica had read before, for another request with the same beginning.
+    #[serde(default)]
+    pub cached_tokens: u32,
     /// Tokens made and handed out; the one that ends the text is not counted.
     pub completion_tokens: u32,
     /// Time that the replica computed for this request alone, in microseconds.

@@ -3,10 +3,13 @@
 //! A script's call is put into this form, checked, before it becomes a step; a host reads it back with
 //! [`HostCall::parse`]. Names and fields are part of the journal's format: add, never rename.
 
+mod chains;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use steward_types::ErrorCode;
+use steward_types::{Amount, ErrorCode};
 
+pub use self::chains::{AskedAt, BalanceOptions, ContractCallOptions, ReadOptions, SendOptions, WaitOptions};
 use crate::port::{StepCall, StepError};
 
 /// One call of a host function with its arguments.
@@ -112,6 +115,62 @@ pub enum HostCall {
         level: LogLevel,
         /// The line.
         text: String,
+    },
+    /// `chain(name).balance(account [, asset | options])`: answers the amount as text.
+    ChainBalance {
+        /// The chain's CAIP-2 identifier.
+        chain: String,
+        /// Whose balance.
+        account: String,
+        /// Of what, and as of when.
+        options: BalanceOptions,
+    },
+    /// `chain(name).read(contract, [signature,] arguments [, options])`: answers what the contract answers.
+    ChainRead {
+        /// The chain's CAIP-2 identifier.
+        chain: String,
+        /// The contract's address.
+        contract: String,
+        /// The function and its types; none where a message says it all.
+        signature: Option<String>,
+        /// The function's arguments, or the message.
+        arguments: Value,
+        /// As of when.
+        options: ReadOptions,
+    },
+    /// `chain(name).send(to, amount [, options])`: answers the order's id, once the order is recorded.
+    ChainSend {
+        /// The chain's CAIP-2 identifier.
+        chain: String,
+        /// Who receives it.
+        to: String,
+        /// How much, in the smallest unit.
+        amount: Amount,
+        /// Of what.
+        options: SendOptions,
+    },
+    /// `chain(name).call(contract, [signature,] arguments [, options])`: answers the order's id, once it is recorded.
+    ChainCall {
+        /// The chain's CAIP-2 identifier.
+        chain: String,
+        /// The contract's address.
+        contract: String,
+        /// The function and its types; none where a message says it all.
+        signature: Option<String>,
+        /// The function's arguments, or the message.
+        arguments: Value,
+        /// How much coin goes with it.
+        options: ContractCallOptions,
+    },
+    /// `chain(name).wait(id [, options])`: answers `{succeeded, transaction, block, fee, price, reason}` once the
+    /// transaction is final.
+    ChainWait {
+        /// The chain's CAIP-2 identifier.
+        chain: String,
+        /// What `send` or `call` answered.
+        id: String,
+        /// How long to wait.
+        options: WaitOptions,
     },
 }
 

@@ -16,10 +16,12 @@ use crate::turn::{StepFault, Turn};
 use crate::value::from_json;
 
 mod arguments;
+mod chains;
 mod messages;
 mod parallel;
 mod text;
 
+pub(crate) use chains::METHODS;
 pub(crate) use text::REPLACED;
 
 type Answer = Result<Dynamic, Box<EvalAltResult>>;
@@ -44,6 +46,7 @@ macro_rules! steps {
 fn build() -> Module {
     use arguments::{duration, json, options, text, whole};
     let mut module = Module::new();
+    chains::register(&mut module);
     messages::register(&mut module);
     parallel::register(&mut module);
     text::register(&mut module);

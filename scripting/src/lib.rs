@@ -25,7 +25,7 @@ pub use call::HostCall;
 pub use canonical::canonical_hash;
 pub use diagnostic::Diagnostic;
 pub use limits::Limits;
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError, Trigger, TriggerFrom};
 pub use memory::MeteredAllocator;
 pub use port::{Position, ScriptError, StepAnswer, StepCall, StepError, StepHost, StopReason, TurnEnd};
 pub use program::Program;

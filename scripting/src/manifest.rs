@@ -1,11 +1,17 @@
 //! What an agent says about itself beside its script: models, tools, limits and budget.
 
+mod chains;
+mod triggers;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use steward_types::{AgentId, Micros, ModelId};
 use thiserror::Error;
 
+pub use self::chains::{ANYBODY, Caps, SpendingRules};
+pub use self::triggers::{Trigger, TriggerFrom};
 use crate::limits::Limits;
 
 /// The manifest of an agent, `manifest.toml`. An unknown field is an error.
@@ -23,6 +29,9 @@ pub struct Manifest {
     /// What `http` may do. Without it, nothing.
     #[serde(default)]
     pub http: HttpRules,
+    /// What it may do on chains, by the chain's CAIP-2 identifier. On one that is not named, nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chains: BTreeMap<String, SpendingRules>,
     /// How `ask_human` behaves when a call says nothing else.
     #[serde(default)]
     pub approvals: ApprovalRules,
@@ -32,6 +41,9 @@ pub struct Manifest {
     /// Tighter limits than Steward's own; a wider one has no effect.
     #[serde(default)]
     pub limits: LimitRules,
+    /// Events of chains that start sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "triggers::read")]
+    pub triggers: Vec<Trigger>,
 }
 
 /// Models by their use.

@@ -174,6 +174,13 @@ pub fn plausible_answer(call: &StepCall) -> StepAnswer {
         "now" => json!(1_795_262_400_000_u64),
         "uuid" => json!("7b0c4b3e-6f7e-4a60-9d51-0d3c9a1f2b11"),
         "random" => json!(0.5),
+        "chain_balance" => json!("1000000000000000000"),
+        "chain_read" => json!("1500"),
+        "chain_send" | "chain_call" => json!(format!("ses_7b0c4b3e6f7e4a609d510d3c9a1f2b11.1.{}", call.path)),
+        "chain_wait" => json!({
+            "succeeded": true, "transaction": "0x5d3e", "block": 21_000_000, "fee": "21000000000000", "price": 63,
+            "reason": null,
+        }),
         "call_agent" => json!({"echo": arguments["input"]}),
         _ => Value::Null,
     };

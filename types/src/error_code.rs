@@ -105,8 +105,12 @@ error_codes! {
     ApprovalNotFound = "APPROVAL_NOT_FOUND", NotFound;
     /// The approval was decided before, differently, or has expired.
     ApprovalDecided = "APPROVAL_DECIDED", FailedPrecondition;
+    /// A person did not agree, or nobody answered in time.
+    ApprovalRejected = "APPROVAL_REJECTED", PermissionDenied;
     /// There is no such receipt.
     ReceiptNotFound = "RECEIPT_NOT_FOUND", NotFound;
+    /// There is no such order of a transaction.
+    OrderNotFound = "ORDER_NOT_FOUND", NotFound;
     /// There is no such chain.
     ChainNotFound = "CHAIN_NOT_FOUND", NotFound;
     /// There is no such kind or id of entity.
@@ -185,6 +189,10 @@ error_codes! {
     ReceiptPending = "RECEIPT_PENDING", Unavailable;
     /// The chain, or every endpoint of it, cannot be reached.
     ChainUnavailable = "CHAIN_UNAVAILABLE", Unavailable;
+    /// The agent's manifest, or the operator, does not allow this on the chain.
+    ChainForbidden = "CHAIN_FORBIDDEN", PermissionDenied;
+    /// A cap on what may be spent on the chain would be passed.
+    ChainLimitReached = "CHAIN_LIMIT_REACHED", ResourceExhausted;
     /// The chain refused the transaction.
     ChainRejected = "CHAIN_REJECTED", Aborted;
 

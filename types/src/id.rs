@@ -83,6 +83,10 @@ name_id!(
     AgentId, "agent name", SLUG, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'
 );
 name_id!(
+    /// A trigger's name within its agent.
+    TriggerId, "trigger name", SLUG, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'
+);
+name_id!(
     /// A model's name on this cluster.
     ModelId, "model name", MODEL, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
 );

@@ -233,8 +233,13 @@ pub const RECOVERY_TIME: Duration = Duration::from_secs(60);
 pub const TIMER_PAGE: usize = 256;
 /// Agent versions that one node keeps ready to run.
 pub const PROGRAMS_MAX: usize = 256;
-/// Sessions that one node recovers at once after a start.
+/// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
+/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
+/// [`RECOVERY_PAGE_TIME`].
+pub const RECOVERY_TURNS_MAX: u64 = 256;
+/// How long a page of sessions to recover, or of timers, waits for turns to end.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
 
 // Memory of agents.
 
@@ -278,6 +283,10 @@ pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 pub const REPLICA_ACTIVE_MAX: usize = 8;
 /// Generations that wait for their turn on one replica.
 pub const REPLICA_QUEUE_MAX: usize = 64;
+/// Ended generations of one replica whose keys and values are kept for others that begin alike, memory permitting.
+pub const REPLICA_PREFIXES_MAX: usize = 16;
+/// The fewest tokens in common that are worth to be copied.
+pub const REPLICA_PREFIX_TOKENS_MIN: usize = 16;
 /// Tokens that one slice of a hold pays for.
 pub const HOLD_SLICE_TOKENS: u32 = 64;
 /// Nodes that write where replicas of models should be: those of the least ids that live. One would do; more outlive it.
@@ -349,10 +358,22 @@ pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Unfinished intents in one chain's outbox.
 pub const OUTBOX_INTENTS_MAX: usize = 10_000;
+/// Intents of one chain's outbox that an operator is shown at once.
+pub const OUTBOX_SHOWN_MAX: usize = 200;
+/// Characters of what went wrong with an intent, where an operator is shown it.
+pub const OUTBOX_REASON_CHARS_MAX: usize = 300;
 /// Intents of one account that may be signed and not final at once.
 pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 /// Signed transactions of one intent: the first and its replacements.
 pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
+/// Orders of one project on one chain that have not ended.
+pub const CHAIN_ORDERS_MAX: u32 = 1_000;
+/// Orders that a chain has in its outbox at once; the rest wait outside.
+pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
+/// How often a chain looks for orders that it was not told of.
+pub const CHAIN_ORDERS_LOOKED_TIME: Duration = Duration::from_secs(5);
+/// How often a session that waits for a transaction looks whether it ended, besides being told.
+pub const CHAIN_WAIT_LOOKED_TIME: Duration = Duration::from_secs(30);
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is
@@ -366,6 +387,13 @@ pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest time of one call to a service that signs: less than a chain waits for one endpoint, which is asked meanwhile.
+pub const SIGNER_CALL_TIME_MAX: Duration = Duration::from_secs(2);
+/// Bytes of an answer of a service that signs.
+pub const SIGNER_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The cost of guessing the password of a keystore file of ours, as the power of two that scrypt takes: 128 MiB a guess,
+/// which OWASP's Password Storage Cheat Sheet recommends.
+pub const KEYSTORE_SCRYPT_LOG_N: u8 = 17;
 /// How often a paused chain looks whether it is paused still, besides being told.
 pub const CHAIN_PAUSED_TIME: Duration = Duration::from_secs(5);
 /// Shortest wait of a chain's entity before it looks again.
@@ -420,6 +448,46 @@ pub const EXPIRY_BLOCKS_AHEAD_MAX: u64 = SOLANA_LIFETIME;
 pub const ENDPOINT_CATCH_UP_TIME: Duration = Duration::from_millis(50);
 /// How often endpoints are asked that do not have a block yet.
 pub const ENDPOINT_CATCH_UP_TRIES: u32 = 20;
+/// Events in one answer about more than one block.
+pub const CHAIN_EVENTS_MAX: usize = 1_000;
+/// Blocks that are asked about at once for events.
+pub const CHAIN_EVENT_BLOCKS_MAX: u64 = 1_000;
+/// Longest address or event of a filter.
+pub const EVENT_FILTER_BYTES_MAX: usize = 512;
+/// Blocks of a Cosmos chain in one answer: each is a question to the node.
+pub const COSMOS_EVENT_BLOCKS_MAX: u64 = 16;
+/// Transactions of a Solana account in one answer about more than one slot: each is a question to the endpoint.
+pub const SOLANA_EVENT_TRANSACTIONS_MAX: usize = 100;
+/// Lists of a Solana account's transactions that are read back to the slot that is asked about.
+pub const SOLANA_EVENT_LISTS_MAX: usize = 100;
+
+// Triggers.
+
+/// Triggers of one agent.
+pub const AGENT_TRIGGERS_MAX: usize = 16;
+/// How often a trigger that has caught up looks for new final blocks, and one that waits whether it may go on.
+pub const TRIGGER_POLL_TIME: Duration = Duration::from_secs(1);
+/// Longest wait of a trigger after failures in a row; it doubles from `TRIGGER_POLL_TIME`.
+pub const TRIGGER_RETRY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Sessions that a trigger starts at once.
+pub const TRIGGER_SESSIONS_AT_ONCE: usize = 16;
+/// Least time between two such times: with `TRIGGER_SESSIONS_AT_ONCE`, 32 sessions a second.
+pub const TRIGGER_SESSIONS_TIME: Duration = Duration::from_millis(500);
+/// Sessions of one trigger whose turns have not ended; it waits before it starts more.
+pub const TRIGGER_SESSIONS_OPEN_MAX: usize = 64;
+/// How often an event is tried whose session is refused for the event's own sake, before it is skipped: in all for longer
+/// than a session is quarantined whose store was away.
+pub const TRIGGER_TRIES_MAX: u32 = 8;
+/// How long the place of a trigger that finds no events may stay unwritten; after a kill, it asks about them again.
+pub const TRIGGER_SAVE_TIME: Duration = Duration::from_secs(10);
+/// How often a trigger asks whether its chain is the same still, besides when the chain seems to have gone back.
+pub const TRIGGER_CHAIN_TIME: Duration = Duration::from_secs(60);
+/// Skipped events that are kept of one trigger: the newest.
+pub const TRIGGER_SKIPPED_MAX: u64 = 100;
+/// Skipped events that a list shows of each trigger.
+pub const TRIGGER_SKIPPED_SHOWN: usize = 5;
+/// Characters of a reason that a trigger keeps.
+pub const TRIGGER_REASON_CHARS_MAX: usize = 300;
 
 // The edge.
 

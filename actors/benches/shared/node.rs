@@ -101,6 +101,7 @@ impl Node {
             programs: Arc::new(agents),
             models: Arc::new(LoadedModels::default()),
             memories: Memories::new(Arc::clone(&store)),
+            chains: Arc::default(),
             http: Arc::new(Instant),
             scripts: ScriptThreads::default(),
             activity: Arc::default(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use steward_scripting::Trigger;
 use steward_storage::{Store, StoreError, StoreExt, TransactionError, Txn};
 use steward_types::{AgentId, ErrorCode, Micros, ProjectId, Timestamp};
 use thiserror::Error;
@@ -15,6 +16,7 @@ use crate::budget::{LedgerError, Period, ledger};
 use crate::host::{Context, Entity, EntityId, Fault, Reply};
 use crate::lease::LeaseError;
 use crate::session::Refusal;
+use crate::trigger;
 
 /// What the node gives to its agents.
 #[derive(Debug, Clone)]
@@ -46,6 +48,9 @@ pub struct Deploy {
     pub description: String,
     /// The ceiling of all sessions of the agent together; absent to leave it as it is.
     pub limit: Option<Micros>,
+    /// The events that start sessions of it.
+    #[serde(default)]
+    pub triggers: Vec<Trigger>,
 }
 
 /// What an agent answers.
@@ -172,6 +177,7 @@ impl Agent {
             // An older bundle that is deployed again becomes the newest once more, under its own number.
             let agent = AgentRecord { newest: known.number, description: deploy.description.clone(), ..agent.clone() };
             txn.save(&row, &agent)?;
+            trigger::declare(txn, project, id, &deploy.triggers, known.number).await?;
             return Ok(AgentResponse::Deployed { agent, version, created: false });
         }
         let number = self.last_number(txn).await? + 1;
@@ -181,6 +187,7 @@ impl Agent {
         txn.save(&row, &agent)?;
         txn.save(&record::version_row(project, id, number), &version)?;
         txn.save(&record::hash_row(project, id, &hash), &HashRecord { number })?;
+        trigger::declare(txn, project, id, &deploy.triggers, number).await?;
         if let Some(limit) = deploy.limit {
             ledger::set_agent_limit(txn, project, id, Some(limit), Period::None, now).await?;
         }

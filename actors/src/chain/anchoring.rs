@@ -9,9 +9,11 @@ use steward_storage::Store;
 use steward_types::{ErrorCode, ProjectId};
 
 use super::entity::ChainActor;
+use super::intents::OutboxView;
 use super::messages::{ChainRequest, ChainResponse, PendingAnchor};
 use super::settings::Follow;
 use super::status::ChainStatus;
+use super::wallet::WalletView;
 use crate::host::{AskError, Deadline, EntityId, Host};
 use crate::receipt_log::{self, AnchoredRoot};
 use crate::service::{AnchorState, Anchoring, Failure, unknown_chain};
@@ -109,6 +111,22 @@ impl Anchoring for ChainAnchoring {
         self.known(chain)?;
         match self.ask(chain, ChainRequest::Status, deadline).await? {
             ChainResponse::Status(status) => Ok(*status),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn outbox(&self, chain: &str, deadline: Deadline) -> Result<OutboxView, Failure> {
+        self.known(chain)?;
+        match self.ask(chain, ChainRequest::Outbox, deadline).await? {
+            ChainResponse::Outbox(outbox) => Ok(*outbox),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn wallet(&self, chain: &str, deadline: Deadline) -> Result<WalletView, Failure> {
+        self.known(chain)?;
+        match self.ask(chain, ChainRequest::Wallet, deadline).await? {
+            ChainResponse::Wallet(wallet) => Ok(*wallet),
             other => Err(misfit(&other)),
         }
     }

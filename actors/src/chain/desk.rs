@@ -9,6 +9,7 @@ use steward_receipts::Hash;
 use steward_receipts::proof::Anchor;
 use steward_types::{ProjectId, Timestamp};
 
+use super::orders::{Ended, Order};
 use super::records::{AnchorWish, ChainRecord, IntentRecord, Stored, WantedRecord};
 use super::settings::Follow;
 use crate::receipt_log::AnchoredRoot;
@@ -24,6 +25,10 @@ pub(super) struct Desk {
     pub(super) contract: Option<String>,
     deployed: Option<String>,
     purposes: BTreeMap<String, AnchorWish>,
+    /// The sessions' orders that are in the outbox, by their keys.
+    pub(super) orders: BTreeMap<String, Order>,
+    /// Orders that the chain refused before anything was signed, with its reasons, until they are concluded.
+    pub(super) refused: BTreeMap<String, String>,
     pub(super) wanted: BTreeMap<ProjectId, WantedRecord>,
     pub(super) follows: BTreeMap<ProjectId, Follow>,
 }
@@ -38,6 +43,8 @@ pub(super) enum End {
         /// What is recorded of it.
         root: Box<AnchoredRoot>,
     },
+    /// A session's order has ended.
+    Ordered(Box<Ended>),
     /// The chain refused it.
     Refused {
         /// The projects that waited for it; none named: all.
@@ -50,21 +57,26 @@ pub(super) enum End {
 impl Desk {
     pub(super) fn new(stored: Stored, policy: OutboxPolicy, contract: Option<String>) -> Self {
         let Stored { head, intents, wanted, follows } = stored;
-        let mut purposes = BTreeMap::new();
+        let (mut purposes, mut orders) = (BTreeMap::new(), BTreeMap::new());
         let mut bare = BTreeMap::new();
-        for (number, IntentRecord { intent, anchor }) in intents {
+        for (number, IntentRecord { intent, anchor, order }) in intents {
+            orders.extend(order.map(|order| (intent.key.clone(), order)));
             purposes.extend(anchor.map(|wish| (intent.key.clone(), wish)));
             bare.insert(number, intent);
         }
         let outbox = Outbox::from_parts(head.outbox, bare);
         let contract = contract.or_else(|| head.contract.clone());
-        Self { outbox, policy, contract, deployed: head.contract, purposes, wanted, follows }
+        let (deployed, refused) = (head.contract, BTreeMap::new());
+        Self { outbox, policy, contract, deployed, purposes, orders, refused, wanted, follows }
     }
 
     /// What is to be stored of it.
     pub(super) fn stored(&self) -> Stored {
-        let record =
-            |intent: &Intent| IntentRecord { intent: intent.clone(), anchor: self.purposes.get(&intent.key).cloned() };
+        let record = |intent: &Intent| IntentRecord {
+            intent: intent.clone(),
+            anchor: self.purposes.get(&intent.key).cloned(),
+            order: self.orders.get(&intent.key).cloned(),
+        };
         Stored {
             head: ChainRecord { outbox: self.outbox.head().clone(), contract: self.deployed.clone() },
             intents: self.outbox.intents().iter().map(|(number, intent)| (*number, record(intent))).collect(),
@@ -118,8 +130,13 @@ impl Desk {
             .values()
             .filter_map(|intent| Some((intent.key.clone(), intent.outcome.clone()?)))
             .collect();
-        let mut ends = Vec::new();
+        let mut ends = self.conclude_refused(now)?;
         for (key, outcome) in done {
+            if let Some(order) = self.orders.remove(&key) {
+                ends.push(End::Ordered(Box::new(Ended { order, end: Ok(outcome) })));
+                self.outbox.apply(Event::Acknowledged { key }, now, &self.policy)?;
+                continue;
+            }
             let wish = self.purposes.remove(&key);
             ends.extend(match wish {
                 Some(wish) => Some(self.anchored(wish, &outcome, chain, now)),

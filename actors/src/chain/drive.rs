@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use steward_adapters::breaker::Admission;
 use steward_adapters::courier::{Carried, carry_out};
-use steward_types::limits::{CHAIN_PAUSED_TIME, CHAIN_TICK_MIN, ENDPOINTS_SEEN_TIME};
+use steward_types::limits::{CHAIN_ORDERS_LOOKED_TIME, CHAIN_PAUSED_TIME, CHAIN_TICK_MIN, ENDPOINTS_SEEN_TIME};
 use steward_types::{ErrorCode, Timestamp};
 
 use super::entity::{ChainActor, bug};
@@ -25,7 +25,11 @@ impl ChainActor {
             _ => self.breaker.succeeded(),
         }
         let Some(event) = event else { return Ok(()) };
-        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)
+        let event = self.desk.within_cap(event);
+        let refused = self.desk.refused_order(&event, failure.as_ref());
+        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)?;
+        self.desk.refused.extend(refused);
+        Ok(())
     }
 
     /// Begins the next effect, when there is one and none is under way; otherwise waits for its time.
@@ -56,7 +60,9 @@ impl ChainActor {
             }
         }
         self.refuse_while_paused();
-        self.set_timer(wake_at, now, context);
+        // A session's word that it has an order may be lost.
+        let look_at = now.saturating_add(CHAIN_ORDERS_LOOKED_TIME);
+        self.set_timer(wake_at.into_iter().chain([look_at]).min(), now, context);
     }
 
     /// While there is something to do, asks the endpoints now and then for their newest blocks: so one that is behind is

@@ -12,10 +12,11 @@ use steward_types::{ErrorCode, ProjectId, Timestamp};
 
 use super::desk::{Desk, End};
 use super::messages::{ChainEvent, ChainRequest, ChainResponse};
+use super::ordering::{ordered_in_words, tell_sessions};
+use super::orders::{self, SettleError, Waiter as WaitingStep};
 use super::records::{Rows, Stored};
 use super::settings::{ChainEnvironment, ChainSettings};
 use crate::host::{Context, Entity, EntityId, Fault, Reply, Worker};
-use crate::lease::LeaseError;
 use crate::pause::Pause;
 use crate::receipt_log;
 
@@ -82,6 +83,8 @@ impl Entity for ChainActor {
             last_end: None,
             paused: None,
         };
+        let owed = orders::owed(&*context.environment().store, chain.id.as_str()).await?;
+        tell_sessions(&context, &chain.id, owed);
         chain.tend_endpoints(&context);
         chain.advance(&context).await?;
         Ok(chain)
@@ -99,6 +102,8 @@ impl Entity for ChainActor {
                 reply.send(ChainResponse::Done);
             }
             ChainRequest::Status => reply.send(ChainResponse::Status(Box::new(self.status()))),
+            ChainRequest::Outbox => reply.send(ChainResponse::Outbox(Box::new(self.outbox()))),
+            ChainRequest::Wallet => self.wallet(reply, context),
             ChainRequest::Anchor(project) => self.anchor(project, reply, context).await?,
             ChainRequest::Follow(project, follow) => {
                 self.follow(project, follow);
@@ -128,6 +133,7 @@ impl Entity for ChainActor {
                 return Ok(());
             }
             ChainEvent::Woken => {}
+            ChainEvent::Told => return Ok(()),
         }
         self.advance(context).await
     }
@@ -139,6 +145,7 @@ impl Entity for ChainActor {
         json!({
             "chain": self.id.as_str(),
             "account": self.settings.chain.account(),
+            "signer": self.settings.signer,
             "contract": self.desk.contract,
             "paused": self.paused.as_ref().map(Pause::to_string),
             "breaker": self.breaker.state(),
@@ -149,6 +156,7 @@ impl Entity for ChainActor {
             "unfinished_intents": self.desk.outbox.intents().len(),
             "intents": intents,
             "wanted": self.desk.wanted.keys().map(ProjectId::as_str).collect::<Vec<_>>(),
+            "orders": self.desk.orders.len(),
             "followed_logs": self.desk.follows.len(),
             "waiting": self.waiters.len(),
             "last_end": self.last_end,
@@ -169,10 +177,13 @@ impl ChainActor {
         self.paused = self.pause(context).await?;
         let ends = self.desk.conclude(&self.id, now).map_err(bug)?;
         self.look_at_followed(context, now).await?;
+        let mut taken = Vec::new();
         if self.paused.is_none() {
             self.submit_wanted(context, now, &ends).await?;
+            taken = self.take_orders(context, now).await?;
         }
-        self.commit(context, &ends).await?;
+        let waiting = self.commit(context, &ends, taken, now).await?;
+        tell_sessions(context, &self.id, waiting);
         for end in ends {
             self.tell_waiters(&end);
         }
@@ -180,18 +191,26 @@ impl ChainActor {
         Ok(())
     }
 
-    /// Stores what changed, and the anchors that became final with it, in one transaction under the lease.
-    async fn commit(&mut self, context: &Context<Self>, ends: &[End]) -> Result<(), Fault> {
+    /// Stores what changed, and with it the anchors that became final, the orders that were taken, and those that ended,
+    /// in one transaction under the lease. Returns the steps of sessions that waited for what ended.
+    async fn commit(
+        &mut self,
+        context: &Context<Self>,
+        ends: &[End],
+        taken: Vec<Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<Vec<WaitingStep>, Fault> {
         let rows = self.desk.stored().rows(&self.id)?;
-        if rows == self.rows && ends.is_empty() {
-            return Ok(());
+        if rows == self.rows && ends.is_empty() && taken.is_empty() {
+            return Ok(Vec::new());
         }
         let (rows, old, ends) = (Arc::new(rows), Arc::new(std::mem::take(&mut self.rows)), Arc::new(ends.to_vec()));
+        let (taken, chain) = (Arc::new(taken), &self.id);
         let store = &context.environment().store;
-        store
+        let waiting = store
             .run(|txn| {
                 let (rows, old, ends) = (Arc::clone(&rows), Arc::clone(&old), Arc::clone(&ends));
-                let context = context.clone();
+                let (context, taken) = (context.clone(), Arc::clone(&taken));
                 async move {
                     context.lease().check(&txn, context.shard()).await?;
                     for (key, value) in rows.iter().filter(|(key, value)| old.get(*key) != Some(*value)) {
@@ -200,17 +219,23 @@ impl ChainActor {
                     for key in old.keys().filter(|key| !rows.contains_key(*key)) {
                         txn.clear(key)?;
                     }
+                    taken.iter().try_for_each(|row| orders::take_out(&txn, row))?;
+                    let mut waiting = Vec::new();
                     for end in ends.iter() {
-                        if let End::Anchored { project, root } = end {
-                            receipt_log::record_anchor(&txn, project, root)?;
+                        match end {
+                            End::Anchored { project, root } => receipt_log::record_anchor(&txn, project, root)?,
+                            End::Ordered(ended) => {
+                                waiting.extend(orders::settle(&txn, chain.as_str(), ended, now).await?);
+                            }
+                            End::Refused { .. } => {}
                         }
                     }
-                    Ok::<_, LeaseError>(())
+                    Ok::<_, SettleError>(waiting)
                 }
             })
             .await?;
         self.rows = Arc::unwrap_or_clone(rows);
-        Ok(())
+        Ok(waiting)
     }
 
     fn tell_waiters(&mut self, end: &End) {
@@ -219,6 +244,10 @@ impl ChainActor {
                 metrics::counter!("steward_anchors_total").increment(1);
                 self.last_end = Some(format!("{project}: {} leaves in block {}", root.size, root.anchor.block));
                 (Some((project, root.size)), ChainResponse::Anchored(root.clone()))
+            }
+            End::Ordered(ended) => {
+                self.last_end = Some(ordered_in_words(ended));
+                return;
             }
             End::Refused { project, reason } => {
                 tracing::error!(chain = %self.id, %reason, "the chain refused an anchor");

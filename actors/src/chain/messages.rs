@@ -6,8 +6,10 @@ use steward_adapters::courier::Carried;
 use steward_receipts::Hash;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
+use super::intents::OutboxView;
 use super::settings::Follow;
 use super::status::ChainStatus;
+use super::wallet::WalletView;
 use crate::receipt_log::AnchoredRoot;
 
 /// What can be asked of a chain.
@@ -17,6 +19,10 @@ pub enum ChainRequest {
     Wake,
     /// How the chain is.
     Status,
+    /// What is in its outbox.
+    Outbox,
+    /// The account that sends, and what it has.
+    Wallet,
     /// Anchor the project's log as it is now, once; answered when that is final. The wish outlives the asker.
     Anchor(ProjectId),
     /// Anchor the project's log by itself from now on, or no longer.
@@ -40,6 +46,10 @@ pub enum ChainResponse {
     Pending(Vec<PendingAnchor>),
     /// How it is.
     Status(Box<ChainStatus>),
+    /// What is in its outbox.
+    Outbox(Box<OutboxView>),
+    /// Its account.
+    Wallet(Box<WalletView>),
     /// It cannot be done now.
     Refused(ErrorCode, String),
 }
@@ -74,4 +84,6 @@ pub enum ChainEvent {
     Tended,
     /// It is time to look again.
     Woken,
+    /// Sessions were told of transactions that ended.
+    Told,
 }

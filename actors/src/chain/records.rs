@@ -16,6 +16,7 @@ use steward_receipts::Hash;
 use steward_storage::{RangeRead, Record, Store, StoreError, Subspace, key, record};
 use steward_types::{ProjectId, Timestamp};
 
+use super::orders::Order;
 use super::settings::Follow;
 
 /// What is kept beside the intents.
@@ -34,6 +35,9 @@ pub(super) struct IntentRecord {
     pub(super) intent: Intent,
     /// The root that it anchors; nothing for the contract's own transaction.
     pub(super) anchor: Option<AnchorWish>,
+    /// The session's order that it carries out.
+    #[serde(default)]
+    pub(super) order: Option<Order>,
 }
 
 /// A log's root as it is to be anchored.

@@ -9,9 +9,14 @@ use steward_adapters::chain::Chain;
 use steward_adapters::fee::FeePolicy;
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::pool::Pool;
+use steward_adapters::signer::SignerKind;
 use steward_storage::Store;
 
+use super::spending::SpendingTerms;
 use crate::receipt_log::LogIdentity;
+
+/// Chains by their CAIP-2 identifiers, which are also their entities' ids.
+pub type Chains = Arc<BTreeMap<String, ChainSettings>>;
 
 /// What the node gives its chains.
 #[derive(Debug, Clone)]
@@ -20,8 +25,8 @@ pub struct ChainEnvironment {
     pub store: Arc<dyn Store>,
     /// Who signs the logs, which tells their names.
     pub identity: Arc<LogIdentity>,
-    /// The chains by CAIP-2 identifier, which is also their entity's id.
-    pub chains: Arc<BTreeMap<String, ChainSettings>>,
+    /// The chains.
+    pub chains: Chains,
 }
 
 /// One chain and how it is used.
@@ -31,6 +36,10 @@ pub struct ChainSettings {
     pub chain: Arc<dyn Chain>,
     /// The same, where it is a pool of endpoints: what operators see and set of them.
     pub pool: Option<Arc<Pool>>,
+    /// Where the key of its account lies, for operators.
+    pub signer: Option<SignerKind>,
+    /// The smallest unit of its coin, for operators.
+    pub coin: String,
     /// The contract's address; without it the first anchor deploys one, where the chain needs one.
     pub contract: Option<String>,
     /// What may be paid.
@@ -39,6 +48,8 @@ pub struct ChainSettings {
     pub outbox: OutboxPolicy,
     /// When to leave the chain alone.
     pub breaker: BreakerPolicy,
+    /// What projects may spend; nothing without it.
+    pub spending: Option<SpendingTerms>,
 }
 
 impl ChainSettings {
@@ -47,10 +58,13 @@ impl ChainSettings {
         Self {
             chain,
             pool: None,
+            signer: None,
+            coin: String::new(),
             contract: None,
             fees: FeePolicy::default(),
             outbox: OutboxPolicy::default(),
             breaker: BreakerPolicy::default(),
+            spending: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use steward_adapters::breaker::{BreakerState, Forced};
 use steward_adapters::endpoint::EndpointStatus;
+use steward_adapters::signer::SignerKind;
 use steward_types::{ErrorCode, Timestamp};
 
 use super::entity::ChainActor;
@@ -37,6 +38,12 @@ pub struct ChainStatus {
     /// Its endpoints, as configured.
     #[serde(default)]
     pub endpoints: Vec<EndpointStatus>,
+    /// How many of them must say the same.
+    #[serde(default)]
+    pub quorum: usize,
+    /// Where the key of its account lies.
+    #[serde(default)]
+    pub signer: Option<SignerKind>,
 }
 
 impl ChainActor {
@@ -55,6 +62,8 @@ impl ChainActor {
             oldest: outbox.intents().values().map(|intent| intent.submitted).min(),
             wanted: self.desk.wanted.len() as u64,
             endpoints: self.endpoints(),
+            quorum: self.settings.pool.as_ref().map_or(1, |pool| pool.quorum()),
+            signer: self.settings.signer,
         }
     }
 

@@ -274,7 +274,9 @@ impl<E: Entity> CellState<E> {
         }
         let cause = fault.causes();
         self.activation_failures += 1;
-        if self.activation_failures < self.host.limits().restarts_max {
+        // What works by itself has nobody who would speak to it later: it tries again until what may pass has passed.
+        let is_tried_on = E::RESIDENT && matches!(fault, Fault::Transient(_));
+        if is_tried_on || self.activation_failures < self.host.limits().restarts_max {
             return self.restart(cause).await;
         }
         // What may pass by itself, such as a store that is away, is tried again without an operator.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use steward_scripting::Diagnostic;
-use steward_types::{AgentId, ErrorCode, ProjectId};
+use steward_types::{AgentId, ErrorCode, ProjectId, TriggerId};
 
 use super::{Failure, FieldViolation, Steward};
 use crate::agent::{
@@ -35,12 +35,13 @@ pub struct DeployedAgent {
 }
 
 impl Steward {
-    /// Everything that is wrong with a bundle; empty when it can be deployed.
+    /// Everything that is wrong with a bundle, its triggers among it; empty when it can be deployed.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] when the check did not end.
     pub async fn check_agent(&self, bundle: UploadedBundle) -> Result<Vec<Diagnostic>, Failure> {
-        Ok(check(bundle).await?.err().map(|error| error.diagnostics).unwrap_or_default())
+        let checked = check(bundle).await?;
+        Ok(checked.map_or_else(|error| error.diagnostics, |checked| self.trigger_problems(&checked.manifest)))
     }
 
     /// Checks a bundle and makes it its agent's newest version. The same bundle again keeps its version.
@@ -50,14 +51,21 @@ impl Steward {
     pub async fn deploy_agent(&self, project: &ProjectId, bundle: UploadedBundle) -> Result<DeployedAgent, Failure> {
         self.project(project).await?;
         let checked = check(bundle).await?.map_err(refused)?;
+        let diagnostics = self.trigger_problems(&checked.manifest);
+        if !diagnostics.is_empty() {
+            return Err(refused(BundleError { diagnostics }));
+        }
         let files = checked.file_records();
         read::keep_files(self.store(), &checked.files, &files).await?;
         let id = checked.manifest.name.clone();
         let description = checked.manifest.description.clone();
-        let deploy = Deploy { files, description, limit: checked.manifest.budget.agent };
+        let (limit, triggers) = (checked.manifest.budget.agent, checked.manifest.triggers);
+        let names: Vec<TriggerId> = triggers.iter().map(|trigger| trigger.name.clone()).collect();
+        let deploy = Deploy { files, description, limit, triggers };
         let entity = EntityId::from((project, &id));
         match self.host().ask::<Agent>(&entity, AgentRequest::Deploy(deploy), self.deadline()).await? {
             AgentResponse::Deployed { agent, version, created } => {
+                self.wake_triggers_of(project, &id, names);
                 let view = AgentView { project: project.clone(), id, agent, version };
                 Ok(DeployedAgent { view, created })
             }

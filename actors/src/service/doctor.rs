@@ -104,17 +104,6 @@ impl Steward {
         Ok(facts.judge())
     }
 
-    /// How each chain of this node is.
-    pub async fn chain_statuses(&self) -> Vec<(String, Result<ChainStatus, Failure>)> {
-        let mut found = Vec::new();
-        for chain in self.parts().anchoring.chains() {
-            let deadline = self.host().deadline(steward_types::limits::OPERATIONS_NODE_TIME_MAX);
-            let status = self.parts().anchoring.status(&chain, deadline).await;
-            found.push((chain, status));
-        }
-        found
-    }
-
     /// How long one read of the store takes.
     pub(super) async fn probe_store(&self) -> Result<Duration, Failure> {
         let clock = self.clock();

@@ -11,7 +11,7 @@ use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
-use crate::chain::ChainStatus;
+use crate::chain::{ChainStatus, OutboxView, WalletView};
 use crate::host::{Deadline, EntityId};
 use crate::project::ProjectView;
 use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
@@ -53,6 +53,18 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ErrorCode::ChainNotFound`].
     async fn status(&self, chain: &str, deadline: Deadline) -> Result<ChainStatus, Failure>;
+
+    /// What is in a chain's outbox.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`].
+    async fn outbox(&self, chain: &str, deadline: Deadline) -> Result<OutboxView, Failure>;
+
+    /// The account that sends on a chain. What the chain does not say is left out, with the reason.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`].
+    async fn wallet(&self, chain: &str, deadline: Deadline) -> Result<WalletView, Failure>;
 
     /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself. That holds until the
     /// chain's entity moves or its node starts again.
@@ -100,6 +112,14 @@ impl Anchoring for NoAnchoring {
     }
 
     async fn status(&self, chain: &str, _deadline: Deadline) -> Result<ChainStatus, Failure> {
+        Err(unknown_chain(chain))
+    }
+
+    async fn outbox(&self, chain: &str, _deadline: Deadline) -> Result<OutboxView, Failure> {
+        Err(unknown_chain(chain))
+    }
+
+    async fn wallet(&self, chain: &str, _deadline: Deadline) -> Result<WalletView, Failure> {
         Err(unknown_chain(chain))
     }
 
@@ -198,13 +218,14 @@ impl Steward {
         }
     }
 
-    /// Wakes what works by itself in shards that have come to this node: budgets, receipt logs, chains, and sessions
-    /// with something in flight.
+    /// Wakes what works by itself in shards that have come to this node: budgets, receipt logs, chains, triggers, and
+    /// sessions with something in flight.
     ///
     /// # Errors
     /// The store's, and the host's when it can take no message; what was not woken is at the next call.
     pub async fn recover_shards(&self) -> Result<(), Failure> {
         self.wake_projects().await?;
+        self.wake_triggers().await?;
         Ok(Timers::recover(self.host())?)
     }
 

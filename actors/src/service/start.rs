@@ -13,6 +13,7 @@ use super::{Alone, Anchoring, Failure, Members, ModelCatalog, NoAnchoring, Parts
 use crate::activity::Activity;
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
+use crate::chain::Chains;
 use crate::device::Device;
 use crate::host::{Host, HostBuilder, HostLimits, Router};
 use crate::lease::{Lease, SoleLease};
@@ -20,7 +21,8 @@ use crate::model::ModelReplica;
 use crate::project::{Project, ProjectEnvironment};
 use crate::receipt_log::{LogIdentity, ReceiptLog, ReceiptLogEnvironment};
 use crate::session::{Programs, ScriptThreads, Services, Session, SessionEnvironment};
-use crate::timer::Timers;
+use crate::timer::{Timers, TimersEnvironment};
+use crate::trigger::{TriggerActor, TriggerEnvironment};
 
 /// Adds kinds to a host before it starts.
 pub type RegisterKinds = Box<dyn FnOnce(HostBuilder) -> HostBuilder + Send>;
@@ -39,6 +41,8 @@ pub struct NodeParts {
     pub models: Arc<dyn ModelCatalog>,
     /// The `http` function.
     pub http: Arc<dyn HttpTool>,
+    /// The chains that sessions may read, and send on as far as they are allowed to, and whose events start sessions.
+    pub chains: Chains,
     /// Who signs the receipt logs.
     pub log: Arc<LogIdentity>,
     /// Under what the node writes; none for a node that is alone on its store and takes the lease from any other.
@@ -85,6 +89,7 @@ impl NodeParts {
             entropy,
             models,
             http,
+            chains: Chains::default(),
             log,
             lease: None,
             router: None,
@@ -101,8 +106,21 @@ impl NodeParts {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Steward, StartError> {
-        let Self { store, clock, entropy, models, http, log, lease, router, members, limits, register, anchoring } =
-            self;
+        let Self {
+            store,
+            clock,
+            entropy,
+            models,
+            http,
+            chains,
+            log,
+            lease,
+            router,
+            members,
+            limits,
+            register,
+            anchoring,
+        } = self;
         let lease = match lease {
             Some(lease) => lease,
             None => Arc::new(SoleLease::take(store.as_ref()).await?),
@@ -116,6 +134,7 @@ impl NodeParts {
             entropy: Arc::clone(&entropy),
             programs: Arc::clone(&programs),
             models: Arc::clone(&models) as _,
+            chains: Arc::clone(&chains),
             http,
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
@@ -125,21 +144,28 @@ impl NodeParts {
         if let Some(router) = router {
             builder = builder.router(router);
         }
+        let triggers = TriggerEnvironment {
+            store: Arc::clone(&store),
+            entropy: Arc::clone(&entropy),
+            chains: Arc::clone(&chains),
+        };
         let builder = builder
+            .register::<TriggerActor>(triggers)
             .register::<Project>(ProjectEnvironment { store: Arc::clone(&store) })
             .register::<Agent>(AgentEnvironment { store: Arc::clone(&store) })
             .register::<Session>(sessions)
-            .register::<Timers>(Arc::clone(&store))
+            .register::<Timers>(TimersEnvironment { store: Arc::clone(&store), activity: Arc::clone(&activity) })
             .register::<Device>(Arc::clone(&models) as _)
             .register::<ModelReplica>(Arc::clone(&models) as _)
             .register::<Budget>(BudgetEnvironment { store: Arc::clone(&store) })
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(&store), identity: Arc::clone(&log) });
         let host = register(builder).start().await.map_err(|error| StartError::Host(error.to_string()))?;
         let anchoring = anchoring(&host);
-        let parts = Parts { host, store, clock, entropy, models, programs, log, anchoring, members, activity };
+        let parts = Parts { host, store, clock, entropy, models, programs, log, anchoring, chains, members, activity };
         let steward = Steward::new(parts);
         steward.wake_projects().await?;
         steward.wake_models().await?;
+        steward.wake_triggers().await?;
         Timers::start(steward.host()).map_err(Failure::from)?;
         Ok(steward)
     }

@@ -136,6 +136,8 @@ fn life(snapshot: &ActorState, node: NodeId) -> String {
 fn awaited(wait: &Wait) -> String {
     match wait {
         Wait::Person { expires } => format!("a person's decision, until {expires}"),
+        Wait::Consent { expires } => format!("a person's consent to what it is about to spend, until {expires}"),
+        Wait::Transaction { order, expires, .. } => format!("the transaction of {order}, until {expires}"),
         Wait::Timer { due } => format!("the clock, until {due}"),
         Wait::Session { child, expires: Some(expires), .. } => format!("session {child}, until {expires}"),
         Wait::Session { child, expires: None, .. } => format!("session {child}"),

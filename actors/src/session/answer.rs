@@ -2,6 +2,7 @@
 //! finishes the step in the journal and makes the session runnable; the same answer twice takes effect once.
 
 use steward_storage::Txn;
+use steward_types::limits::CHAIN_WAIT_LOOKED_TIME;
 use steward_types::{ErrorCode, SessionId, StepPath, Timestamp};
 
 use super::approval::{Approval, ApprovalState, Decision, answer_to_script};
@@ -13,6 +14,7 @@ use super::key;
 use super::record::{Runnable, SessionHead, SessionRecord, SessionStatus, StepOutcome};
 use super::turn::{Spent, leaf};
 use crate::budget::{AccountId, Usage};
+use crate::chain::{OrderId, orders};
 use crate::pause;
 
 /// What became of an answer.
@@ -92,6 +94,29 @@ impl Loaded {
         }))
     }
 
+    /// Lets a step that waited for a person's consent go on: the turn runs again and does it.
+    async fn go_on(
+        &mut self,
+        txn: &Txn,
+        now: Timestamp,
+        path: &StepPath,
+        mut step: JournalStep,
+        wait: &Wait,
+    ) -> Result<(), SessionError> {
+        let turn = self.head.turn;
+        if let Some(due) = wait.due() {
+            txn.clear(&key::timer(due, self.session, turn, path))?;
+        }
+        step.state = StepState::Started { emitted_bytes: 0 };
+        let place = self.place();
+        let changes = [Change::Step(path.clone(), Box::new(step))];
+        change::apply(txn, now, &place, &mut self.head, &changes).await?;
+        if self.record.status == SessionStatus::Waiting {
+            self.record.status = SessionStatus::Running;
+        }
+        Ok(())
+    }
+
     /// Finishes a step that waited, pays for it if it has a hold, and lets the turn run again.
     async fn finish(
         &mut self,
@@ -159,10 +184,18 @@ pub(super) async fn decide(
         decided_by: Some(decision.decided_by.clone()),
         comment: decision.comment.clone(),
     };
-    let outcome = StepOutcome::Value(answer_to_script(Some(&decision)));
+    let outcome = match &wait {
+        Wait::Consent { .. } if decision.approved => None,
+        Wait::Consent { .. } => Some(not_agreed(Some(&decision))),
+        _ => Some(StepOutcome::Value(answer_to_script(Some(&decision)))),
+    };
     approval.decision = Some(decision);
     change::save_approval(txn, approval)?;
     loaded.event(txn, now, turn, Some(path.clone()), decided)?;
+    let Some(outcome) = outcome else {
+        loaded.go_on(txn, now, &path, step, &wait).await?;
+        return Ok(Taken::Yes);
+    };
     loaded.finish(txn, now, &path, step, &wait, outcome).await?;
     Ok(Taken::Yes)
 }
@@ -176,6 +209,9 @@ pub(super) async fn fire(
     now: Timestamp,
 ) -> Result<Taken, SessionError> {
     let Some((step, wait)) = loaded.waiting(txn, turn, path).await? else { return Ok(Taken::No) };
+    if let Wait::Transaction { order, expires, .. } = &wait {
+        return look(txn, loaded, path, step, &wait, order, *expires, now).await;
+    }
     if wait.due().is_none_or(|due| due > now) {
         return Ok(Taken::No);
     }
@@ -185,12 +221,66 @@ pub(super) async fn fire(
             expire(txn, loaded, turn, path, ApprovalState::Expired, now).await?;
             StepOutcome::Value(answer_to_script(None))
         }
+        Wait::Consent { .. } => {
+            expire(txn, loaded, turn, path, ApprovalState::Expired, now).await?;
+            not_agreed(None)
+        }
+        Wait::Transaction { .. } => return Ok(Taken::No),
         Wait::Session { .. } => {
             StepOutcome::error(ErrorCode::DeadlineExceeded, "the other agent did not answer in time")
         }
     };
     loaded.finish(txn, now, path, step, &wait, outcome).await?;
     Ok(Taken::Yes)
+}
+
+/// Whether the transaction that a step waits for has ended: asked when the chain says so, and now and then in case its word
+/// was lost.
+#[expect(clippy::too_many_arguments, reason = "the parts of a step that waits")]
+async fn look(
+    txn: &Txn,
+    loaded: &mut Loaded,
+    path: &StepPath,
+    mut step: JournalStep,
+    wait: &Wait,
+    order: &OrderId,
+    expires: Timestamp,
+    now: Timestamp,
+) -> Result<Taken, SessionError> {
+    let ended = orders::order_of(txn, order).await?.and_then(|record| record.outcome);
+    if let Some(ended) = ended {
+        loaded.finish(txn, now, path, step, wait, StepOutcome::Value(ended.to_script())).await?;
+        return Ok(Taken::Yes);
+    }
+    if expires <= now {
+        let message =
+            format!("the transaction of {order} is not final in time; it goes on, and may be waited for again");
+        let outcome = StepOutcome::error(ErrorCode::DeadlineExceeded, message);
+        loaded.finish(txn, now, path, step, wait, outcome).await?;
+        return Ok(Taken::Yes);
+    }
+    if wait.due().is_none_or(|due| due > now) {
+        return Ok(Taken::No);
+    }
+    let (turn, look) = (loaded.head.turn, now.saturating_add(CHAIN_WAIT_LOOKED_TIME).min(expires));
+    if let Some(due) = wait.due() {
+        txn.clear(&key::timer(due, loaded.session, turn, path))?;
+    }
+    step.state = StepState::Waiting(Wait::Transaction { order: order.clone(), expires, look });
+    let place = loaded.place();
+    let changes = [Change::Step(path.clone(), Box::new(step)), Change::Timer(path.clone(), look)];
+    change::apply(txn, now, &place, &mut loaded.head, &changes).await?;
+    Ok(Taken::Yes)
+}
+
+/// What a step comes to that a person did not agree to.
+fn not_agreed(decision: Option<&Decision>) -> StepOutcome {
+    let message = match decision {
+        Some(Decision { decided_by, comment: Some(comment), .. }) => format!("{decided_by} did not agree: {comment}"),
+        Some(Decision { decided_by, .. }) => format!("{decided_by} did not agree"),
+        None => "nobody agreed in time".to_owned(),
+    };
+    StepOutcome::error(ErrorCode::ApprovalRejected, message)
 }
 
 /// A child session's answer.
@@ -256,9 +346,11 @@ pub(super) async fn drop_unfinished(
             txn.clear(&key::timer(due, loaded.session, turn, path))?;
         }
         match wait {
-            Wait::Person { .. } => expire(txn, loaded, turn, path, ApprovalState::Cancelled, now).await?,
+            Wait::Person { .. } | Wait::Consent { .. } => {
+                expire(txn, loaded, turn, path, ApprovalState::Cancelled, now).await?;
+            }
             Wait::Session { child, .. } => children.push(*child),
-            Wait::Timer { .. } => {}
+            Wait::Timer { .. } | Wait::Transaction { .. } => {}
         }
     }
     Ok(children)

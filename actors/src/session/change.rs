@@ -15,6 +15,8 @@ use super::journal::JournalStep;
 use super::key;
 use super::record::{SessionHead, StateValue, TimerRow};
 use crate::budget::{AccountId, HoldRequest, ledger};
+use crate::chain::OrderId;
+use crate::chain::orders::{self, NewOrder, Waiter};
 use crate::lease::Lease;
 use crate::memory::{self, NewMemory};
 use crate::receipt_log;
@@ -44,6 +46,10 @@ pub(super) enum Change {
     Approval(Box<Approval>),
     /// Remembers a text.
     Remember(Box<NewMemory>),
+    /// Orders a transaction of a chain.
+    Order(Box<NewOrder>),
+    /// Waits for the end of one.
+    Await(OrderId, StepPath),
 }
 
 /// Who commits, and under which turn.
@@ -137,6 +143,11 @@ pub(super) async fn apply(
             Change::Timer(path, due) => set_timer(txn, place.session, place.turn, path, *due)?,
             Change::Approval(approval) => save_approval(txn, approval)?,
             Change::Remember(new) => drop(memory::remember(txn, &account.project, new, now).await?),
+            Change::Order(new) => orders::place(txn, new, now).await?,
+            Change::Await(order, path) => {
+                let waiter = Waiter { session: place.session, turn: place.turn, step: path.clone() };
+                orders::await_order(txn, order, &waiter).await?;
+            }
         }
     }
     Ok(held)

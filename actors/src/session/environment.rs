@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::ScriptThreads;
 use crate::activity::Activity;
+use crate::chain::Chains;
 use crate::memory::Memories;
 use crate::model::Models;
 
@@ -72,6 +73,8 @@ pub struct Services {
     pub models: Arc<dyn Models>,
     /// What the projects remember.
     pub memories: Memories,
+    /// The chains.
+    pub chains: Chains,
     /// The `http` function.
     pub http: Arc<dyn HttpTool>,
     /// Threads that scripts run on.

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::read::ReadError;
 use crate::budget::LedgerError;
+use crate::chain::orders::OrderError;
 use crate::host::Fault;
 use crate::lease::LeaseError;
 use crate::memory::MemoryError;
@@ -22,6 +23,9 @@ pub enum SessionError {
     /// The project's memory refused; nothing was written.
     #[error(transparent)]
     Memory(MemoryError),
+    /// The order of a transaction was refused; nothing was written.
+    #[error(transparent)]
+    Order(OrderError),
     /// The turn is over or another worker has taken it up; nothing was written.
     #[error("the turn was taken from this worker")]
     Stale,
@@ -43,6 +47,7 @@ impl SessionError {
             Self::Store(error) => error.code(),
             Self::Ledger(error) => error.code(),
             Self::Memory(error) => error.code(),
+            Self::Order(error) => error.code(),
             Self::Stale => ErrorCode::Cancelled,
             Self::Fenced => ErrorCode::LeaseLost,
             Self::NotFound(_) => ErrorCode::SessionNotFound,
@@ -65,6 +70,15 @@ impl From<MemoryError> for SessionError {
         match error {
             MemoryError::Store(error) => Self::Store(error),
             other => Self::Memory(other),
+        }
+    }
+}
+
+impl From<OrderError> for SessionError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Store(error) => Self::Store(error),
+            other => Self::Order(other),
         }
     }
 }

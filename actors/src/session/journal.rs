@@ -11,6 +11,7 @@ use steward_types::{HoldId, Micros, MoneyError, SessionId, StepPath, Timestamp};
 
 use super::record::StepOutcome;
 use super::turn::json_bytes;
+use crate::chain::OrderId;
 
 /// One step of a turn, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +65,20 @@ pub enum Wait {
         /// When it expires.
         expires: Timestamp,
     },
+    /// A person's consent to what the step is about to do, until it expires. With it the step goes on.
+    Consent {
+        /// When it expires.
+        expires: Timestamp,
+    },
+    /// The end of a transaction that a step ordered.
+    Transaction {
+        /// The order.
+        order: OrderId,
+        /// When the step stops waiting.
+        expires: Timestamp,
+        /// When it looks next whether the order has ended, in case it is not told.
+        look: Timestamp,
+    },
     /// The clock.
     Timer {
         /// When it is due.
@@ -84,7 +99,8 @@ impl Wait {
     /// When the timer behind this wait is due.
     pub const fn due(&self) -> Option<Timestamp> {
         match self {
-            Self::Person { expires } => Some(*expires),
+            Self::Person { expires } | Self::Consent { expires } => Some(*expires),
+            Self::Transaction { look, .. } => Some(*look),
             Self::Timer { due } => Some(*due),
             Self::Session { expires, .. } => *expires,
         }

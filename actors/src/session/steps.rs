@@ -1,6 +1,7 @@
 //! The host functions, as steps: what each does, what it costs, and what becomes of it after a crash.
 
 mod call_agent;
+mod chain;
 mod embed;
 mod generate;
 mod http;
@@ -57,6 +58,21 @@ pub(super) async fn execute(
         HostCall::CallAgent { agent, input, options } => {
             return call_agent::call_agent(turn, call, &agent, input, options, begun).await;
         }
+        HostCall::ChainBalance { chain, account, options } => {
+            chain::balance(turn, call, &chain, &account, options, begun).await?
+        }
+        HostCall::ChainRead { chain, contract, signature, arguments, options } => {
+            let question = chain::Question { contract, signature, arguments, at: options.at };
+            chain::read(turn, call, &chain, question, begun).await?
+        }
+        HostCall::ChainSend { chain, to, amount, options } => {
+            return chain::send(turn, call, chain, to, amount, options).await;
+        }
+        HostCall::ChainCall { chain, contract, signature, arguments, options } => {
+            let told = chain::Told { contract, signature, arguments, value: options.value };
+            return chain::call_contract(turn, call, chain, told).await;
+        }
+        HostCall::ChainWait { chain, id, options } => return chain::wait(turn, call, &chain, &id, options).await,
         HostCall::State { key } => local::load_state(turn, call, &key).await?,
         other => return Err(SessionError::Internal(format!("no step is made of {other:?}"))),
     };

@@ -241,7 +241,7 @@ impl Worker {
             let mut answered = Vec::new();
             for path in waiting_for {
                 let step = txn.load::<JournalStep>(&key::step(session, place.turn, path)).await?;
-                answered.extend(step.filter(is_finished).map(|step| (path.clone(), step)));
+                answered.extend(step.filter(|step| !is_waiting(step)).map(|step| (path.clone(), step)));
             }
             if answered.is_empty() && loaded.record.status == SessionStatus::Running {
                 loaded.record.status = SessionStatus::Waiting;
@@ -350,6 +350,10 @@ pub(super) fn end_child(context: &Context<Session>, child: SessionId) {
     if let Err(error) = context.host().tell_from_inside::<Session>(&EntityId::from(&child), request) {
         tracing::debug!(%child, %error, "a child session could not be told to end");
     }
+}
+
+fn is_waiting(step: &JournalStep) -> bool {
+    matches!(step.state, StepState::Waiting(_))
 }
 
 fn is_finished(step: &JournalStep) -> bool {

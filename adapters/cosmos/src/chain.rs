@@ -12,10 +12,11 @@ use cosmrs::proto::cosmwasm::wasm::v1::{QuerySmartContractStateRequest, QuerySma
 use cosmrs::{AccountId, Denom};
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use steward_adapters::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::{Signer, SignerError};
@@ -23,6 +24,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::anchors::{self, Newest};
+use crate::events::{self, Selector};
 use crate::fate;
 use crate::node::{Node, malformed};
 use crate::price::GasPrice;
@@ -211,9 +213,10 @@ impl Chain for CosmosChain {
             gas,
             fee: GasPrice::from_millionths(fee.price).of(gas),
         };
+        let fee_max = Some(terms.fee);
         let bytes = draft.sign(&terms, &self.denom, &*self.signer).await?;
         let hash = hex::encode_upper(hash_of(&bytes));
-        Ok(SignedTransaction { bytes: bytes.into(), hash, sequence, expires: None, fee, creates: None })
+        Ok(SignedTransaction { bytes: bytes.into(), hash, sequence, expires: None, fee, fee_max, creates: None })
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -223,7 +226,9 @@ impl Chain for CosmosChain {
 
     async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
         let hash = anchors::parse_hash(&transaction.hash)?;
-        fate::of(&self.node, self.account.as_ref(), &hash, transaction.sequence).await
+        let fate = fate::of(&self.node, self.account.as_ref(), &hash, transaction.sequence).await?;
+        // What is offered is taken, used or not.
+        Ok(fate.with_fee(transaction.fee_max))
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
@@ -241,6 +246,30 @@ impl Chain for CosmosChain {
         let path = "/cosmwasm.wasm.v1.Query/SmartContractState";
         let answer: QuerySmartContractStateResponse = self.node.query(path, &request, block(at)).await?;
         Ok(answer.data.into())
+    }
+
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        parse_account(address).map(drop)
+    }
+
+    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
+        parse_denom(asset).map(drop)
+    }
+
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        let rejected = |reason: &str| ChainError::Rejected { reason: reason.to_owned() };
+        if signature.is_some() {
+            return Err(rejected("contracts of this chain take messages: give a map such as #{mint: #{…}} alone"));
+        }
+        let message = arguments.as_object().filter(|message| message.len() == 1);
+        let method = message.and_then(|message| message.keys().next());
+        let method = method.ok_or_else(|| rejected("a message is a map with one key, the method's name"))?;
+        Ok(ContractCall { method: method.clone(), input: Bytes::from(arguments.to_string()) })
+    }
+
+    fn decode_answer(&self, _signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        let not_json = |error| ChainError::Rejected { reason: format!("the contract's answer is no JSON: {error}") };
+        serde_json::from_slice(answer).map_err(not_json)
     }
 
     fn needs_contract(&self) -> bool {
@@ -261,6 +290,15 @@ impl Chain for CosmosChain {
             Newest::Never => Ok(false),
             Newest::TooOld => Err(too_old()),
         }
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Selector::parse(filter, self.account.prefix()).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        let selector = Selector::parse(filter, self.account.prefix())?;
+        events::emitted(&self.node, &selector, from, to).await
     }
 }
 

@@ -114,7 +114,7 @@ async fn check_index(node: &Node, account: &str, sequence: u64) -> Result<(), Ch
 async fn included(node: &Node, executed: &Executed) -> Result<TransactionStatus, ChainError> {
     let block_hash = node.block(executed.block).await?.hash;
     let (block, succeeded) = (executed.block, executed.succeeded);
-    Ok(TransactionStatus::Included(Inclusion { block, block_hash, succeeded, is_final: true }))
+    Ok(TransactionStatus::Included(Inclusion { block, block_hash, succeeded, is_final: true, fee: None }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod anchors;
 pub mod chain;
 pub mod devnet;
+mod events;
 mod fate;
 pub mod node;
 pub mod price;
@@ -16,4 +17,4 @@ pub use anchors::verify_anchored;
 pub use chain::{CosmosChain, CosmosConfig};
 pub use devnet::{Pace, Wasmd, WasmdError};
 pub use price::{GasPrice, GasPriceError};
-pub use signer::LocalSigner;
+pub use signer::{LocalSigner, address_of};

@@ -218,7 +218,8 @@ impl Node {
         }
     }
 
-    async fn ask<T: de::DeserializeOwned>(
+    /// Asks the node itself.
+    pub(crate) async fn ask<T: de::DeserializeOwned>(
         &self,
         method: &'static str,
         parameters: serde_json::Value,

@@ -168,12 +168,12 @@ fn is_unordered(body: &[u8]) -> bool {
 
 /// Reads an address: whatever its prefix, since the chain knows its own.
 pub fn parse_account(address: &str) -> Result<AccountId, ChainError> {
-    address.parse().map_err(|_| malformed("the address", address))
+    address.parse().map_err(|_| rejected(&format!("{address:?} is no address of a Cosmos chain")))
 }
 
 /// Reads the name of a coin.
 pub fn parse_denom(denom: &str) -> Result<Denom, ChainError> {
-    denom.parse().map_err(|_| malformed("the coin", denom))
+    denom.parse().map_err(|_| rejected(&format!("{denom:?} is no name of a coin")))
 }
 
 fn coin(denom: Denom, amount: Amount) -> Coin {

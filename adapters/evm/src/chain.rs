@@ -1,5 +1,7 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
+mod abi;
+mod events;
 mod reply;
 mod unsigned;
 
@@ -16,14 +18,16 @@ use alloy::sol_types::SolCall;
 use alloy::transports::TransportError;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use steward_adapters::chain::{
-    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion,
-    InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall,
+    EmittedEvent, EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
 use url::Url;
 
+use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
 use self::unsigned::recipient;
 use crate::contract::{Erc20, ReceiptLog};
@@ -150,7 +154,9 @@ impl EvmChain {
         let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else { return Ok(None) };
         let is_final = block <= self.final_block(self.block_number().await?);
         let succeeded = receipt.status() && !self.is_unpaid_transfer(hash, &receipt).await?;
-        Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final }))
+        let gas_price = receipt.effective_gas_price;
+        let fee = u128::from(receipt.gas_used).checked_mul(gas_price).map(Amount::new);
+        Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final, fee }))
     }
 
     /// Whether this was a token's transfer that moved nothing: every transfer must say so in an event (EIP-20), and a
@@ -189,6 +195,7 @@ impl EvmChain {
         match failure(&error) {
             Failure::Refused(reason) => ChainError::Rejected { reason },
             Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
+            Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
             Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
         }
     }
@@ -266,6 +273,7 @@ impl Chain for EvmChain {
             sequence,
             expires: None,
             fee,
+            fee_max: u128::from(gas_limit).checked_mul(fee.price.into()).map(Amount::new),
             creates,
         })
     }
@@ -328,6 +336,18 @@ impl Chain for EvmChain {
         Ok(self.call_at(contract, Bytes::copy_from_slice(input), block).await?.0)
     }
 
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        recipient(address).map(drop)
+    }
+
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        abi::encode(signature, arguments)
+    }
+
+    fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        abi::decode(signature, answer)
+    }
+
     fn needs_contract(&self) -> bool {
         true
     }
@@ -348,6 +368,14 @@ impl Chain for EvmChain {
             path: claim.path.iter().map(B256::from).collect(),
         };
         self.call(contract, &call).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Shape::parse(filter).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.emitted(&Shape::parse(filter)?, from, to).await
     }
 }
 

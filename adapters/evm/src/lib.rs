@@ -10,4 +10,4 @@ mod transport;
 
 pub use chain::{EvmChain, EvmConfig};
 pub use devnet::{Anvil, AnvilError, Mining};
-pub use signer::LocalSigner;
+pub use signer::{LocalSigner, address_of};

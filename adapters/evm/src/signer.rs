@@ -1,10 +1,10 @@
-//! A signer whose key lies in this process: injected for development, or from an encrypted keystore file.
+//! A signer whose key lies in this process, and the address that a public key makes.
 
 use std::fmt;
-use std::path::Path;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use alloy::signers::SignerSync;
+use alloy::signers::k256::ecdsa::VerifyingKey;
 use alloy::signers::local::PrivateKeySigner;
 use async_trait::async_trait;
 use steward_adapters::signer::{SecretKey, Signer, SignerError};
@@ -26,21 +26,20 @@ impl LocalSigner {
         Ok(Self::from_key(key))
     }
 
-    /// A signer from a keystore file (Web3 Secret Storage, version 3, as geth and cast write it). Deriving the key
-    /// takes about a second of CPU on purpose: call it on a blocking thread.
-    ///
-    /// # Errors
-    /// [`SignerError::Keystore`] when the file cannot be read or the password is wrong.
-    pub fn open_keystore(path: &Path, password: &str) -> Result<Self, SignerError> {
-        let key = PrivateKeySigner::decrypt_keystore(path, password)
-            .map_err(|error| SignerError::Keystore { path: path.display().to_string(), reason: error.to_string() })?;
-        Ok(Self::from_key(key))
-    }
-
     fn from_key(key: PrivateKeySigner) -> Self {
         let address = key.address().to_string();
         Self { key, address }
     }
+}
+
+/// The address of the account that signatures of this public key stand for: a point of secp256k1 in SEC 1.
+///
+/// # Errors
+/// [`SignerError::Scheme`] when it is no such point.
+pub fn address_of(public_key: &[u8]) -> Result<String, SignerError> {
+    let key = VerifyingKey::from_sec1_bytes(public_key);
+    let key = key.map_err(|_| SignerError::Scheme { wanted: "secp256k1" })?;
+    Ok(Address::from_public_key(&key).to_string())
 }
 
 impl fmt::Debug for LocalSigner {
@@ -68,25 +67,15 @@ impl Signer for LocalSigner {
 mod tests {
     use super::*;
 
-    /// The PBKDF2 example of the Web3 Secret Storage Definition; its password is `testpassword`.
-    const KEYSTORE: &str = r#"{"crypto":{"cipher":"aes-128-ctr",
-        "cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},
-        "ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2",
-        "kdfparams":{"c":262144,"dklen":32,"prf":"hmac-sha256",
-        "salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},
-        "mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},
-        "id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
     const SECRET: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
 
     #[test]
-    fn a_keystore_opens_with_its_password_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.json");
-        std::fs::write(&path, KEYSTORE).unwrap();
-        let opened = LocalSigner::open_keystore(&path, "testpassword").unwrap();
-        assert_eq!(opened.address(), LocalSigner::new(&SECRET.parse().unwrap()).unwrap().address());
-        let error = LocalSigner::open_keystore(&path, "wrong").unwrap_err();
-        assert!(matches!(error, SignerError::Keystore { .. }), "{error}");
+    fn a_public_key_makes_the_address_of_its_secret_key() {
+        let secret: SecretKey = SECRET.parse().unwrap();
+        let signer = LocalSigner::new(&secret).unwrap();
+        let public = signer.key.credential().verifying_key().to_encoded_point(true);
+        assert_eq!(address_of(public.as_bytes()).unwrap(), signer.address());
+        assert!(matches!(address_of(&[1; 32]), Err(SignerError::Scheme { .. })));
     }
 
     #[test]

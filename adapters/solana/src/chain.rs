@@ -22,8 +22,8 @@ use solana_transaction_status_client_types::{
 use spl_token_2022_interface::extension::StateWithExtensions;
 use spl_token_2022_interface::state::{Account as TokenAccount, Mint};
 use steward_adapters::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, Inclusion, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
+    Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
@@ -31,6 +31,7 @@ use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
 use url::Url;
 
 use crate::endpoint::{Endpoint, commitment};
+use crate::events::Watched;
 use crate::instruction::{self, Token};
 
 /// How many characters of the hash of a cluster's first block name it: CAIP-2 for Solana, CAIP-30.
@@ -149,6 +150,7 @@ impl SolanaChain {
             block_hash: self.block(status.slot).await.map(|(hash, _)| hash).unwrap_or_default(),
             succeeded: status.err.is_none(),
             is_final: level == TransactionConfirmationStatus::Finalized,
+            fee: None,
         })))
     }
 
@@ -253,7 +255,7 @@ impl Chain for SolanaChain {
         let signature: Signature = hash.parse().map_err(|_| malformed("the transaction's signature", hash))?;
         let expires = expires.ok_or_else(|| malformed("the transaction", "it does not say when it expires"))?;
         if let Some(status) = self.found(&signature, 0).await? {
-            return Ok(status);
+            return Ok(status.with_fee(transaction.fee_max));
         }
         let finalized = self.endpoint.client().get_epoch_info_with_commitment(CommitmentConfig::finalized());
         let finalized = self.endpoint.ask(finalized).await?;
@@ -263,7 +265,7 @@ impl Chain for SolanaChain {
         self.check_history(expires).await?;
         // It may have landed between the questions: only a second look, at what was final then, tells.
         let found = self.found(&signature, finalized.absolute_slot).await?;
-        Ok(found.unwrap_or(TransactionStatus::Expired))
+        Ok(found.unwrap_or(TransactionStatus::Expired).with_fee(transaction.fee_max))
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
@@ -294,6 +296,10 @@ impl Chain for SolanaChain {
         Err(rejected("programs are not called here"))
     }
 
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        self::address("the address", address).map(drop)
+    }
+
     fn needs_contract(&self) -> bool {
         false
     }
@@ -310,6 +316,14 @@ impl Chain for SolanaChain {
     async fn verify_inclusion(&self, _: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         let newest = self.newest_anchor(&claim.log_id).await?;
         Ok(newest.is_some_and(|newest| claim.is_in(&newest)))
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        Watched::parse(filter).map(drop)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        self.emitted(&Watched::parse(filter)?, from, to).await
     }
 }
 

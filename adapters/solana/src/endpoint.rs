@@ -34,6 +34,11 @@ impl Endpoint {
         Self { chain, client }
     }
 
+    /// The chain that it must be on.
+    pub(crate) const fn chain(&self) -> &ChainId {
+        &self.chain
+    }
+
     /// The client, for a call that [`ask`](Self::ask) then waits for.
     pub(crate) const fn client(&self) -> &RpcClient {
         &self.client

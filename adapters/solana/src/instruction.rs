@@ -4,7 +4,7 @@ use solana_compute_budget_interface::ComputeBudgetInstruction;
 use solana_instruction::{AccountMeta, Instruction};
 use solana_message::compiled_instruction::CompiledInstruction;
 use solana_pubkey::Pubkey;
-use steward_adapters::chain::ChainError;
+use steward_adapters::chain::{Amount, ChainError};
 use steward_adapters::fee::Fee;
 
 /// The program that takes a text and does nothing with it, on every cluster. <https://spl.solana.com/memo>
@@ -13,6 +13,8 @@ pub(crate) const MEMO_PROGRAM: Pubkey = Pubkey::from_str_const("MemoSq4gqABAXKb9
 const ASSOCIATED_TOKEN_PROGRAM: Pubkey = Pubkey::from_str_const("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL");
 /// The associated token program's instruction that makes an account unless it is there.
 const CREATE_IDEMPOTENT: u8 = 1;
+/// What a cluster asks for each signature.
+const LAMPORTS_PER_SIGNATURE: u128 = 5_000;
 /// What a transaction may load at least, in bytes: far more than the programs that ours call.
 const LOADED_BYTES_MIN: u32 = 16 << 20;
 
@@ -53,6 +55,13 @@ pub(crate) fn budget(units: u32, fee: Fee, number: u64) -> [Instruction; 3] {
         ComputeBudgetInstruction::set_compute_unit_price(fee.price),
         ComputeBudgetInstruction::set_loaded_accounts_data_size_limit(LOADED_BYTES_MIN + distinct),
     ]
+}
+
+/// What a transaction of one signature with so many compute units pays: what is asked for a signature, and the price of
+/// the units, asked for and used or not, in millionths of a lamport and rounded up.
+pub(crate) fn fee_of(units: u32, fee: Fee) -> Amount {
+    let priority = (u128::from(units) * u128::from(fee.price)).div_ceil(1_000_000);
+    Amount::new(LAMPORTS_PER_SIGNATURE + priority)
 }
 
 /// Pays lamports.

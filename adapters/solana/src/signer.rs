@@ -1,12 +1,11 @@
-//! A signer whose ed25519 key lies in this process: injected for development, or from an encrypted keystore file.
+//! A signer whose ed25519 key lies in this process, and the address that a public key makes.
 
 use std::fmt;
-use std::path::Path;
 
 use async_trait::async_trait;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use steward_adapters::signer::{SecretKey, Signer, SignerError};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Signs with an ed25519 key in memory, which is wiped when the signer is dropped.
 pub struct LocalSigner {
@@ -22,49 +21,56 @@ impl LocalSigner {
         Self { key, address }
     }
 
-    /// A signer from a key as tools write it: 64 hexadecimal digits, base58 as wallets export it, or the array of
-    /// numbers that `solana-keygen` writes. The last two usually hold the public key too, which must fit.
+    /// A signer from a key as tools write it: see [`read_secret`].
     ///
     /// # Errors
     /// [`SignerError::Key`] when it is none of these.
     pub fn from_text(text: &str) -> Result<Self, SignerError> {
-        let text = text.trim();
-        if let Ok(secret) = text.parse::<SecretKey>() {
-            return Ok(Self::new(&secret));
-        }
-        let bytes = Zeroizing::new(if text.starts_with('[') {
-            serde_json::from_str::<Vec<u8>>(text).unwrap_or_default()
-        } else {
-            bs58::decode(text).into_vec().unwrap_or_default()
-        });
-        Self::from_bytes(&bytes)
+        read_secret(text).map(|secret| Self::new(&secret))
     }
+}
 
-    /// A signer from a keystore file (Web3 Secret Storage, version 3) with the seed, or the seed and the public key, in
-    /// it. Deriving the key takes about a second of CPU on purpose: call it on a blocking thread.
-    ///
-    /// # Errors
-    /// [`SignerError::Keystore`] when the file cannot be read or the password is wrong; [`SignerError::Key`] when what
-    /// is in it is no key.
-    pub fn open_keystore(path: &Path, password: &str) -> Result<Self, SignerError> {
-        let bytes = eth_keystore::decrypt_key(path, password)
-            .map_err(|error| SignerError::Keystore { path: path.display().to_string(), reason: error.to_string() })?;
-        Self::from_bytes(&Zeroizing::new(bytes))
+/// Reads a key as tools write it: 64 hexadecimal digits, base58 as wallets export it, or the array of numbers that
+/// `solana-keygen` writes. The last two usually hold the public key too, which must fit.
+///
+/// # Errors
+/// [`SignerError::Key`] when it is none of these.
+pub fn read_secret(text: &str) -> Result<SecretKey, SignerError> {
+    let text = text.trim();
+    if let Ok(secret) = text.parse::<SecretKey>() {
+        return Ok(secret);
     }
+    let bytes = Zeroizing::new(if text.starts_with('[') {
+        serde_json::from_str::<Vec<u8>>(text).unwrap_or_default()
+    } else {
+        bs58::decode(text).into_vec().unwrap_or_default()
+    });
+    secret_of(&bytes)
+}
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, SignerError> {
-        let (seed, public) = bytes.split_at_checked(32).unwrap_or_default();
-        let Ok(mut seed) = <[u8; 32]>::try_from(seed) else {
-            let reason = "it is written as 64 hexadecimal digits, in base58, or as solana-keygen's array";
-            return Err(SignerError::Key { reason });
-        };
-        let signer = Self::new(&SecretKey::from_bytes(seed));
-        seed.zeroize();
-        if public.is_empty() || public == signer.key.verifying_key().as_bytes() {
-            return Ok(signer);
-        }
-        Err(SignerError::Key { reason: "its public half does not belong to its secret half" })
+/// The key in the bytes of a seed, or of a seed and its public key, which must fit.
+///
+/// # Errors
+/// [`SignerError::Key`] when they are something else.
+pub fn secret_of(bytes: &[u8]) -> Result<SecretKey, SignerError> {
+    let (seed, public) = bytes.split_at_checked(32).unwrap_or_default();
+    let reason = "it is written as 64 hexadecimal digits, in base58, or as solana-keygen's array";
+    let secret = SecretKey::try_from(seed).map_err(|_| SignerError::Key { reason })?;
+    let own = SigningKey::from_bytes(secret.expose()).verifying_key();
+    if public.is_empty() || public == own.as_bytes() {
+        return Ok(secret);
     }
+    Err(SignerError::Key { reason: "its public half does not belong to its secret half" })
+}
+
+/// The address of the account that signatures of this public key stand for.
+///
+/// # Errors
+/// [`SignerError::Scheme`] when it is no key of Ed25519.
+pub fn address_of(public_key: &[u8]) -> Result<String, SignerError> {
+    let key = public_key.try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
+    let key = key.ok_or(SignerError::Scheme { wanted: "ed25519" })?;
+    Ok(bs58::encode(key.as_bytes()).into_string())
 }
 
 impl fmt::Debug for LocalSigner {
@@ -129,23 +135,10 @@ mod tests {
     }
 
     #[test]
-    fn a_keystore_opens_with_its_password_only() {
-        let folder = tempfile::tempdir().unwrap();
-        // The key derivation of the format is slow on purpose; this one is the example that its definition gives.
-        let keystore = r#"{"crypto":{"cipher":"aes-128-ctr",
-            "cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},
-            "ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2",
-            "kdfparams":{"c":262144,"dklen":32,"prf":"hmac-sha256",
-            "salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},
-            "mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},
-            "id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
-        let path = folder.path().join("key.json");
-        std::fs::write(&path, keystore).unwrap();
-        let secret = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
-        let opened = LocalSigner::open_keystore(&path, "testpassword").unwrap();
-        assert_eq!(opened.address, LocalSigner::from_text(secret).unwrap().address);
-        let error = LocalSigner::open_keystore(&path, "wrong").unwrap_err();
-        assert!(matches!(error, SignerError::Keystore { .. }), "{error}");
+    fn a_public_key_makes_the_address_of_its_secret_key() {
+        let signer = LocalSigner::from_text(SEED).unwrap();
+        assert_eq!(address_of(&hex::decode(PUBLIC).unwrap()).unwrap(), signer.address());
+        assert!(matches!(address_of(&[1; 33]), Err(SignerError::Scheme { .. })));
     }
 
     #[test]

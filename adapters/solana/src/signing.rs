@@ -44,6 +44,7 @@ impl SolanaChain {
             sequence: number,
             expires: Some(expiry_of(last_valid)),
             fee,
+            fee_max: Some(instruction::fee_of(units, fee)),
             creates: None,
         })
     }

@@ -47,6 +47,14 @@ pub enum ChainError {
         /// What was asked, and what each of them said.
         what: String,
     },
+    /// The answer would be too long: ask about fewer blocks.
+    #[error("too many events of {chain} at once: {reason}")]
+    TooMany {
+        /// The chain.
+        chain: ChainId,
+        /// How many there are, or may be.
+        reason: String,
+    },
     /// The endpoint is on another chain.
     #[error("the endpoint is on the chain {found} and not on {expected}")]
     WrongChain {
@@ -87,7 +95,7 @@ impl ChainError {
             | Self::Disputed { .. }
             | Self::WrongChain { .. }
             | Self::Malformed { .. } => true,
-            Self::Rejected { .. } | Self::FeeCapped(_) | Self::Signer(_) => false,
+            Self::Rejected { .. } | Self::TooMany { .. } | Self::FeeCapped(_) | Self::Signer(_) => false,
         }
     }
 
@@ -110,9 +118,11 @@ impl ChainError {
             | Self::Throttled { .. }
             | Self::Behind { .. }
             | Self::Disputed { .. }
+            | Self::TooMany { .. }
             | Self::WrongChain { .. } => ErrorCode::ChainUnavailable,
             Self::Rejected { .. } | Self::FeeCapped(_) => ErrorCode::ChainRejected,
             Self::Malformed { .. } => ErrorCode::InvalidRequest,
+            Self::Signer(failure) if failure.is_passing() => ErrorCode::ChainUnavailable,
             Self::Signer(_) => ErrorCode::ConfigInvalid,
         }
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Amount;
 use crate::fee::Fee;
 
 /// A transaction that can be sent any number of times and lands at most once.
@@ -19,6 +20,9 @@ pub struct SignedTransaction {
     pub expires: Option<u64>,
     /// The fee that it offers.
     pub fee: Fee,
+    /// The most that the chain can take as its fee, in the smallest unit of the coin that fees are paid in.
+    #[serde(default)]
+    pub fee_max: Option<Amount>,
     /// The address of the contract that it creates.
     pub creates: Option<String>,
 }
@@ -59,6 +63,17 @@ pub enum TransactionStatus {
     Expired,
 }
 
+impl TransactionStatus {
+    /// The same with this fee, where it landed: for chains that take what was offered.
+    #[must_use]
+    pub fn with_fee(self, fee: Option<Amount>) -> Self {
+        match self {
+            Self::Included(inclusion) => Self::Included(Inclusion { fee, ..inclusion }),
+            other => other,
+        }
+    }
+}
+
 /// Where a transaction landed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Inclusion {
@@ -70,4 +85,7 @@ pub struct Inclusion {
     pub succeeded: bool,
     /// Whether the block counts as final.
     pub is_final: bool,
+    /// What the chain took as its fee, in the smallest unit of the coin that fees are paid in.
+    #[serde(default)]
+    pub fee: Option<Amount>,
 }

@@ -17,6 +17,8 @@ pub enum Fault {
     Throttled(Option<Duration>),
     /// It is so many blocks behind.
     Behind(u64),
-    /// Balances, sequence numbers, heads and fates are false.
+    /// Balances, sequence numbers, heads and fates are false, and the last of several events is left out.
     Lies,
+    /// The service that signs for the account does not answer.
+    SignerAway,
 }

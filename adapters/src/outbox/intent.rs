@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
 
 use super::{OutboxPolicy, after};
-use crate::chain::{Action, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
+use crate::chain::{Action, Amount, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 
 /// What is to be done on the chain, once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct Outcome {
     pub block: u64,
     /// The address of the contract that it created.
     pub creates: Option<String>,
+    /// What the chain took as its fee, in the smallest unit of the coin that fees are paid in.
+    #[serde(default)]
+    pub fee: Option<Amount>,
 }
 
 /// What an intent lost with its transactions.
@@ -161,6 +164,7 @@ impl Intent {
         Outcome {
             succeeded: landing.inclusion.succeeded,
             block: landing.inclusion.block,
+            fee: landing.inclusion.fee,
             creates: landed.and_then(|attempt| attempt.transaction.creates.clone()),
             hash: landing.hash,
         }

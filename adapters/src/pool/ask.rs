@@ -108,6 +108,10 @@ impl Pool {
             };
         }
         let said = tally.answers().len();
+        // Whose bound is lower than the others' decides how much can be asked.
+        if let Some(at) = answers.iter().position(|(_, answer)| matches!(answer, Err(ChainError::TooMany { .. }))) {
+            return answers.into_iter().nth(at).expect("its place was just found").1;
+        }
         let failures =
             answers.into_iter().filter_map(|(_, answer)| answer.err().filter(ChainError::is_endpoint_failure));
         let failures: Vec<ChainError> = failures.collect();

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::Pool;
 use super::ask::Spread;
 use super::roster::nth_highest;
 use crate::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, Head, InclusionClaim,
-    SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use crate::endpoint::Class;
 use crate::fee::{Fee, MarketFee};
@@ -108,6 +109,22 @@ impl Chain for Pool {
         }
     }
 
+    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+        self.any().check_address(address)
+    }
+
+    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
+        self.any().check_asset(asset)
+    }
+
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        self.any().encode_call(signature, arguments)
+    }
+
+    fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
+        self.any().decode_answer(signature, answer)
+    }
+
     fn needs_contract(&self) -> bool {
         self.needs_contract
     }
@@ -122,5 +139,17 @@ impl Chain for Pool {
 
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError> {
         self.first(self.anchor_class(), Spread::Hedged, &|chain| chain.verify_inclusion(contract, claim)).await
+    }
+
+    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
+        self.drivers[0].check_event_filter(filter)
+    }
+
+    async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
+        if self.quorum == 1 {
+            return self.first(Class::History, Spread::Hedged, &|chain| chain.events(filter, from, to)).await;
+        }
+        let what = format!("the events of {} in the blocks {from} to {to}", filter.address);
+        self.agreed(Class::History, &what, &|chain| chain.events(filter, from, to)).await
     }
 }

@@ -124,7 +124,8 @@ mod tests {
 
     fn any_status() -> impl Strategy<Value = TransactionStatus> {
         let inclusion = (0..3u64, any::<bool>(), any::<bool>()).prop_map(|(block, succeeded, is_final)| {
-            TransactionStatus::Included(Inclusion { block, block_hash: format!("hash {block}"), succeeded, is_final })
+            let (block_hash, fee) = (format!("hash {block}"), None);
+            TransactionStatus::Included(Inclusion { block, block_hash, succeeded, is_final, fee })
         });
         prop_oneof![
             2 => inclusion,

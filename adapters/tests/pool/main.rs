@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use steward_adapters::breaker::Forced;
 use steward_adapters::chain::{
-    Action, Amount, Broadcast, Chain, ChainError, Consistency, Inclusion, TransactionStatus,
+    Action, Amount, Broadcast, Chain, ChainError, Consistency, EventFilter, Inclusion, TransactionStatus,
 };
 use steward_adapters::conformance;
 use steward_adapters::endpoint::{Change, Class, Lag};
@@ -254,4 +254,33 @@ fn endpoints_that_do_not_fit_are_refused() {
     let stranger = MemoryChain::new("test:other".parse().unwrap(), Ledger::new(1), Mining::Manual);
     other[1].1 = Arc::new(stranger);
     assert_eq!(make(other, 1), PoolError::Differs("b:2".to_owned()));
+}
+
+/// The payment that stands in block 96 of the bench.
+fn payments() -> EventFilter {
+    EventFilter { address: SOMEBODY.to_owned(), event: "Transfer".to_owned() }
+}
+
+#[tokio::test]
+async fn events_are_asked_of_who_has_the_blocks() {
+    let bench = Bench::new(1);
+    let newest = bench.pool.head().await.unwrap().final_block;
+    bench.break_one(0, Fault::Behind(20));
+    let events = bench.pool.events(&payments(), 0, newest).await.unwrap();
+    assert_eq!(events.len(), 1, "the first endpoint does not have the block, and is not believed to have no event");
+    for number in [1, 2] {
+        bench.break_one(number, Fault::Behind(20));
+    }
+    let error = bench.pool.events(&payments(), 0, newest).await.unwrap_err();
+    assert!(matches!(error, ChainError::Behind { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_event_that_one_endpoint_leaves_out_is_told_all_the_same_where_two_must_agree() {
+    let bench = Bench::new(2);
+    bench.break_one(0, Fault::Lies);
+    let events = bench.pool.events(&payments(), 0, 97).await.unwrap();
+    assert_eq!(events.len(), 1, "two of three have it");
+    let liar = &bench.pool.status()[0];
+    assert!(liar.transitions.iter().any(|transition| transition.change == Change::Contradicted), "{liar:#?}");
 }

@@ -9,6 +9,11 @@ use steward_types::Timestamp;
 use super::time;
 use crate::proto::v1;
 
+/// The state of a chain's breaker in a word.
+pub(crate) fn breaker_word(status: &ChainStatus) -> &'static str {
+    status.forced.map_or_else(|| breaker_words(&status.breaker).0, forced_word)
+}
+
 pub(crate) fn breaker(chain: String, status: Result<ChainStatus, Failure>) -> v1::Breaker {
     let status = match status {
         Ok(status) => status,

@@ -3091,6 +3091,615 @@ pub mod budgets_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Asks for the chains.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChainsRequest {}
+/// The chains.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListChainsResponse {
+    /// The chains by identifier.
+    #[prost(message, repeated, tag = "1")]
+    pub chains: ::prost::alloc::vec::Vec<Chain>,
+}
+/// A chain of the node's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Chain {
+    /// Its CAIP-2 identifier.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// The account that sends.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    /// Where its key is: "environment", "keystore", "vault" or "kms"; empty: not known.
+    #[prost(string, tag = "3")]
+    pub signer: ::prost::alloc::string::String,
+    /// The receipt log's contract; empty: none is needed, or none is known yet.
+    #[prost(string, tag = "4")]
+    pub contract: ::prost::alloc::string::String,
+    /// The state of its breaker, as Operations.Breakers tells it.
+    #[prost(string, tag = "5")]
+    pub breaker: ::prost::alloc::string::String,
+    /// The names of its endpoints, as configured.
+    #[prost(string, repeated, tag = "6")]
+    pub endpoints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many endpoints must say the same before it is believed what is final.
+    #[prost(uint32, tag = "7")]
+    pub quorum: u32,
+    /// The newest block that one of its endpoints said it has; absent: none was asked yet.
+    #[prost(uint64, optional, tag = "8")]
+    pub block: ::core::option::Option<u64>,
+    /// Transactions that are to be sent or are not final.
+    #[prost(uint64, tag = "9")]
+    pub intents: u64,
+    /// Why nothing is sent until a person looks; empty: that is not so.
+    #[prost(string, tag = "10")]
+    pub stalled: ::prost::alloc::string::String,
+    /// Why the chain's state cannot be told; empty: it is told.
+    #[prost(string, tag = "11")]
+    pub failure: ::prost::alloc::string::String,
+}
+/// Asks for an outbox.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutboxRequest {
+    /// The chain's CAIP-2 identifier; empty: every chain of the node.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+}
+/// What waits to be sent or is not final.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OutboxResponse {
+    /// One for each chain that was asked for.
+    #[prost(message, repeated, tag = "1")]
+    pub outboxes: ::prost::alloc::vec::Vec<Outbox>,
+}
+/// The outbox of a chain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Outbox {
+    /// The chain's CAIP-2 identifier.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// Its intents, oldest first, at most 200.
+    #[prost(message, repeated, tag = "2")]
+    pub intents: ::prost::alloc::vec::Vec<Intent>,
+    /// How many there are in all.
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+    /// The account's next sequence number as of the newest block that was last asked for.
+    #[prost(uint64, tag = "4")]
+    pub latest_sequence: u64,
+    /// The account's next sequence number that was last seen final.
+    #[prost(uint64, tag = "5")]
+    pub final_sequence: u64,
+    /// Why nothing is sent until a person looks; empty: that is not so.
+    #[prost(string, tag = "6")]
+    pub stalled: ::prost::alloc::string::String,
+    /// Why it cannot be told; empty: it is told.
+    #[prost(string, tag = "7")]
+    pub failure: ::prost::alloc::string::String,
+}
+/// Something that is to be done on a chain, once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Intent {
+    /// Its number in the outbox.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Its idempotency key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// What is to be done, in words.
+    #[prost(string, tag = "3")]
+    pub action: ::prost::alloc::string::String,
+    /// "recorded": nothing is signed; "signed"; "sent": the chain was given it; "included": it is in a block; "landed" or
+    /// "refused": it is final, and did what it should or did not.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    /// The sequence number of its transactions; absent: nothing is signed.
+    #[prost(uint64, optional, tag = "5")]
+    pub sequence: ::core::option::Option<u64>,
+    /// The newest transaction's hash, or that of the one which landed; empty: nothing is signed.
+    #[prost(string, tag = "6")]
+    pub transaction: ::prost::alloc::string::String,
+    /// The block that has it; zero: none.
+    #[prost(uint64, tag = "7")]
+    pub block: u64,
+    /// The price that the newest transaction offers for a unit of gas, in the chain's smallest unit, or on Solana in
+    /// millionths of a lamport; zero: nothing is signed.
+    #[prost(uint64, tag = "8")]
+    pub price: u64,
+    /// When it was recorded.
+    #[prost(message, optional, tag = "9")]
+    pub recorded_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Signed transactions of its present sequence number: the first, and those that outbid it.
+    #[prost(uint32, tag = "10")]
+    pub tries: u32,
+    /// How often others' transactions took its sequence number.
+    #[prost(uint32, tag = "11")]
+    pub displaced: u32,
+    /// How often its transactions expired.
+    #[prost(uint32, tag = "12")]
+    pub expired: u32,
+    /// What went wrong last; empty: nothing.
+    #[prost(string, tag = "13")]
+    pub last_error: ::prost::alloc::string::String,
+}
+/// Asks for the accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalletsRequest {}
+/// The accounts that send.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WalletsResponse {
+    /// One for each chain of the node.
+    #[prost(message, repeated, tag = "1")]
+    pub wallets: ::prost::alloc::vec::Vec<Wallet>,
+}
+/// The account that sends on a chain.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Wallet {
+    /// The chain's CAIP-2 identifier.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// Its address.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    /// Where its key is: "environment", "keystore", "vault" or "kms"; empty: not known.
+    #[prost(string, tag = "3")]
+    pub signer: ::prost::alloc::string::String,
+    /// The chain's coin, by its smallest unit.
+    #[prost(string, tag = "4")]
+    pub coin: ::prost::alloc::string::String,
+    /// How much of it the account has as of the newest block, as a decimal number; empty: not known.
+    #[prost(string, tag = "5")]
+    pub balance: ::prost::alloc::string::String,
+    /// How much it has as of the newest final block; empty: not known.
+    #[prost(string, tag = "6")]
+    pub final_balance: ::prost::alloc::string::String,
+    /// Its next sequence number as of the newest block; absent: not known, or the chain counts none.
+    #[prost(uint64, optional, tag = "7")]
+    pub latest_sequence: ::core::option::Option<u64>,
+    /// The same as of the newest final block.
+    #[prost(uint64, optional, tag = "8")]
+    pub final_sequence: ::core::option::Option<u64>,
+    /// Why it is not known; empty: it is.
+    #[prost(string, tag = "9")]
+    pub failure: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod chains_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The chains of the node that is asked. It wants an operator's key. Their breakers and endpoints are told by Operations.
+    #[derive(Debug, Clone)]
+    pub struct ChainsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ChainsClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ChainsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ChainsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ChainsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The chains as configured.
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListChainsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChainsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/steward.v1.Chains/List");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Chains", "List"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What waits to be sent or is not final, oldest first.
+        pub async fn outbox(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OutboxRequest>,
+        ) -> std::result::Result<tonic::Response<super::OutboxResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/steward.v1.Chains/Outbox");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Chains", "Outbox"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The accounts that send. It asks the chains, so that it may take as long as they do.
+        pub async fn wallets(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WalletsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WalletsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Chains/Wallets",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Chains", "Wallets"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod chains_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ChainsServer.
+    #[async_trait]
+    pub trait Chains: std::marker::Send + std::marker::Sync + 'static {
+        /// The chains as configured.
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListChainsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChainsResponse>,
+            tonic::Status,
+        >;
+        /// What waits to be sent or is not final, oldest first.
+        async fn outbox(
+            &self,
+            request: tonic::Request<super::OutboxRequest>,
+        ) -> std::result::Result<tonic::Response<super::OutboxResponse>, tonic::Status>;
+        /// The accounts that send. It asks the chains, so that it may take as long as they do.
+        async fn wallets(
+            &self,
+            request: tonic::Request<super::WalletsRequest>,
+        ) -> std::result::Result<tonic::Response<super::WalletsResponse>, tonic::Status>;
+    }
+    /// The chains of the node that is asked. It wants an operator's key. Their breakers and endpoints are told by Operations.
+    #[derive(Debug)]
+    pub struct ChainsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ChainsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ChainsServer<T>
+    where
+        T: Chains,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/steward.v1.Chains/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Chains>(pub Arc<T>);
+                    impl<T: Chains> tonic::server::UnaryService<super::ListChainsRequest>
+                    for ListSvc<T> {
+                        type Response = super::ListChainsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListChainsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Chains>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Chains/Outbox" => {
+                    #[allow(non_camel_case_types)]
+                    struct OutboxSvc<T: Chains>(pub Arc<T>);
+                    impl<T: Chains> tonic::server::UnaryService<super::OutboxRequest>
+                    for OutboxSvc<T> {
+                        type Response = super::OutboxResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OutboxRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Chains>::outbox(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OutboxSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Chains/Wallets" => {
+                    #[allow(non_camel_case_types)]
+                    struct WalletsSvc<T: Chains>(pub Arc<T>);
+                    impl<T: Chains> tonic::server::UnaryService<super::WalletsRequest>
+                    for WalletsSvc<T> {
+                        type Response = super::WalletsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WalletsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Chains>::wallets(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WalletsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ChainsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "steward.v1.Chains";
+    impl<T> tonic::server::NamedService for ChainsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A model and how it is doing.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Model {
@@ -9573,6 +10182,494 @@ pub mod sessions_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "steward.v1.Sessions";
     impl<T> tonic::server::NamedService for SessionsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A trigger.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Trigger {
+    /// Its project.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Its agent.
+    #[prost(string, tag = "2")]
+    pub agent: ::prost::alloc::string::String,
+    /// Its name in the agent.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// The version of the agent that it is of.
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
+    /// The chain's CAIP-2 identifier.
+    #[prost(string, tag = "5")]
+    pub chain: ::prost::alloc::string::String,
+    /// The contract, program or account whose events are meant.
+    #[prost(string, tag = "6")]
+    pub address: ::prost::alloc::string::String,
+    /// Which of its events, as the manifest names them.
+    #[prost(string, tag = "7")]
+    pub event: ::prost::alloc::string::String,
+    /// What it does: "following", "waiting", "stopped", or "unknown" when it does not answer.
+    #[prost(string, tag = "8")]
+    pub state: ::prost::alloc::string::String,
+    /// Why it waits, has stopped, or does not answer; empty when it follows the chain.
+    #[prost(string, tag = "9")]
+    pub reason: ::prost::alloc::string::String,
+    /// What went wrong last since it began to work on its node; empty when nothing did.
+    #[prost(string, tag = "10")]
+    pub last_error: ::prost::alloc::string::String,
+    /// The first block of which not every event has its session; absent before the chain was seen.
+    #[prost(uint64, optional, tag = "11")]
+    pub checkpoint: ::core::option::Option<u64>,
+    /// The newest final block that it has seen; absent before that.
+    #[prost(uint64, optional, tag = "12")]
+    pub final_block: ::core::option::Option<u64>,
+    /// How many final blocks it has yet to read through; absent before the chain was seen.
+    #[prost(uint64, optional, tag = "13")]
+    pub lag_blocks: ::core::option::Option<u64>,
+    /// How many sessions it has started.
+    #[prost(uint64, tag = "14")]
+    pub started: u64,
+    /// How many events it has skipped.
+    #[prost(uint64, tag = "15")]
+    pub skipped: u64,
+    /// Sessions whose turns had not ended when it last looked.
+    #[prost(uint64, tag = "16")]
+    pub open: u64,
+    /// The newest events that it skipped, newest first.
+    #[prost(message, repeated, tag = "17")]
+    pub skipped_events: ::prost::alloc::vec::Vec<SkippedEvent>,
+}
+/// An event that started no session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SkippedEvent {
+    /// The block's number, or the slot.
+    #[prost(uint64, tag = "1")]
+    pub block: u64,
+    /// The transaction's hash or signature.
+    #[prost(string, tag = "2")]
+    pub transaction: ::prost::alloc::string::String,
+    /// The event's number in the block or the transaction.
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+    /// Why, as an error code.
+    #[prost(string, tag = "4")]
+    pub code: ::prost::alloc::string::String,
+    /// Why, for people.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// When it was given up.
+    #[prost(message, optional, tag = "6")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Asks for a page of triggers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTriggersRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// At most so many, up to 1000; zero: 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// From the answer before; empty: from the start.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of triggers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTriggersResponse {
+    /// The triggers, by agent and name.
+    #[prost(message, repeated, tag = "1")]
+    pub triggers: ::prost::alloc::vec::Vec<Trigger>,
+    /// For the next request; empty: this is the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to let a trigger go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeTriggerRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// The agent.
+    #[prost(string, tag = "2")]
+    pub agent: ::prost::alloc::string::String,
+    /// The trigger's name in the agent.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Where: "now", or the number of a block; empty: at its checkpoint if the chain is the old one again, otherwise now.
+    #[prost(string, tag = "4")]
+    pub from: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod triggers_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// A project's triggers. They come and go with the versions of its agents.
+    #[derive(Debug, Clone)]
+    pub struct TriggersClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl TriggersClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> TriggersClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TriggersClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TriggersClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// A page of triggers, by agent and name.
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTriggersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTriggersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/steward.v1.Triggers/List");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Triggers", "List"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a trigger go on that has stopped, because its chain is not the one that it was. Needs an admin's key.
+        pub async fn resume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeTriggerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Trigger>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Triggers/Resume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("steward.v1.Triggers", "Resume"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod triggers_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TriggersServer.
+    #[async_trait]
+    pub trait Triggers: std::marker::Send + std::marker::Sync + 'static {
+        /// A page of triggers, by agent and name.
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListTriggersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTriggersResponse>,
+            tonic::Status,
+        >;
+        /// Lets a trigger go on that has stopped, because its chain is not the one that it was. Needs an admin's key.
+        async fn resume(
+            &self,
+            request: tonic::Request<super::ResumeTriggerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Trigger>, tonic::Status>;
+    }
+    /// A project's triggers. They come and go with the versions of its agents.
+    #[derive(Debug)]
+    pub struct TriggersServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TriggersServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TriggersServer<T>
+    where
+        T: Triggers,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/steward.v1.Triggers/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Triggers>(pub Arc<T>);
+                    impl<
+                        T: Triggers,
+                    > tonic::server::UnaryService<super::ListTriggersRequest>
+                    for ListSvc<T> {
+                        type Response = super::ListTriggersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTriggersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Triggers>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Triggers/Resume" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeSvc<T: Triggers>(pub Arc<T>);
+                    impl<
+                        T: Triggers,
+                    > tonic::server::UnaryService<super::ResumeTriggerRequest>
+                    for ResumeSvc<T> {
+                        type Response = super::Trigger;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeTriggerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Triggers>::resume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TriggersServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "steward.v1.Triggers";
+    impl<T> tonic::server::NamedService for TriggersServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

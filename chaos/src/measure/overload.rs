@@ -84,7 +84,7 @@ async fn phase(stage: &Stage, clients: usize, time: Duration) -> anyhow::Result<
 }
 
 /// How much memory a process has, as the kernel says.
-fn resident_kib(process: u32) -> anyhow::Result<u64> {
+pub(super) fn resident_kib(process: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
     line.trim().trim_end_matches(" kB").parse().context("VmRSS is a number")

@@ -32,6 +32,14 @@ impl Stage {
     /// # Errors
     /// When one does not get ready.
     pub async fn start(steward: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_with(steward, folder, AGENT).await
+    }
+
+    /// The same with another agent of `agents/`.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub async fn start_with(steward: &Path, folder: &Path, agent: &str) -> anyhow::Result<Self> {
         let setup = NodeSetup {
             binary: steward.to_owned(),
             folder: folder.to_owned(),
@@ -40,7 +48,7 @@ impl Stage {
             environment: Vec::new(),
         };
         let fleet = Fleet::start(&setup, NODES, &StoreChoice::Served, None).await?;
-        let clients = project::create(&fleet.nodes, "measured", AGENT, &[]).await?;
+        let clients = project::create(&fleet.nodes, "measured", agent, &[]).await?;
         let roots = fleet.nodes.iter().map(NodeProcess::root_client).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self { fleet, clients, roots })
     }
@@ -74,8 +82,16 @@ impl Stage {
     /// # Errors
     /// When a node does not show its metrics.
     pub async fn counted(&self, counter: &str) -> anyhow::Result<u64> {
+        self.counted_from(0, counter).await
+    }
+
+    /// The same over the nodes from this one on.
+    ///
+    /// # Errors
+    /// When a node does not show its metrics.
+    pub async fn counted_from(&self, first: usize, counter: &str) -> anyhow::Result<u64> {
         let mut sum = 0;
-        for node in &self.fleet.nodes {
+        for node in self.fleet.nodes.iter().skip(first) {
             let text = reqwest::get(format!("{}/metrics", node.server())).await?.error_for_status()?.text().await?;
             sum += counter_in(&text, counter).with_context(|| format!("{counter} of {}", node.server()))?;
         }

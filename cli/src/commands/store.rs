@@ -65,7 +65,7 @@ async fn backup(data: &Path, file: &Path, output: Output) -> anyhow::Result<()> 
 
 /// Serves the store until SIGTERM or Ctrl-C. The ready file tells where, for scripts that let it take a free port.
 async fn serve(data: &Path, identity: PathBuf, listen: SocketAddr, output: Output) -> anyhow::Result<()> {
-    super::up::start_logging(output);
+    crate::logging::start(output);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let newest = Identity::read(identity, Arc::clone(&clock))?;
     let certificates = newest.newest();

@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steward_types::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::args::Up;
 use crate::config::{ClusterSettings, NodeConfig};
 use crate::credentials::write_private;
+use crate::logging;
 use crate::node::Node;
 use crate::output::{Output, Tone};
 
@@ -33,7 +33,7 @@ pub struct Ready {
 /// # Errors
 /// When the configuration is wrong, the store is in use, or the address is taken.
 pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
-    start_logging(output);
+    logging::start(output);
     let mut config = match &up.config {
         Some(file) => NodeConfig::read(file)?,
         None => NodeConfig::default(),
@@ -69,14 +69,6 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
     }
     let _ = std::fs::remove_file(data.join(READY_FILE));
     node.stop().await
-}
-
-/// Logs of a process that serves go to standard error, as `STEWARD_LOG` says.
-pub(super) fn start_logging(output: Output) {
-    let filter =
-        EnvFilter::try_from_env("STEWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = if output.is_json() { logs.json().try_init() } else { logs.try_init() };
 }
 
 /// Writes the ready file, and returns what it says.

@@ -1,10 +1,10 @@
 //! The node's chains: each a driver with its signer, behind an entity with its outbox and breaker.
 
 mod cosmos;
+pub(crate) mod signing;
 mod solana;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,12 +15,12 @@ use steward_actors::service::{Anchoring, NoAnchoring};
 use steward_adapters::chain::{Chain, ChainId};
 use steward_adapters::endpoint::EndpointPolicy;
 use steward_adapters::pool::{Pool, PoolPolicy};
-use steward_adapters::signer::{Signer, SignerError};
-use steward_adapters_evm::{EvmChain, EvmConfig, LocalSigner};
+use steward_adapters_evm::{EvmChain, EvmConfig};
 use steward_storage::Store;
 use steward_types::SystemClock;
 use url::Url;
 
+use self::signing::{Family, signer};
 use crate::config::ChainConfig;
 
 /// The most gas that one transaction may need: a deployment of the contract with room to spare.
@@ -33,19 +33,26 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// Opens every configured chain. None is connected to: a chain that is down delays anchoring, nothing else.
-    pub(super) fn open(
+    /// Opens every configured chain. None is connected to: a chain that is down delays anchoring, nothing else. A service
+    /// that signs is asked for its account where the configuration does not say it.
+    pub(super) async fn open(
         configs: &[ChainConfig],
         store: &Arc<dyn Store>,
         identity: &Arc<LogIdentity>,
     ) -> anyhow::Result<Self> {
         let mut chains = BTreeMap::new();
         for config in configs {
-            let opened = open(config).with_context(|| format!("chain {}", config.id))?;
+            let mut opened = open(config).await.with_context(|| format!("chain {}", config.id))?;
+            opened.spending.clone_from(&config.spending);
             ensure!(chains.insert(config.id.clone(), opened).is_none(), "chain {} is configured twice", config.id);
         }
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));
         Ok(Self { environment: ChainEnvironment { store, identity, chains: Arc::new(chains) } })
+    }
+
+    /// The chains as sessions and triggers see them.
+    pub(super) fn all(&self) -> steward_actors::chain::Chains {
+        Arc::clone(&self.environment.chains)
     }
 
     /// Adds the chains' kind to a host.
@@ -67,24 +74,27 @@ impl Chains {
     }
 }
 
-fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
+/// Opens one chain: its signer, and a driver for each of its endpoints.
+pub(crate) async fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let chain: ChainId = config.id.parse()?;
-    match chain.namespace() {
-        "eip155" => open_evm(chain, config),
-        "cosmos" => cosmos::open(chain, config),
-        "solana" => solana::open(chain, config),
+    let settings = match chain.namespace() {
+        "eip155" => open_evm(chain, config).await?,
+        "cosmos" => cosmos::open(chain, config).await?,
+        "solana" => solana::open(chain, config).await?,
         other => bail!("there is no driver for chains of {other}: an id begins with eip155, cosmos or solana"),
-    }
+    };
+    Ok(ChainSettings { signer: Some(config.signer_kind()), ..settings })
 }
 
-fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
-    let signer = signer(config, |text| LocalSigner::new(&text.parse()?), LocalSigner::open_keystore)?;
+async fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
+    let signer = signer(config, Family::Evm).await?;
     let pool = pool(config, |endpoint| {
         let driver =
             EvmConfig { chain: chain.clone(), endpoint, confirmations: config.confirmations, gas_max: GAS_MAX };
         Ok(Arc::new(EvmChain::new(driver, Arc::clone(&signer))?))
     })?;
-    Ok(ChainSettings { contract: config.contract.clone(), ..ChainSettings::pooled(pool) })
+    let (contract, coin) = (config.contract.clone(), "wei".to_owned());
+    Ok(ChainSettings { contract, coin, ..ChainSettings::pooled(pool) })
 }
 
 /// One driver for each of the chain's endpoints, as one chain.
@@ -122,29 +132,10 @@ fn unused_name(endpoint: &Url, drivers: &[(String, Arc<dyn Chain>)]) -> String {
     std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
 }
 
-/// The signer of the key that the configuration names: as text in the environment, or in a keystore file.
-fn signer<S: Signer>(
-    config: &ChainConfig,
-    from_text: impl Fn(&str) -> Result<S, SignerError>,
-    from_keystore: impl Fn(&Path, &str) -> Result<S, SignerError>,
-) -> anyhow::Result<Arc<dyn Signer>> {
-    let signer = match (&config.key_env, &config.keystore, &config.keystore_password_env) {
-        (Some(name), None, None) => from_text(&variable(name)?).with_context(|| format!("the key in {name}"))?,
-        (None, Some(file), Some(name)) => {
-            from_keystore(file, &variable(name)?).with_context(|| format!("the keystore {}", file.display()))?
-        }
-        _ => bail!("give either key_env, or keystore and keystore_password_env"),
-    };
-    Ok(Arc::new(signer))
-}
-
-fn variable(name: &str) -> anyhow::Result<String> {
-    std::env::var(name).with_context(|| format!("the environment has no {name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use steward_adapters::signer::SecretKey;
+    use steward_adapters_evm::LocalSigner;
 
     use super::*;
 

@@ -173,6 +173,9 @@ mod tests {
         check("pause agent ", What::Agent);
         check("pause project ", What::Project);
         check("breakers open ", What::Chain);
+        check("chains show ", What::Chain);
+        check("outbox ", What::Chain);
+        check("wallets show ", What::Chain);
         check("models show ", What::Model);
         check("sessions list --agent ", What::Agent);
         check("shards move ", What::Other);

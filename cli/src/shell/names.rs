@@ -53,7 +53,9 @@ impl What {
             (_, "kind") => Self::Kind,
             (_, "agent") | (["pause" | "resume", "agent"], "name") => Self::Agent,
             (["pause" | "resume", "project"] | ["projects", ..], "name") => Self::Project,
-            (["breakers", ..], "chain") | (["pause" | "resume", "chain"], "id") => Self::Chain,
+            (["breakers" | "chains" | "outbox" | "wallets", ..], "chain") | (["pause" | "resume", "chain"], "id") => {
+                Self::Chain
+            }
             (["models", ..], "name") => Self::Model,
             _ => Self::Other,
         }

@@ -26,24 +26,26 @@ async fn main() {
     let model = CandleLoader::new(Arc::clone(&clock)).open(&source, &device, &(Arc::new(|_| ()) as _));
     let model = model.expect("the model opens");
     println!("load             {:8.0} ms", (clock.monotonic() - before).as_secs_f64() * 1e3);
-    run(&*model, &*clock, "warm-up", 1, 1).await;
-    for (name, sentences, sequences) in [
-        ("short prompt", 1, 1),
-        ("long prompt", 25, 1),
-        ("2 sequences", 1, 2),
-        ("4 sequences", 1, 4),
-        ("8 sequences", 1, 8),
+    run(&*model, &*clock, "warm-up", 0, 1, 1).await;
+    for (name, first, sentences, sequences) in [
+        ("short prompt", 10, 1, 1),
+        ("long prompt", 20, 25, 1),
+        ("known but end", 20, 26, 1),
+        ("2 sequences", 30, 1, 2),
+        ("4 sequences", 40, 1, 4),
+        ("8 sequences", 50, 1, 8),
     ] {
-        run(&*model, &*clock, name, sentences, sequences).await;
+        run(&*model, &*clock, name, first, sentences, sequences).await;
     }
 }
 
-async fn run(model: &dyn Model, clock: &dyn Clock, name: &str, sentences: usize, sequences: usize) {
+/// Prompts begin with a number, from `first` on: what begins with another one is read from its start.
+async fn run(model: &dyn Model, clock: &dyn Clock, name: &str, first: usize, sentences: usize, sequences: usize) {
     let start = (clock.monotonic(), processor_ms());
     let mut generations = Vec::new();
     let mut prompt_tokens = 0;
-    for _ in 0..sequences {
-        let mut request = GenerateRequest::text(SENTENCE.repeat(sentences));
+    for number in first..first + sequences {
+        let mut request = GenerateRequest::text(format!("{number}. {}", SENTENCE.repeat(sentences)));
         request.sampling = Sampling::greedy();
         request.max_tokens = TOKENS;
         prompt_tokens += model.count_tokens(&request.prompt).await.expect("it counts");

@@ -53,7 +53,7 @@ impl Embedder {
             let (vectors, prompt_tokens) = encoder.embed(&texts)?;
             let took = clock.monotonic().saturating_sub(started);
             let compute_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            Ok(Embedded { vectors, usage: Usage { prompt_tokens, completion_tokens: 0, compute_micros } })
+            Ok(Embedded { vectors, usage: Usage { prompt_tokens, compute_micros, ..Usage::default() } })
         });
         computed.await.unwrap_or_else(|error| Err(failed(error.to_string())))
     }

@@ -1,6 +1,7 @@
 //! One loaded generator and the thread that serves it: sequences take turns step by step, new ones wait in a bounded
 //! queue. The thread ends when the replica is dropped, and frees the model with it.
 
+mod prefixes;
 mod schedule;
 mod sequence;
 

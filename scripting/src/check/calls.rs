@@ -27,6 +27,16 @@ pub(super) fn check_call(call: &FnCallExpr, style: Style, file: &File) -> Option
     let given = call.args.len();
     let own = file.functions.get(name);
     let native = names::native().get(name);
+    if let Some(advice) = names::method_advice(name) {
+        let is_own = own.is_some_and(|counts| counts.contains(&given));
+        if style == Style::Function && own.is_none() {
+            return Some((format!("there is no function \"{name}\""), Some(advice.to_owned())));
+        }
+        if style == Style::Method && is_own && native.is_some_and(|counts| counts.contains(&(given + 1))) {
+            let message = format!("this calls the script's own function {name}, not the chain's");
+            return Some((message, Some("give the function another name".to_owned())));
+        }
+    }
     // A method's object is the first parameter of a native function, and `this` of the script's own.
     let native_given = if style == Style::Method { given + 1 } else { given };
     if own.is_some_and(|counts| counts.contains(&given)) || native.is_some_and(|counts| counts.contains(&native_given))

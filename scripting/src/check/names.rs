@@ -45,11 +45,20 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("http_put", "use http(\"PUT\", url, #{json: …})"),
     ("http_delete", "use http(\"DELETE\", url)"),
     ("get_state", "use state(key)"),
-    ("wait", "use sleep(\"90s\")"),
 ];
 
 /// Symbols that the parser refuses.
 pub(crate) const DISABLED_SYMBOLS: &[&str] = &["eval", "Fn", "curry", "print", "debug"];
+
+/// What to use in place of a method of a chain that is called as if it were a function.
+pub(super) fn method_advice(name: &str) -> Option<&'static str> {
+    match name {
+        "wait" => Some("to wait for a time, use sleep(\"90s\"); for a transaction, chain(name).wait(id)"),
+        _ => crate::host::METHODS
+            .contains(&name)
+            .then_some("write chain(name) before it, as in chain(\"eip155:1\").balance(account)"),
+    }
+}
 
 /// What to use in place of a name.
 pub(super) fn advice(name: &str) -> Option<&'static str> {
@@ -84,7 +93,8 @@ pub(super) fn is_host(name: &str) -> bool {
         engine.register_global_module(crate::host::module());
         engine.collect_fn_metadata(None, |function| Some(function.metadata.name.to_string()), false)
     });
-    !crate::host::REPLACED.contains(&name) && names.iter().any(|known| known == name)
+    let is_method = crate::host::REPLACED.contains(&name) || crate::host::METHODS.contains(&name);
+    !is_method && names.iter().any(|known| known == name)
 }
 
 /// The known name that looks most like this one.

@@ -108,7 +108,7 @@ pub(super) fn http_post(url: String, body: Value, mut options: HttpOptions) -> R
     http("POST".to_owned(), url, options)
 }
 
-fn kind(value: &Dynamic) -> &'static str {
+pub(super) fn kind(value: &Dynamic) -> &'static str {
     match value.type_name() {
         "()" => "nothing",
         "i64" | "f64" => "a number",

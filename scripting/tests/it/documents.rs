@@ -75,6 +75,11 @@ fn every_host_function_and_limit_code_is_in_the_guide() {
         "user",
         "assistant",
         "context",
+        "chain(name).balance",
+        "chain(name).read",
+        "chain(name).send",
+        "chain(name).call",
+        "chain(name).wait",
     ] {
         assert!(guide.contains(&format!("`{name}(")), "docs/scripting.md says nothing of {name}");
     }
@@ -112,4 +117,26 @@ fn the_treasury_agent_asks_before_it_moves_and_remembers_what_it_did() {
         assert!(functions.iter().any(|called| called == function), "{function} in {functions:?}");
     }
     assert_eq!(outcome(false).0, 0);
+}
+
+#[test]
+fn the_payroll_agent_orders_everything_first_and_reports_what_was_refused() {
+    let manifest = Manifest::parse(&read("examples/payroll/manifest.toml")).unwrap();
+    assert!(manifest.chains["eip155:31337"].may_pay("0xb0b"));
+    let program =
+        Program::check(&Bundle::new(read("examples/payroll/agent.rhai"))).unwrap_or_else(|found| panic!("{found:#?}"));
+    let message = json!({"payments": [{"to": "0xb0b", "amount": "5"}, {"to": "0xbad", "amount": 6}]});
+    let mut host = RecordingHost::new(|call| match call.arguments["to"].as_str() {
+        Some("0xbad") => steward_scripting::StepAnswer::Error(steward_scripting::StepError {
+            code: steward_types::ErrorCode::ChainForbidden,
+            message: "not on the list".to_owned(),
+            data: serde_json::Value::Null,
+        }),
+        _ => plausible_answer(call),
+    });
+    let end = run_with(&program, &message, &mut host);
+    assert!(matches!(end, TurnEnd::Finished(_)), "{end:?}");
+    assert_eq!(host.functions(), ["chain_send", "chain_send", "log", "chain_wait", "reply"]);
+    let reply = &host.replies()[0]["payments"];
+    assert_eq!((&reply[0]["paid"], &reply[1]["refused"]), (&json!(true), &json!("CHAIN_FORBIDDEN")));
 }

@@ -1,5 +1,6 @@
 //! Tests of scripting from outside: checking, running, replaying, hostile scripts, and every documented example.
 
+mod chains;
 mod checking;
 mod documents;
 mod hostile;

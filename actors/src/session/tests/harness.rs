@@ -16,13 +16,16 @@ use steward_scripting::{Bundle, Manifest, Program};
 use steward_storage::{Store, StoreExt};
 use steward_types::{AgentId, Clock, ErrorCode, Micros, ProjectId, SeededEntropy, SessionId, SystemClock};
 
+use crate::activity::Activity;
 use crate::budget::{Period, ledger};
+use crate::chain::{ChainActor, ChainEnvironment, ChainRequest, Chains};
 use crate::host::{EntityId, Host, HostBuilder};
 use crate::lease::SoleLease;
 use crate::memory::Memories;
 use crate::model::LoadedModels;
+use crate::receipt_log::LogIdentity;
 use crate::session::*;
-use crate::timer::Timers;
+use crate::timer::{Timers, TimersEnvironment, Waker};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -47,9 +50,14 @@ pub(super) struct Agents(Mutex<BTreeMap<String, Arc<Loaded>>>);
 
 impl Agents {
     pub(super) fn add(&self, name: &str, script: &str) {
+        self.add_with(name, script, "");
+    }
+
+    /// The same with more in its manifest.
+    pub(super) fn add_with(&self, name: &str, script: &str, more: &str) {
         let program = Program::check(&Bundle::new(script)).unwrap();
         let manifest = format!(
-            "name = \"{name}\"\n[models]\nchat = \"echo\"\nembed = \"echo\"\n[http]\nallow = [\"http://world/\"]\n"
+            "name = \"{name}\"\n[models]\nchat = \"echo\"\nembed = \"echo\"\n[http]\nallow = [\"http://world/\"]\n{more}"
         );
         let manifest = Manifest::parse(&manifest).unwrap();
         self.0.lock().insert(name.to_owned(), Arc::new(Loaded { program, manifest }));
@@ -80,6 +88,7 @@ pub(super) struct Outside {
     pub agents: Arc<Agents>,
     pub clock: Arc<dyn Clock>,
     pub models: Arc<LoadedModels>,
+    pub chains: Chains,
 }
 
 impl Outside {
@@ -95,6 +104,7 @@ impl Outside {
             agents: Arc::default(),
             clock,
             models: Arc::new(LoadedModels::from_iter([model])),
+            chains: Chains::default(),
         };
         outside.give_budget(None).await;
         outside
@@ -125,6 +135,8 @@ impl Outside {
     /// A node with another outside world.
     pub(super) async fn start_with(&self, store: Arc<dyn Store>, http: Arc<dyn HttpTool>) -> Option<Node> {
         let lease = SoleLease::take(&*store).await.ok()?;
+        let timers = TimersEnvironment { store: Arc::clone(&store), activity: Arc::default() };
+        let (waker, activity) = (timers.clone(), Arc::clone(&timers.activity));
         let environment = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
             clock: Arc::clone(&self.clock),
@@ -132,18 +144,26 @@ impl Outside {
             programs: Arc::clone(&self.agents) as Arc<dyn Programs>,
             models: Arc::clone(&self.models) as _,
             memories: Memories::new(Arc::clone(&store)),
+            chains: Arc::clone(&self.chains),
             http,
             scripts: ScriptThreads::default(),
-            activity: Arc::default(),
+            activity: Arc::clone(&timers.activity),
         });
+        let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
+        let chains = ChainEnvironment { store: Arc::clone(&store), identity, chains: Arc::clone(&self.chains) };
         let host = HostBuilder::new(Arc::clone(&self.clock), Arc::new(lease))
             .register::<Session>(environment)
-            .register::<Timers>(Arc::clone(&store))
+            .register::<Timers>(timers)
+            .register::<ChainActor>(chains)
             .start()
             .await
             .unwrap();
         Timers::start(&host).unwrap();
-        Some(Node { host, store: Arc::clone(&self.store) })
+        for chain in self.chains.keys() {
+            host.tell::<ChainActor>(&EntityId::new(chain).unwrap(), ChainRequest::Wake).unwrap();
+        }
+        let waker = Arc::new(Waker::new(host.clone(), waker, Arc::clone(&self.clock)));
+        Some(Node { host, store: Arc::clone(&self.store), waker, activity })
     }
 }
 
@@ -152,6 +172,8 @@ impl Outside {
 pub(super) struct Node {
     pub host: Host,
     pub store: Arc<dyn Store>,
+    pub waker: Arc<Waker>,
+    pub activity: Arc<Activity>,
 }
 
 impl Node {

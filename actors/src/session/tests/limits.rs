@@ -53,7 +53,7 @@ impl Model for Endless {
                             GenerationEvent::Token { text: "x ".into(), index }
                         }
                         _ => {
-                            let usage = Usage { prompt_tokens: 1, completion_tokens: index, compute_micros: 0 };
+                            let usage = Usage { prompt_tokens: 1, completion_tokens: index, ..Usage::default() };
                             let end = GenerationEvent::Finished {
                                 usage,
                                 finish_reason: steward_inference::FinishReason::Budget,

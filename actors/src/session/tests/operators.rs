@@ -7,7 +7,6 @@ use steward_types::{ErrorCode, Micros, Timestamp};
 use super::harness::*;
 use crate::pause::{self, Pause, PauseSubject};
 use crate::session::*;
-use crate::timer;
 
 const COUNTER: &str = r#"fn on_message(msg) {
     let count = (state("count") ?? 0) + 1;
@@ -16,12 +15,12 @@ const COUNTER: &str = r#"fn on_message(msg) {
     reply(`${answer.text} ${count}`);
 }"#;
 
-async fn pause(outside: &Outside, subject: PauseSubject) {
+pub(super) async fn pause(outside: &Outside, subject: PauseSubject) {
     let pause = &Pause { subject, since: Timestamp::EPOCH, by: "op".to_owned(), reason: "a test".to_owned() };
     outside.store.run(|txn| async move { pause::pause(&txn, pause).await }).await.unwrap();
 }
 
-async fn resume(outside: &Outside, subject: PauseSubject) {
+pub(super) async fn resume(outside: &Outside, subject: PauseSubject) {
     let subject = &subject;
     assert!(outside.store.run(|txn| async move { pause::resume(&txn, subject).await }).await.unwrap());
 }
@@ -45,7 +44,7 @@ async fn messages_to_what_is_paused_wait_and_get_their_turns_once_it_is_resumed(
         let SessionResponse::View(view) = node.ask(session(1), SessionRequest::Show).await else { panic!("no view") };
         assert_eq!((view.status, view.turn, view.waiting_messages), (SessionStatus::Idle, 1, 1), "{subject}");
         resume(&outside, subject).await;
-        timer::recover(&node.host, &outside.store).await.unwrap();
+        node.waker.recover().await.unwrap();
         let events = node.turn(session(1), second.turn).await;
         assert_eq!(replies(&events), [json!("while paused 2")]);
     }
@@ -65,7 +64,7 @@ async fn a_pause_outlives_the_node_and_a_turn_in_flight_goes_on() {
     node.send(session(1), "two").await;
     drop(node);
     let node = outside.start().await;
-    timer::recover(&node.host, &outside.store).await.unwrap();
+    node.waker.recover().await.unwrap();
     node.decide(&approval_of(&events), true).await;
     let ended = node.turn(session(1), 1).await;
     assert_eq!(replies(&ended), [json!("went")], "the turn in flight is not paused");

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use steward_adapters::chain::{Action, Chain, ChainError};
-use steward_adapters::conformance::{self, point};
+use steward_adapters::chain::{Action, Amount, Chain, ChainError, EventFilter};
+use steward_adapters::conformance::{self, Emission, point};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::{Fee, FeePolicy, SecretKey};
 use steward_adapters_cosmos::{CosmosChain, CosmosConfig, LocalSigner, Pace, Wasmd};
@@ -92,4 +92,25 @@ async fn an_account_without_coins_is_told_to_be_funded() {
     let chain = chain_of(&SecretKey::from_bytes([0xee; 32]), wasmd.config());
     let error = chain.sign(&anchor(1), 0, fee(&chain).await).await.unwrap_err();
     assert!(error.to_string().contains("fund it"), "{error}");
+}
+
+#[tokio::test]
+async fn events_conform() {
+    let Some(wasmd) = wasmd(Pace::Quick).await else { return };
+    let (chain, second) = (chain(&wasmd), chain_of_second_account(&wasmd));
+    let filter = |address: &str, event: &str| EventFilter { address: address.to_owned(), event: event.to_owned() };
+    let pay = |number: u64| {
+        let amount = Amount::new(u128::from(number) + 1);
+        Action::Transfer { to: SOMEBODY.to_owned(), amount, asset: None }
+    };
+    let emission = Emission {
+        action: &pay,
+        filter: filter(SOMEBODY, "transfer.recipient"),
+        silent: filter(second.account(), "transfer.recipient"),
+        wrong: filter(SOMEBODY, "transfer"),
+    };
+    conformance::check_events(&chain, &emission).await;
+    let block = conformance::send(&chain, "told", pay(9)).await.block;
+    let events = chain.events(&emission.filter, block, block).await.unwrap();
+    assert_eq!(events[0].arguments.as_ref().unwrap()["sender"], chain.account(), "who paid is told");
 }

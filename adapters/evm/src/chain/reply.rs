@@ -26,6 +26,8 @@ pub(super) enum Failure {
         /// What it said.
         reason: String,
     },
+    /// The endpoint gives no answer so long; with what it said.
+    TooMany(String),
     /// The endpoint did not serve it.
     Unserved,
 }
@@ -49,6 +51,8 @@ pub(super) fn failure(error: &TransportError) -> Failure {
         Failure::Refused(message)
     } else if says(&lower, &BEHIND) {
         Failure::Behind
+    } else if says(&lower, &TOO_MANY) {
+        Failure::TooMany(shown(&message))
     } else if THROTTLES.contains(&payload.code) {
         Failure::Throttled { retry_after: None, reason: shown(&message) }
     } else if PROVIDERS_FAULTS.contains(&payload.code) {
@@ -62,7 +66,7 @@ pub(super) fn failure(error: &TransportError) -> Failure {
 pub(super) fn refusal(error: &TransportError) -> Option<String> {
     match failure(error) {
         Failure::Refused(reason) => Some(reason),
-        Failure::Behind | Failure::Throttled { .. } | Failure::Unserved => None,
+        Failure::Behind | Failure::Throttled { .. } | Failure::TooMany(_) | Failure::Unserved => None,
     }
 }
 
@@ -95,7 +99,7 @@ pub(super) fn classify(reason: String) -> Broadcast {
 const KNOWN: [&str; 4] = ["already known", "already imported", "known transaction", "already in"];
 const USED: [&str; 4] = ["nonce too low", "nonce is too low", "old nonce", "nonce too old"];
 const UNDERPRICED: [&str; 2] = ["underpriced", "fee too low to replace"];
-const BEHIND: [&str; 9] = [
+const BEHIND: [&str; 10] = [
     "header not found",
     "block not found",
     "unknown block",
@@ -105,6 +109,20 @@ const BEHIND: [&str; 9] = [
     "missing trie node",
     "historical state",
     "due to pruning",
+    "beyond current head",
+];
+
+/// Of logs: the words of Infura, Alchemy, QuickNode, Ankr, reth, Erigon and those who sit before them. Some come under the
+/// code of a throttle, and asking later helps nobody then.
+const TOO_MANY: [&str; 8] = [
+    "query returned more than",
+    "response size exceeded",
+    "response size should not",
+    "block range",
+    "blocks range",
+    "range is too large",
+    "query exceeds max",
+    "too many results",
 ];
 
 fn says(lower: &str, words: &[&str]) -> bool {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod endpoints;
+mod events;
 mod exactly_once;
 mod figures;
 mod paying;

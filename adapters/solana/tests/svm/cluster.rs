@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steward_adapters::SecretKey;
-use steward_adapters::chain::{Action, Amount, Chain, ChainError, Consistency};
-use steward_adapters::conformance;
+use steward_adapters::chain::{Action, Amount, Chain, ChainError, Consistency, EventFilter};
+use steward_adapters::conformance::{self, Emission};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::signer::Signer as _;
 use steward_adapters_solana::{Devnet, LocalSigner, SolanaChain, SolanaConfig};
@@ -69,6 +69,27 @@ pub async fn balance(chain: &SolanaChain, account: &str, asset: Option<&str>) ->
 async fn the_driver_conforms() {
     let cluster = start().await;
     conformance::check(&cluster.ours, cluster.strangers.account()).await;
+}
+
+#[tokio::test]
+async fn events_conform() {
+    let cluster = start().await;
+    let (ours, somebody, nobody) = (&cluster.ours, cluster.strangers.account(), key(9));
+    let filter = |address: &str, event: &str| EventFilter { address: address.to_owned(), event: event.to_owned() };
+    let emission = Emission {
+        action: &|number| payment(somebody, 1_000_000 + number, None),
+        filter: filter(somebody, "transaction"),
+        silent: filter(nobody.address(), "transaction"),
+        wrong: filter(somebody, "Transfer"),
+    };
+    let begin = ours.head().await.unwrap().final_block + 1;
+    conformance::check_events(ours, &emission).await;
+    let end = ours.head().await.unwrap().final_block;
+    let events = ours.events(&emission.filter, begin, end).await.unwrap();
+    let signers = |event: &steward_adapters::chain::EmittedEvent| event.arguments.as_ref().unwrap()["signers"].clone();
+    assert!(events.iter().all(|event| signers(event) == serde_json::json!([ours.account()])), "{events:?}");
+    let memos = ours.events(&filter(somebody, "memo"), begin, end).await.unwrap();
+    assert!(memos.is_empty(), "no payment had a memo: {memos:?}");
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ async fn status(claims: Claims) -> Result<TransactionStatus, ChainError> {
         sequence: 0,
         expires: Some(EXPIRES),
         fee: Fee::default(),
+        fee_max: None,
         creates: None,
     };
     tokio::select! {

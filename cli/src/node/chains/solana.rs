@@ -5,9 +5,10 @@ use std::sync::Arc;
 use steward_actors::chain::ChainSettings;
 use steward_adapters::chain::ChainId;
 use steward_adapters::fee::FeePolicy;
-use steward_adapters_solana::{LocalSigner, SolanaChain, SolanaConfig};
+use steward_adapters_solana::{SolanaChain, SolanaConfig};
 
-use super::{pool, signer};
+use super::pool;
+use super::signing::{Family, signer};
 use crate::config::ChainConfig;
 
 /// The most that may be offered for a compute unit, in millionths of a lamport: 0.005 SOL for a transaction of 100,000.
@@ -15,12 +16,12 @@ const PRICE_MAX: u64 = 50_000_000;
 /// The most compute units that one transaction may need.
 const UNITS_MAX: u32 = 400_000;
 
-pub(super) fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
-    let signer = signer(config, LocalSigner::from_text, LocalSigner::open_keystore)?;
+pub(super) async fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
+    let signer = signer(config, Family::Solana).await?;
     let pool = pool(config, |endpoint| {
         let driver = SolanaConfig { chain: chain.clone(), endpoint, units_max: UNITS_MAX };
         Ok(Arc::new(SolanaChain::new(driver, Arc::clone(&signer))?))
     })?;
     let fees = FeePolicy { price_max: PRICE_MAX, ..FeePolicy::default() };
-    Ok(ChainSettings { fees, ..ChainSettings::pooled(pool) })
+    Ok(ChainSettings { fees, coin: "lamports".to_owned(), ..ChainSettings::pooled(pool) })
 }

@@ -1,7 +1,5 @@
 //! One sequence's keys and values, allocated once for all the tokens that it may ever have.
 
-use steward_inference::Reservation;
-
 use super::LlamaConfig;
 
 /// Keys and values by layer, key-value head and position.
@@ -12,17 +10,15 @@ pub struct KeyValueCache {
     capacity: usize,
     head_size: usize,
     layer_size: usize,
-    /// Gives the device memory back when the sequence ends.
-    _reservation: Reservation,
 }
 
 impl KeyValueCache {
-    /// Room for `capacity` tokens, for which `reservation` was taken.
-    pub fn new(config: &LlamaConfig, capacity: usize, reservation: Reservation) -> Self {
+    /// Room for `capacity` tokens.
+    pub fn new(config: &LlamaConfig, capacity: usize) -> Self {
         let head_size = config.attention.head_size;
         let layer_size = config.attention.kv_heads * capacity * head_size;
         let zeros = || vec![0.0; config.layers * layer_size];
-        Self { keys: zeros(), values: zeros(), capacity, head_size, layer_size, _reservation: reservation }
+        Self { keys: zeros(), values: zeros(), capacity, head_size, layer_size }
     }
 
     /// Positions that it has room for.
@@ -34,6 +30,17 @@ impl KeyValueCache {
     pub fn layer(&self, layer: usize) -> (&[f32], &[f32]) {
         let extent = layer * self.layer_size..(layer + 1) * self.layer_size;
         (&self.keys[extent.clone()], &self.values[extent])
+    }
+
+    /// Copies the keys and values of the first `positions` from another cache of the same model.
+    pub fn copy_prefix(&mut self, from: &Self, positions: usize) {
+        let size = positions * self.head_size;
+        let heads = self.keys.len() / (self.capacity * self.head_size);
+        for head in 0..heads {
+            let (to, at) = (head * self.capacity * self.head_size, head * from.capacity * self.head_size);
+            self.keys[to..][..size].copy_from_slice(&from.keys[at..][..size]);
+            self.values[to..][..size].copy_from_slice(&from.values[at..][..size]);
+        }
     }
 
     /// Writes one position's key and value, all heads in turn.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use steward_inference::{CreditState, FinishReason, ModelError};
 use steward_types::limits::REPLICA_ACTIVE_MAX;
 
+use super::prefixes::Prefixes;
 use super::sequence::{Job, Sequence, Step};
 use super::{Door, Engine, Progress};
 use crate::llama::{KeyValueCache, Row};
@@ -23,13 +24,14 @@ pub struct Schedule {
     /// Whose prompt goes first in the next round.
     turn: usize,
     shares_batches: bool,
+    prefixes: Prefixes,
 }
 
 impl Schedule {
     /// Serves who comes to `door`.
     pub fn new(engine: Engine, door: Arc<Door>) -> Self {
         let shares_batches = engine.llama.is_batch_invariant();
-        Self { engine, door, active: Vec::new(), turn: 0, shares_batches }
+        Self { engine, door, active: Vec::new(), turn: 0, shares_batches, prefixes: Prefixes::default() }
     }
 
     /// Serves until the door closes.
@@ -52,8 +54,9 @@ impl Schedule {
             let bytes = config.kv_bytes_per_token().saturating_mul(job.tokens_max() as u64);
             match self.engine.device.reserve(format!("{} cache", self.engine.id), bytes) {
                 Ok(reservation) => {
-                    let cache = KeyValueCache::new(config, job.tokens_max(), reservation);
-                    self.active.push(Sequence::new(job, cache));
+                    let mut cache = KeyValueCache::new(config, job.tokens_max());
+                    let read = self.prefixes.read_into(&mut cache, &job.prompt);
+                    self.active.push(Sequence::new(job, cache, reservation, read));
                 }
                 // A sequence of this replica will give memory back, so it is worth while to wait.
                 Err(_) if !self.active.is_empty() => return self.door.put_back(job),
@@ -66,11 +69,15 @@ impl Schedule {
     fn round(&mut self) -> Progress {
         let before = self.active.len();
         let (mut kept, mut ready) = (Vec::with_capacity(before), Vec::new());
-        for sequence in std::mem::take(&mut self.active) {
+        for mut sequence in std::mem::take(&mut self.active) {
             match sequence.credit().state() {
-                CreditState::Cancelled => continue,
+                CreditState::Cancelled => {
+                    self.keep(sequence);
+                    continue;
+                }
                 CreditState::Spent => {
-                    sequence.finish(FinishReason::Budget);
+                    sequence.end_with(Ok(FinishReason::Budget));
+                    self.keep(sequence);
                     continue;
                 }
                 CreditState::Granted => ready.push(kept.len()),
@@ -91,8 +98,18 @@ impl Schedule {
                 self.step(&[place]);
             }
         }
-        self.active.retain(|sequence| !sequence.has_ended());
+        for ended in self.active.extract_if(.., |sequence| sequence.has_ended()).collect::<Vec<_>>() {
+            self.keep(ended);
+        }
         Progress::Made
+    }
+
+    /// Keeps what a sequence has read for others that begin like it. Where results depend on what else was in a batch,
+    /// nothing is kept, so that they do not depend on who came before.
+    fn keep(&mut self, sequence: Sequence) {
+        if self.shares_batches {
+            self.prefixes.keep(sequence.into_read());
+        }
     }
 
     /// Of those whose prompt is still being read, leaves only the one whose turn it is.

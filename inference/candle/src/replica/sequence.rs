@@ -1,6 +1,6 @@
 //! One generation on a replica: what it has read and made, and how its next token becomes text.
 
-use steward_inference::{Credit, FinishReason, GenerationSink, ModelError, Sampling, StopScanner, Usage};
+use steward_inference::{Credit, FinishReason, GenerationSink, ModelError, Reservation, Sampling, StopScanner, Usage};
 
 use crate::llama::{KeyValueCache, Row};
 use crate::sampler::Sampler;
@@ -45,6 +45,17 @@ pub enum Step {
     Drawing,
 }
 
+/// Tokens that were read, and their keys and values.
+#[derive(Debug)]
+pub struct Read {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// Their keys and values.
+    pub cache: KeyValueCache,
+    /// The cache's device memory.
+    pub reservation: Reservation,
+}
+
 /// A generation that is active.
 #[derive(Debug)]
 pub struct Sequence {
@@ -52,6 +63,8 @@ pub struct Sequence {
     sink: Option<GenerationSink>,
     credit: Credit,
     cache: KeyValueCache,
+    /// The cache's device memory.
+    reservation: Reservation,
     /// The prompt and what was made.
     tokens: Vec<u32>,
     /// How many of the tokens are in the cache.
@@ -64,21 +77,23 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Begins a job with its cache.
-    pub fn new(job: Job, cache: KeyValueCache) -> Self {
+    /// Begins a job with its cache, which has the first `read` tokens of its prompt.
+    pub fn new(job: Job, cache: KeyValueCache, reservation: Reservation, read: usize) -> Self {
         let credit = job.sink.credit().clone();
-        let prompt_tokens = u32::try_from(job.prompt.len()).unwrap_or(u32::MAX);
+        let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
+        let usage = Usage { prompt_tokens: count(job.prompt.len()), cached_tokens: count(read), ..Usage::default() };
         Self {
             sink: Some(job.sink),
             credit,
             cache,
+            reservation,
             sampler: Sampler::new(job.sampling, job.seed, &job.prompt),
             tokens: job.prompt,
-            read: 0,
+            read,
             max_tokens: job.max_tokens,
             text: TextStream::default(),
             scanner: StopScanner::new(job.stop),
-            usage: Usage { prompt_tokens, ..Usage::default() },
+            usage,
         }
     }
 
@@ -146,12 +161,14 @@ impl Sequence {
         }
     }
 
-    /// Ends it, with what was held back first.
-    pub fn finish(mut self, reason: FinishReason) {
-        self.end_with(Ok(reason));
+    /// What it has read and made, with its keys and values.
+    pub fn into_read(self) -> Read {
+        let Self { mut tokens, read, cache, reservation, .. } = self;
+        tokens.truncate(read);
+        Read { tokens, cache, reservation }
     }
 
-    /// Ends it; it stays only to be removed.
+    /// Ends it, with what was held back first; it stays only to be removed.
     pub fn end_with(&mut self, end: Result<FinishReason, ModelError>) {
         let Some(sink) = self.sink.take() else { return };
         match end {

@@ -129,6 +129,52 @@ async fn a_full_queue_refuses_and_a_cancelled_one_makes_room() {
     text(&*model, chat("hello")).await;
 }
 
+const LONG: &str = "a long beginning that two prompts have in common, ";
+
+fn continued(how: &str) -> GenerateRequest {
+    let mut request = GenerateRequest::text(format!("{LONG}{how}"));
+    request.max_tokens = 6;
+    request
+}
+
+#[tokio::test]
+async fn a_known_beginning_is_not_read_again_and_changes_nothing() {
+    let ((_folder, fresh), (_other, used)) = (small(GgmlDType::Q4_1), small(GgmlDType::Q4_1));
+    let alone = fresh.generate(continued("and then")).await.unwrap().complete().await.unwrap();
+    assert_eq!(alone.usage.cached_tokens, 0);
+    text(&*used, continued("or not")).await;
+    let after = used.generate(continued("and then")).await.unwrap().complete().await.unwrap();
+    assert_eq!((after.text, after.usage.prompt_tokens), (alone.text, alone.usage.prompt_tokens));
+    assert!(after.usage.cached_tokens as usize >= LONG.len() / 2, "{:?}", after.usage);
+    let again = used.generate(continued("and then")).await.unwrap().complete().await.unwrap();
+    assert_eq!(again.usage.cached_tokens, again.usage.prompt_tokens - 1, "all but the last token");
+}
+
+#[tokio::test]
+async fn where_results_depend_on_the_batch_every_prompt_is_read_from_its_beginning() {
+    let (_folder, model) = small(GgmlDType::F32);
+    text(&*model, continued("and then")).await;
+    let again = model.generate(continued("and then")).await.unwrap().complete().await.unwrap();
+    assert_eq!(again.usage.cached_tokens, 0);
+}
+
+#[tokio::test]
+async fn what_was_read_is_given_up_when_the_device_is_full() {
+    let (_folder, path) = write(&Gguf::llama(GgmlDType::Q4_1).bytes());
+    let card = open(&path).unwrap().card().clone();
+    let tokens = open(&path).unwrap().count_tokens(&continued("and then").prompt).await.unwrap() + 6;
+    let device = DeviceBudget::new("one", card.weights_bytes + u64::from(tokens) * card.kv_bytes_per_token);
+    let model = open_on(&path, &device).unwrap();
+    text(&*model, continued("and then")).await;
+    // The thread keeps what was read once the text has ended.
+    while device.snapshot().spare_bytes == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(device.snapshot().used_bytes, card.weights_bytes);
+    let other = model.generate(continued("and then")).await.unwrap().complete().await.unwrap();
+    assert_eq!(other.usage.cached_tokens, 0, "its memory was needed");
+}
+
 #[tokio::test]
 async fn memory_is_reserved_before_it_is_taken_and_given_back() {
     let (_folder, path) = write(&Gguf::llama(GgmlDType::Q4_1).bytes());

@@ -202,7 +202,12 @@ fn vocabulary() -> Vec<String> {
         _ => others.next().unwrap().to_string(),
     });
     let merged = MERGES.map(|merge| merge.replace(' ', ""));
-    CONTROL.map(str::to_owned).into_iter().chain(bytes).chain(merged).collect()
+    let mut tokens: Vec<String> = CONTROL.map(str::to_owned).into_iter().chain(bytes).chain(merged).collect();
+    // As in real files, and as our kernels want it, their number is a multiple of eight.
+    for number in tokens.len()..tokens.len().next_multiple_of(8) {
+        tokens.push(format!("<unused {number}>"));
+    }
+    tokens
 }
 
 fn numbers(entropy: &dyn Entropy, count: usize, size: f32) -> Vec<f32> {

@@ -1,0 +1,47 @@
+//! The node's chains for operators: what they are to send, and the accounts that they send from.
+
+use steward_types::limits::{CHAIN_CALL_TIME_MAX, OPERATIONS_NODE_TIME_MAX};
+
+use super::{Failure, Steward, unknown_chain};
+use crate::chain::{ChainStatus, OutboxView, WalletView};
+
+impl Steward {
+    /// How each chain of this node is.
+    pub async fn chain_statuses(&self) -> Vec<(String, Result<ChainStatus, Failure>)> {
+        let mut found = Vec::new();
+        for chain in self.parts().anchoring.chains() {
+            let deadline = self.host().deadline(OPERATIONS_NODE_TIME_MAX);
+            let status = self.parts().anchoring.status(&chain, deadline).await;
+            found.push((chain, status));
+        }
+        found
+    }
+
+    /// What is in the outbox of one chain, or of each.
+    ///
+    /// # Errors
+    /// [`steward_types::ErrorCode::ChainNotFound`] for a chain that this node does not have.
+    pub async fn outboxes(&self, only: Option<&str>) -> Result<Vec<(String, Result<OutboxView, Failure>)>, Failure> {
+        let chains = self.parts().anchoring.chains();
+        if let Some(unknown) = only.filter(|only| !chains.iter().any(|chain| chain == only)) {
+            return Err(unknown_chain(unknown));
+        }
+        let mut found = Vec::new();
+        for chain in chains.into_iter().filter(|chain| only.is_none_or(|only| only == chain)) {
+            let deadline = self.host().deadline(OPERATIONS_NODE_TIME_MAX);
+            let outbox = self.parts().anchoring.outbox(&chain, deadline).await;
+            found.push((chain, outbox));
+        }
+        Ok(found)
+    }
+
+    /// The account of each chain. All chains are asked at the same time.
+    pub async fn wallets(&self) -> Vec<(String, Result<WalletView, Failure>)> {
+        let deadline = self.host().deadline(CHAIN_CALL_TIME_MAX + OPERATIONS_NODE_TIME_MAX);
+        let asked = self.parts().anchoring.chains().into_iter().map(|chain| async {
+            let wallet = self.parts().anchoring.wallet(&chain, deadline).await;
+            (chain, wallet)
+        });
+        futures::future::join_all(asked).await
+    }
+}

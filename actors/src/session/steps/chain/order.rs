@@ -1,0 +1,259 @@
+//! `send` and `call`: what they want is judged, consented to if need be, and recorded.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use steward_adapters::chain::Action;
+use steward_scripting::StepCall;
+use steward_scripting::call::SendOptions;
+use steward_types::limits::{APPROVAL_TIME_DEFAULT, SESSION_WAIT_TIME_MAX};
+use steward_types::{Amount, ErrorCode, Micros};
+
+use super::{Known, invalid};
+use crate::budget::{HoldRequest, Usage};
+use crate::chain::orders::{self, NewOrder, OrderError};
+use crate::chain::spending::{Act, Policy, Spend, SpendRefused, SpendingTerms, Verdict};
+use crate::chain::{ChainActor, ChainRequest, OrderId, orders::Order};
+use crate::host::EntityId;
+use crate::session::approval::{Approval, ApprovalId, ApprovalState};
+use crate::session::change::Change;
+use crate::session::error::SessionError;
+use crate::session::event::EventBody;
+use crate::session::journal::{StepState, Wait};
+use crate::session::key;
+use crate::session::record::StepOutcome;
+use crate::session::steps::Answer;
+use crate::session::turn::{Durability, Turn};
+
+/// What a contract is told.
+pub(in crate::session::steps) struct Told {
+    pub(in crate::session::steps) contract: String,
+    pub(in crate::session::steps) signature: Option<String>,
+    pub(in crate::session::steps) arguments: Value,
+    pub(in crate::session::steps) value: Amount,
+}
+
+/// What is ordered of a chain.
+struct Wanted {
+    chain: String,
+    action: Action,
+    spend: Spend,
+}
+
+/// `send`.
+pub(in crate::session::steps) async fn send(
+    turn: &Turn,
+    call: &StepCall,
+    chain: String,
+    to: String,
+    amount: Amount,
+    options: SendOptions,
+) -> Result<Answer, SessionError> {
+    let known = match Known::find(turn, &chain) {
+        Ok(known) => known,
+        Err(refused) => return refuse(turn, call, refused).await,
+    };
+    let (driver, asset) = (&known.settings.chain, options.asset);
+    let checked = driver.check_address(&to);
+    let checked = checked.and_then(|()| asset.as_deref().map_or(Ok(()), |asset| driver.check_asset(asset)));
+    if let Err(error) = checked {
+        return refuse(turn, call, invalid(&error)).await;
+    }
+    if amount == Amount::ZERO {
+        let nothing = StepOutcome::error(ErrorCode::StepInvalid, "send: the amount is nothing");
+        return refuse(turn, call, nothing).await;
+    }
+    let action = Action::Transfer { to: to.clone(), amount, asset: asset.clone() };
+    order(turn, call, &known, Wanted { chain, action, spend: Spend { act: Act::Pay { to }, asset, amount } }).await
+}
+
+/// `call`.
+pub(in crate::session::steps) async fn call_contract(
+    turn: &Turn,
+    call: &StepCall,
+    chain: String,
+    told: Told,
+) -> Result<Answer, SessionError> {
+    let known = match Known::find(turn, &chain) {
+        Ok(known) => known,
+        Err(refused) => return refuse(turn, call, refused).await,
+    };
+    let Told { contract, signature, arguments, value } = told;
+    let driver = &known.settings.chain;
+    let encoded = driver.check_address(&contract);
+    let encoded = match encoded.and_then(|()| driver.encode_call(signature.as_deref(), &arguments)) {
+        Ok(encoded) => encoded,
+        Err(error) => return refuse(turn, call, invalid(&error)).await,
+    };
+    let action = Action::Call { contract: contract.clone(), input: encoded.input, value };
+    let act = Act::Call { contract, method: encoded.method };
+    order(turn, call, &known, Wanted { chain, action, spend: Spend { act, asset: None, amount: value } }).await
+}
+
+/// Records what is wanted, if both sides' rules allow it, and answers its id.
+async fn order(turn: &Turn, call: &StepCall, known: &Known<'_>, wanted: Wanted) -> Result<Answer, SessionError> {
+    let terms = known.settings.spending.as_ref();
+    let rules = terms.and_then(|terms| Some((terms, terms.of(&turn.record.project)?)));
+    let Some((terms, operator)) = rules else {
+        let (project, chain) = (&turn.record.project, &wanted.chain);
+        let message = format!("the operator lets the project {project} send nothing on {chain}");
+        return refuse(turn, call, StepOutcome::error(ErrorCode::ChainForbidden, message)).await;
+    };
+    let policy = Policy { agent: known.rules.clone(), operator: operator.clone() };
+    match judge(turn, &policy, &wanted).await? {
+        Ok(Verdict::Allowed) => {}
+        Ok(Verdict::Ask) if is_agreed(turn, call).await? => {}
+        Ok(Verdict::Ask) => return ask(turn, call, &wanted).await,
+        Err(refused) => return refuse(turn, call, refusal(&refused)).await,
+    }
+    match order_of(turn, call, terms, wanted, policy) {
+        Ok(new) => record(turn, call, new).await,
+        Err(refused) => refuse(turn, call, refused).await,
+    }
+}
+
+/// The judgement as of now; the transaction that records the order judges again.
+async fn judge(turn: &Turn, policy: &Policy, wanted: &Wanted) -> Result<Result<Verdict, SpendRefused>, SessionError> {
+    let (store, record, now) = (&*turn.environment.store, &turn.record, turn.now());
+    let asset = wanted.spend.asset.as_deref();
+    let spent = orders::spent_today(store, &wanted.chain, &record.project, &record.agent, asset, now).await?;
+    Ok(policy.judge(&wanted.spend, spent, now))
+}
+
+/// The order with its price at most.
+fn order_of(
+    turn: &Turn,
+    call: &StepCall,
+    terms: &SpendingTerms,
+    wanted: Wanted,
+    policy: Policy,
+) -> Result<NewOrder, StepOutcome> {
+    let price = turn.prices.function(&call.function).and_then(|price| price.cost(Usage::default()));
+    let price_missing = |reason: String| StepOutcome::error(ErrorCode::PriceMissing, reason);
+    let call_price = price.map_err(|error| price_missing(error.to_string()))?;
+    let most = terms.fee_price.of(terms.fee_max).and_then(|fee| fee.add(call_price).ok());
+    let held: Micros = most.ok_or_else(|| price_missing("the largest fee is more than a budget can say".to_owned()))?;
+    let Wanted { chain, action, spend } = wanted;
+    let order = Order {
+        id: OrderId { session: turn.place.session, turn: turn.place.turn, step: call.path.clone() },
+        project: turn.record.project.clone(),
+        agent: turn.record.agent.clone(),
+        action,
+        function: call.function.clone(),
+        arguments_hash: call.arguments_hash,
+        recorded: turn.now(),
+        hold: turn.hold(call),
+        held,
+        call_price,
+        fee_max: terms.fee_max,
+        fee_price: terms.fee_price,
+    };
+    Ok(NewOrder { chain, order, spend, policy })
+}
+
+/// One commit: the journal has the step's answer, the budget holds the largest fee, and the chain has the order.
+async fn record(turn: &Turn, call: &StepCall, new: NewOrder) -> Result<Answer, SessionError> {
+    let (order, chain) = (&new.order, new.chain.clone());
+    let outcome = StepOutcome::Value(Value::String(order.id.to_string()));
+    let mut step = turn.row(call, StepState::Finished(outcome.clone()));
+    step.hold = Some(order.hold);
+    let hold = HoldRequest {
+        hold: order.hold,
+        step: format!("{}/{}", turn.place.turn, call.path),
+        function: call.function.clone(),
+        worst_case: order.held,
+        expires_at: None,
+    };
+    let finished = EventBody::StepFinished {
+        function: call.function.clone(),
+        result: Value::String(order.id.to_string()),
+        price: Micros::ZERO,
+        hold: Some(order.hold),
+        usage: None,
+    };
+    let changes = vec![
+        Change::Hold(hold),
+        Change::Step(call.path.clone(), Box::new(step)),
+        Change::Event(Some(call.path.clone()), finished),
+        Change::Order(Box::new(new)),
+    ];
+    match turn.commit(changes).await {
+        Ok(_) => {}
+        Err(SessionError::Ledger(error)) => {
+            return refuse(turn, call, StepOutcome::error(error.code(), error.to_string())).await;
+        }
+        Err(SessionError::Order(OrderError::Refused(refused))) => return refuse(turn, call, refusal(&refused)).await,
+        Err(SessionError::Order(error)) => {
+            return refuse(turn, call, StepOutcome::error(error.code(), error.to_string())).await;
+        }
+        Err(error) => return Err(error),
+    }
+    wake(turn, &chain);
+    Ok(Answer::Done(outcome))
+}
+
+/// Tells the chain that there is an order; a word that is lost is made up for when the chain looks by itself.
+fn wake(turn: &Turn, chain: &str) {
+    let Ok(id) = EntityId::new(chain) else { return };
+    if let Err(error) = turn.context.host().tell_from_inside::<ChainActor>(&id, ChainRequest::Wake) {
+        tracing::debug!(%chain, %error, "a chain could not be told of an order");
+    }
+}
+
+/// Whether a person has agreed to this step before.
+async fn is_agreed(turn: &Turn, call: &StepCall) -> Result<bool, SessionError> {
+    let row = key::approval(&turn.record.project, &approval_id(turn, call));
+    let found = turn.environment.store.begin().load_snapshot::<Approval>(&row).await?;
+    Ok(found.is_some_and(|approval| approval.state == ApprovalState::Approved))
+}
+
+/// Asks a person, as `ask_human` does. With consent the step is run again, and then records the order.
+async fn ask(turn: &Turn, call: &StepCall, wanted: &Wanted) -> Result<Answer, SessionError> {
+    let rules = &turn.agent.manifest.approvals;
+    let time = rules.timeout_ms.map_or(APPROVAL_TIME_DEFAULT, Duration::from_millis);
+    let asked = turn.now();
+    let expires = asked.saturating_add(time.min(SESSION_WAIT_TIME_MAX));
+    let Wanted { chain, spend, .. } = wanted;
+    let (agent, act) = (&turn.record.agent, spend.act.in_words());
+    let question = match (&spend.act, spend.amount) {
+        (Act::Pay { .. }, amount) => format!("May {agent} {act} {amount} of {} on {chain}?", spend.asset_in_words()),
+        (Act::Call { .. }, amount) => format!("May {agent} {act} with {amount} of the chain's coin on {chain}?"),
+    };
+    let details = json!({
+        "choices": [], "to": rules.to, "chain": chain, "act": act, "amount": spend.amount, "asset": spend.asset,
+    });
+    let id = approval_id(turn, call);
+    let approval = Approval {
+        id: id.clone(),
+        project: turn.record.project.clone(),
+        agent: agent.clone(),
+        question: question.clone(),
+        details,
+        asked,
+        expires,
+        state: ApprovalState::Open,
+        decision: None,
+    };
+    let step = turn.row(call, StepState::Waiting(Wait::Consent { expires }));
+    let requested = EventBody::ApprovalRequested { approval: id, question, expires };
+    turn.commit(vec![
+        Change::Step(call.path.clone(), Box::new(step)),
+        Change::Approval(Box::new(approval)),
+        Change::Timer(call.path.clone(), expires),
+        Change::Event(Some(call.path.clone()), requested),
+    ])
+    .await?;
+    Ok(Answer::Waits)
+}
+
+fn approval_id(turn: &Turn, call: &StepCall) -> ApprovalId {
+    ApprovalId { session: turn.place.session, turn: turn.place.turn, step: call.path.clone() }
+}
+
+fn refusal(refused: &SpendRefused) -> StepOutcome {
+    StepOutcome::Error { code: refused.code(), message: refused.to_string(), data: refused.data() }
+}
+
+async fn refuse(turn: &Turn, call: &StepCall, refused: StepOutcome) -> Result<Answer, SessionError> {
+    Ok(Answer::Done(turn.finish(call, refused, None, Durability::Next, Vec::new()).await?))
+}

@@ -1,0 +1,54 @@
+//! A node that takes over sessions while it has all the turns in flight that it should have.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures::poll;
+use steward_types::limits::{RECOVERY_PAGE_TIME, RECOVERY_SESSIONS_MAX, RECOVERY_TURNS_MAX};
+use steward_types::{ManualClock, Timestamp};
+
+use super::harness::*;
+use super::operators::{pause, resume};
+use crate::pause::PauseSubject;
+
+const SESSIONS: u8 = 200;
+
+/// Lets everything else that can go on do so.
+async fn others_go_on() {
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_recovered_as_turns_end_and_only_a_page_at_a_time_while_none_does() {
+    let mut outside = Outside::new().await;
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    outside.clock = Arc::clone(&clock) as _;
+    outside.agents.add("caller", r#"fn on_message(msg) { reply("done"); }"#);
+    let subject = PauseSubject::Project(project());
+    pause(&outside, subject.clone()).await;
+    let node = outside.start().await;
+    for number in 1..=SESSIONS {
+        node.open(session(number), "caller").await;
+        node.send(session(number), "go").await;
+    }
+    resume(&outside, subject).await;
+    let busy: Vec<_> = (0..RECOVERY_TURNS_MAX).map(|_| node.activity.turn()).collect();
+
+    let mut recovery = pin!(node.waker.recover());
+    for pages in 0..3 {
+        for _ in 0..2 {
+            assert!(matches!(poll!(recovery.as_mut()), Poll::Pending));
+            others_go_on().await;
+        }
+        assert_eq!(node.activity.count().turns, RECOVERY_TURNS_MAX + pages * RECOVERY_SESSIONS_MAX as u64);
+        clock.advance(RECOVERY_PAGE_TIME);
+    }
+    drop(busy);
+    assert_eq!(recovery.await.unwrap(), usize::from(SESSIONS));
+    for number in 1..=SESSIONS {
+        node.turn(session(number), 1).await;
+    }
+}

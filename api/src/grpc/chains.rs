@@ -1,0 +1,34 @@
+//! The Chains service: what the node sends to public chains, and from which accounts.
+
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::convert::wallets as convert;
+use crate::proto::v1;
+use crate::proto::v1::chains_server::Chains;
+use crate::status::OrStatus;
+
+#[tonic::async_trait]
+impl Chains for Services {
+    async fn list(&self, request: Request<v1::ListChainsRequest>) -> Result<Response<v1::ListChainsResponse>, Status> {
+        self.operator(&request)?;
+        let statuses = self.steward.chain_statuses().await;
+        let chains = statuses.into_iter().map(|(chain, status)| convert::chain(chain, status)).collect();
+        Ok(Response::new(v1::ListChainsResponse { chains }))
+    }
+
+    async fn outbox(&self, request: Request<v1::OutboxRequest>) -> Result<Response<v1::OutboxResponse>, Status> {
+        self.operator(&request)?;
+        let only = Some(request.into_inner().chain).filter(|chain| !chain.is_empty());
+        let outboxes = self.steward.outboxes(only.as_deref()).await.or_status()?;
+        let outboxes = outboxes.into_iter().map(|(chain, outbox)| convert::outbox(chain, outbox)).collect();
+        Ok(Response::new(v1::OutboxResponse { outboxes }))
+    }
+
+    async fn wallets(&self, request: Request<v1::WalletsRequest>) -> Result<Response<v1::WalletsResponse>, Status> {
+        self.operator(&request)?;
+        let wallets = self.steward.wallets().await;
+        let wallets = wallets.into_iter().map(|(chain, wallet)| convert::wallet(chain, wallet)).collect();
+        Ok(Response::new(v1::WalletsResponse { wallets }))
+    }
+}
