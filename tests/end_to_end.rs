@@ -1,6 +1,7 @@
 //! All end-to-end tests, as one binary, so that they link once.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod anchored;
 mod browser;
 mod cli;
 mod cosmos;

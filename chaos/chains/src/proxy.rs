@@ -32,7 +32,8 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 pub struct Rules {
     /// Every call is broken like this.
     pub always: Option<Fault>,
-    /// So many in a thousand calls are broken, in that of these ways that fired least so far: so each fires.
+    /// The first call and so many in a thousand others are broken, in that of these ways that fired least so far: so
+    /// each fires.
     pub sometimes: Vec<Fault>,
     /// How many in a thousand.
     pub permille: u64,
@@ -180,7 +181,8 @@ impl Shared {
     fn pick(&self) -> Option<Fault> {
         let rules = self.rules.lock();
         let mut fired = self.fired.lock();
-        let is_hit = self.entropy.next_u64() % 1_000 < rules.permille;
+        // The first call in any case, so that it is not left to chance whether a fault fires.
+        let is_hit = fired.is_empty() || self.entropy.next_u64() % 1_000 < rules.permille;
         let least = || rules.sometimes.iter().copied().min_by_key(|fault| fired.get(fault).copied().unwrap_or(0));
         let mut fault = rules.always.or_else(|| if is_hit { least() } else { None });
         if fault == Some(Fault::Repeated) && self.last_answer.lock().is_none() {
