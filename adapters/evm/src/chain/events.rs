@@ -37,10 +37,10 @@ impl Shape {
         if event.anonymous {
             return Err(wrong(&"an anonymous event has no signature in its logs"));
         }
-        let decoder: DynSolEvent = event.resolve().map_err(|error| wrong(&error))?;
-        if decoder.indexed().len() > 3 {
+        if event.inputs.iter().filter(|input| input.indexed).count() > 3 {
             return Err(wrong(&"at most three arguments can be indexed"));
         }
+        let decoder: DynSolEvent = event.resolve().map_err(|error| wrong(&error))?;
         Ok(Self { contract, event, decoder })
     }
 
