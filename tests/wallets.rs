@@ -125,7 +125,7 @@ async fn a_chain_is_added_sends_from_its_keystore_and_no_log_shows_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk(folder.path().to_owned());
     let (secret, keystore, password) = keystore(&desk);
-    let endpoint = format!("{}{PROVIDERS_KEY}", anvil.url());
+    let endpoint = format!("{}?key={PROVIDERS_KEY}", anvil.url());
     let before = "# of an operator\n";
     let config = desk.write("chains.toml", before);
     let add = |chain: &'static str| {
@@ -155,18 +155,27 @@ async fn a_chain_is_added_sends_from_its_keystore_and_no_log_shows_a_secret() {
     assert_eq!((&outbox["chain"], &outbox["total"]), (&CHAIN.into(), &"0".into()));
 
     let (client, key) = tenant::create_project(&node, tenant::PROJECT, Micros::new(1_000_000)).await;
+    let anchoring = v1::SetAnchoringRequest {
+        project: tenant::PROJECT.to_owned(),
+        chains: vec![CHAIN.to_owned()],
+        ..Default::default()
+    };
+    node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
     let tenant = Tenant { node, client, key, folder };
     tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
     let session = tenant.open("counter").await;
     tenant.run(&session, "hello").await;
     tenant.books_at_rest(1).await;
     let request = v1::AnchorRequest { project: String::new(), chain: CHAIN.to_owned() };
-    tenant.client.receipts().anchor(request).await.unwrap();
+    let mut receipts = tenant.client.receipts();
+    let anchored = receipts.anchor(request);
     let listed = until("the intent in the outbox", async || {
         let outbox = of_node(&tenant.node, &desk, &["outbox", CHAIN]).remove(0);
         outbox["intents"].as_array().unwrap().iter().find(|intent| intent["state"] != "recorded").cloned()
     });
-    let intent = listed.await.unwrap();
+    let (anchored, intent) = tokio::join!(anchored, listed);
+    anchored.unwrap();
+    let intent = intent.unwrap();
     assert!(intent["transaction"].as_str().unwrap().starts_with("0x"), "{intent}");
     assert!(
         desk.refused(&["--server", tenant.node.server(), "--key", &tenant.key, "outbox"]).contains("PERMISSION_DENIED")
