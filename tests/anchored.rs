@@ -108,6 +108,7 @@ impl Stand {
     }
 
     /// Every anchor has a tree and a transaction of its own, and something broke on the way.
+    #[expect(clippy::print_stdout, reason = "a long run says what it went through")]
     fn check(&self, anchors: &[v1::Anchor]) {
         for (number, anchor) in anchors.iter().enumerate() {
             let others = &anchors[number + 1..];
