@@ -10,7 +10,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::{Either, join_all, select};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -193,10 +192,13 @@ impl Waker {
         let now = self.clock.now();
         let Due { timers, others, next, changed } = self.due(now).await?;
         if !timers.is_empty() {
-            self.pace().await;
-            let fires = timers.into_iter().map(|(row, timer)| self.fire(row, timer));
-            let fired: Vec<bool> = futures::stream::iter(fires).buffer_unordered(RECOVERY_SESSIONS_MAX).collect().await;
-            if fired.into_iter().all(|fired| !fired) {
+            let mut has_fired = false;
+            for page in timers.chunks(RECOVERY_SESSIONS_MAX) {
+                self.pace().await;
+                let fired = join_all(page.iter().map(|(row, timer)| self.fire(row, timer))).await;
+                has_fired |= fired.contains(&true);
+            }
+            if !has_fired {
                 self.clock.sleep(RESTART_BACKOFF_MIN).await;
             }
             return Ok(());
@@ -241,15 +243,14 @@ impl Waker {
 
     /// Tells a session that a timer is due; a timer that it does not know any more is removed. False when it must be
     /// tried again.
-    async fn fire(&self, row: Vec<u8>, timer: TimerRow) -> bool {
+    async fn fire(&self, row: &[u8], timer: &TimerRow) -> bool {
         let session = timer.session;
-        let request = SessionRequest::Fire { turn: timer.turn, step: timer.step };
+        let request = SessionRequest::Fire { turn: timer.turn, step: timer.step.clone() };
         let id = EntityId::from(&session);
         let asked = self.host.ask_from_inside::<Session>(&id, request, self.host.deadline_default());
         match asked.await {
             Ok(SessionResponse::Refused(refusal)) => {
                 tracing::debug!(%session, %refusal, "a timer that nothing waits for is removed");
-                let row = &row;
                 let removed = self.environment.store.run(|txn| async move { txn.clear(row) });
                 removed.await.is_ok()
             }
