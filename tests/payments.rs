@@ -56,7 +56,7 @@ endpoint = {:?}
 key_env = "EVM_KEY"
 confirmations = 1
 [chains.spending]
-fee_max = "100000000000000000"
+fee_max = "1000000000000000"
 fee_price = {{ micros = {}, per = "{}" }}
 [chains.spending.projects.{}]
 pay = [{BOB:?}, {CAROL:?}]
