@@ -74,6 +74,10 @@ impl Chain for Pool {
         self.with_agreed_expiry(signed).await
     }
 
+    async fn check_funds(&self, needed: Amount) -> Result<(), ChainError> {
+        self.first(Class::Read, Spread::OneByOne, &|chain| chain.check_funds(needed)).await
+    }
+
     async fn expiry(&self) -> Result<Option<u64>, ChainError> {
         self.reached(&|chain| chain.expiry()).await
     }
