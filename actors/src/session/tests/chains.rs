@@ -13,6 +13,7 @@ use steward_adapters::outbox::OutboxPolicy;
 use steward_scripting::manifest::{Caps, SpendingRules};
 use steward_storage::StoreExt;
 use steward_types::Micros;
+use steward_types::limits::{CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX};
 
 use super::dying_store::{Death, DyingStore};
 use super::harness::*;
@@ -203,6 +204,8 @@ async fn what_the_rules_do_not_allow_is_refused_with_its_cap_and_orders_nothing(
         "chain(\"test:other\").send(\"bob\", 1)",
         "memory.send(\"no address!\", 1)",
         "memory.balance(\"no address!\")",
+        &format!("memory.call(\"shop\", \"buy(uint256)\", [\"{}\"])", "x".repeat(CHAIN_CALL_INPUT_BYTES_MAX)),
+        &format!("memory.call(\"shop\", \"{}()\", [])", "x".repeat(CHAIN_CALL_METHOD_BYTES_MAX)),
         "memory.wait(\"nothing\")",
         "memory.wait(\"ses_00000000000000000000000000000000.1.1\")",
     ] {
@@ -216,6 +219,8 @@ async fn what_the_rules_do_not_allow_is_refused_with_its_cap_and_orders_nothing(
         "CHAIN_LIMIT_REACHED",
         "CHAIN_LIMIT_REACHED",
         "CHAIN_FORBIDDEN",
+        "STEP_INVALID",
+        "STEP_INVALID",
         "STEP_INVALID",
         "STEP_INVALID",
         "STEP_INVALID",

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use steward_adapters::chain::Action;
+use steward_adapters::chain::{Action, ContractCall};
+use steward_receipts::Hash;
 use steward_scripting::StepCall;
 use steward_scripting::call::SendOptions;
 use steward_types::limits::{APPROVAL_TIME_DEFAULT, SESSION_WAIT_TIME_MAX};
@@ -85,6 +86,9 @@ pub(in crate::session::steps) async fn call_contract(
         Ok(encoded) => encoded,
         Err(error) => return refuse(turn, call, invalid(&error)).await,
     };
+    if let Err(refused) = check_size(&encoded) {
+        return refuse(turn, call, refused).await;
+    }
     let action = Action::Call { contract: contract.clone(), input: encoded.input, value };
     let act = Act::Call { contract, method: encoded.method };
     order(turn, call, &known, Wanted { chain, action, spend: Spend { act, asset: None, amount: value } }).await
