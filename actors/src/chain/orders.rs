@@ -22,5 +22,5 @@ pub use error::OrderError;
 pub use id::{OrderId, OrderIdError};
 pub use records::{Order, OrderOutcome, OrderRecord};
 
-pub(crate) use place::{NewOrder, Waiter, await_order, order_of, place, spent_today};
+pub(crate) use place::{NewOrder, Waiter, await_order, forget_waiter, order_of, place, spent_today};
 pub(super) use settle::{Ended, SettleError, owed, settle, take_out, told, waiting_orders};

@@ -117,6 +117,12 @@ impl Loaded {
         Ok(())
     }
 
+    /// A step does not wait for an order any more.
+    async fn wait_no_more(&self, txn: &Txn, turn: u64, path: &StepPath, order: &OrderId) -> Result<(), SessionError> {
+        let waiter = orders::Waiter { session: self.session, turn, step: path.clone() };
+        Ok(orders::forget_waiter(txn, order, &waiter).await?)
+    }
+
     /// Finishes a step that waited, pays for it if it has a hold, and lets the turn run again.
     async fn finish(
         &mut self,
@@ -130,6 +136,9 @@ impl Loaded {
         let turn = self.head.turn;
         if let Some(due) = wait.due() {
             txn.clear(&key::timer(due, self.session, turn, path))?;
+        }
+        if let Wait::Transaction { order, .. } = wait {
+            self.wait_no_more(txn, turn, path, order).await?;
         }
         step.ended = Some(now);
         let mut changes = Vec::new();
@@ -350,7 +359,8 @@ pub(super) async fn drop_unfinished(
                 expire(txn, loaded, turn, path, ApprovalState::Cancelled, now).await?;
             }
             Wait::Session { child, .. } => children.push(*child),
-            Wait::Timer { .. } | Wait::Transaction { .. } => {}
+            Wait::Transaction { order, .. } => loaded.wait_no_more(txn, turn, path, order).await?,
+            Wait::Timer { .. } => {}
         }
     }
     Ok(children)

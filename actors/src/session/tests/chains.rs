@@ -11,7 +11,8 @@ use steward_adapters::ledger::Ledger;
 use steward_adapters::memory::{Anchoring, Fault, MemoryChain, Mining};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_scripting::manifest::{Caps, SpendingRules};
-use steward_storage::StoreExt;
+use steward_storage::key::pack;
+use steward_storage::{RangeRead, StoreExt};
 use steward_types::Micros;
 use steward_types::limits::{CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX};
 
@@ -297,6 +298,9 @@ async fn a_chain_that_is_down_is_told_at_once_and_an_order_goes_when_it_is_back(
     );
     let found = run(&outside, &body).await;
     assert_eq!((&found[0][0], &found[1][0]), (&json!("CHAIN_UNAVAILABLE"), &json!("DEADLINE_EXCEEDED")));
+    let waiters = RangeRead::prefix(&pack(&("chain_waiter", CHAIN)));
+    let left = outside.store.begin().range(waiters).await.unwrap();
+    assert_eq!(left.rows, [], "a step that waits no more leaves nothing behind");
     chain.set_fault(None);
     let id = found[2].as_str().unwrap();
     let end = run(&outside, &format!("memory.wait(\"{id}\")")).await;
