@@ -24,6 +24,8 @@ pub(super) enum Taken {
     Yes,
     /// The step does not wait for it any more, or never did.
     No,
+    /// It came too late: the step has ended without it.
+    Late,
 }
 
 /// A session and its head within a transaction.
@@ -173,7 +175,8 @@ fn finished_event(step: &JournalStep, outcome: &StepOutcome) -> EventBody {
     }
 }
 
-/// A person's decision. Returns the approval as it then stands, and whether it agrees.
+/// A person's decision. One that comes when the time is over does not count, though no timer has ended the wait yet: the
+/// wait ends as it would have.
 pub(super) async fn decide(
     txn: &Txn,
     loaded: &mut Loaded,
@@ -186,6 +189,10 @@ pub(super) async fn decide(
         return Ok(Taken::No);
     }
     let Some((step, wait)) = loaded.waiting(txn, turn, &path).await? else { return Ok(Taken::No) };
+    if wait.due().is_some_and(|due| due <= now) {
+        fire(txn, loaded, turn, &path, now).await?;
+        return Ok(Taken::Late);
+    }
     approval.state = decision.state();
     let decided = EventBody::ApprovalDecided {
         approval: approval.id.clone(),
