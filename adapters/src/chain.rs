@@ -95,6 +95,12 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
         self.check_address(asset)
     }
 
+    /// The one way to write an asset whose name was checked, so that it has one counter; nothing when it is the chain's own
+    /// coin. Asks nobody.
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        Some(asset.to_owned())
+    }
+
     /// Encodes a contract's call as people write it: a signature such as `transfer(address,uint256)` with an array of
     /// arguments, or where contracts take messages none, and the message. Asks nobody.
     ///

@@ -29,7 +29,7 @@ use url::Url;
 
 use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
-use self::unsigned::recipient;
+use self::unsigned::{canonical, recipient};
 use crate::contract::{Erc20, ReceiptLog};
 use crate::transport::HttpTransport;
 
@@ -342,6 +342,10 @@ impl Chain for EvmChain {
 
     fn check_address(&self, address: &str) -> Result<(), ChainError> {
         recipient(address).map(drop)
+    }
+
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        Some(canonical(asset))
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {

@@ -121,6 +121,10 @@ impl Chain for Pool {
         self.any().check_asset(asset)
     }
 
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        self.any().canonical_asset(asset)
+    }
+
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
         self.any().encode_call(signature, arguments)
     }

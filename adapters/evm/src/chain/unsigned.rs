@@ -118,6 +118,11 @@ pub(super) fn recipient(text: &str) -> Result<Address, ChainError> {
     })
 }
 
+/// The address in lower case, however it was written.
+pub(super) fn canonical(text: &str) -> String {
+    recipient(text).map_or_else(|_| text.to_owned(), |address| format!("{address:#x}"))
+}
+
 fn wei(amount: Amount) -> U256 {
     U256::from(amount.units())
 }
@@ -135,5 +140,14 @@ mod tests {
         check("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD", false);
         check("0x5aaeb6053f3e94c9b9a09f33669435e7ef1beae", false);
         check("somebody", false);
+    }
+
+    #[test]
+    fn an_asset_has_one_name_however_its_address_is_written() {
+        let lower = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
+        let upper = format!("0x{}", lower[2..].to_uppercase());
+        for text in [lower, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", &upper, &lower[2..]] {
+            assert_eq!(canonical(text), lower);
+        }
     }
 }

@@ -66,9 +66,9 @@ pub(in crate::session::steps) async fn send(
         Ok(known) => known,
         Err(refused) => return refuse(turn, call, refused).await,
     };
-    let (driver, asset) = (&known.settings.chain, options.asset);
+    let (driver, named) = (&known.settings.chain, options.asset);
     let checked = driver.check_address(&to);
-    let checked = checked.and_then(|()| asset.as_deref().map_or(Ok(()), |asset| driver.check_asset(asset)));
+    let checked = checked.and_then(|()| named.as_deref().map_or(Ok(()), |asset| driver.check_asset(asset)));
     if let Err(error) = checked {
         return refuse(turn, call, invalid(&error)).await;
     }
@@ -76,6 +76,7 @@ pub(in crate::session::steps) async fn send(
         let nothing = StepOutcome::error(ErrorCode::StepInvalid, "send: the amount is nothing");
         return refuse(turn, call, nothing).await;
     }
+    let asset = named.and_then(|asset| driver.canonical_asset(&asset));
     let action = Action::Transfer { to: to.clone(), amount, asset: asset.clone() };
     let spend = Spend { act: Act::Pay { to }, asset, amount };
     order(turn, call, &known, Wanted { chain, action, spend, message: None }).await
