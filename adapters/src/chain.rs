@@ -54,6 +54,16 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// the caller's: with another one, the bytes differ whatever else is the same.
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError>;
 
+    /// Checks that the account has so much of the chain's own coin in the newest block. Only where a transaction that cannot
+    /// be paid for blocks those after it; other chains drop one, and need not look.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when it has less.
+    async fn check_funds(&self, needed: Amount) -> Result<(), ChainError> {
+        let _ = needed;
+        Ok(())
+    }
+
     /// The last block that can have a transaction which is signed now; nothing where they never expire.
     async fn expiry(&self) -> Result<Option<u64>, ChainError> {
         Ok(None)
@@ -83,6 +93,12 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// [`ChainError::Rejected`], with what is wrong.
     fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
         self.check_address(asset)
+    }
+
+    /// The one way to write an asset whose name was checked, so that it has one counter; nothing when it is the chain's own
+    /// coin. Asks nobody.
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        Some(asset.to_owned())
     }
 
     /// Encodes a contract's call as people write it: a signature such as `transfer(address,uint256)` with an array of

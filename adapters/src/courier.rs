@@ -1,8 +1,8 @@
 //! Carries out an outbox's effects on a chain and says what happened. Decides nothing.
 
-use crate::chain::{Chain, ChainError, Consistency};
+use crate::chain::{Action, Amount, Chain, ChainError, Consistency, SignedTransaction};
 use crate::fee::{Fee, FeePolicy};
-use crate::outbox::{Effect, Event, Sequences, Standing};
+use crate::outbox::{Effect, Event, Sequences, Standing, most_taken};
 
 /// How an effect went.
 #[derive(Debug)]
@@ -18,16 +18,16 @@ pub struct Carried {
 pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) -> Carried {
     match effect {
         Effect::Reconcile => learnt(standing(chain).await.map(Event::Reconciled)),
-        Effect::Sign { intent, action, sequence, replaces } => {
-            let signed = async {
-                let fee = fee(chain, policy, replaces).await?;
-                chain.sign(&action, sequence, fee).await
+        Effect::Sign { intent, action, sequence, replaces, reserved } => {
+            let fee = match fee(chain, policy, replaces).await {
+                Ok(fee) => fee,
+                Err(failure) => return unsigned(intent, failure, false),
             };
-            match signed.await {
-                Ok(transaction) => learnt(Ok(Event::Signed { intent, transaction })),
+            match chain.sign(&action, sequence, fee).await {
+                Ok(transaction) => checked(chain, intent, &action, transaction, reserved).await,
                 Err(failure) => {
-                    let event = Some(Event::SignFailed { intent, reason: failure.in_full() });
-                    Carried { event, failure: Some(failure) }
+                    let is_own = matches!(failure, ChainError::Rejected { .. });
+                    unsigned(intent, failure, is_own)
                 }
             }
         }
@@ -54,6 +54,32 @@ pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) ->
             learnt(Ok(Event::Observed { intent, statuses }))
         }
     }
+}
+
+/// What was signed, if the account can pay for it besides what is on its way: otherwise it is forgotten, for one that could
+/// not be paid for would hold up every transaction after it.
+async fn checked(
+    chain: &dyn Chain,
+    intent: u64,
+    action: &Action,
+    transaction: SignedTransaction,
+    reserved: Amount,
+) -> Carried {
+    let needed = most_taken(action, &transaction).saturating_add(reserved);
+    match chain.check_funds(needed).await {
+        Ok(()) => learnt(Ok(Event::Signed { intent, transaction })),
+        // By itself it can be paid for, or it would not have been signed: it waits until the others have landed.
+        Err(ChainError::Rejected { reason }) => {
+            let reason = format!("it waits for the account's other transactions: {reason}");
+            Carried { event: Some(Event::SignFailed { intent, reason, is_own: true }), failure: None }
+        }
+        Err(failure) => unsigned(intent, failure, false),
+    }
+}
+
+fn unsigned(intent: u64, failure: ChainError, is_own: bool) -> Carried {
+    let event = Some(Event::SignFailed { intent, reason: failure.in_full(), is_own });
+    Carried { event, failure: Some(failure) }
 }
 
 async fn standing(chain: &dyn Chain) -> Result<Standing, ChainError> {

@@ -25,6 +25,8 @@ pub struct MemoryChain {
     id: ChainId,
     anchoring: Anchoring,
     mining: Mining,
+    /// Whether a transaction that could not be paid for is refused before it is kept, as on EVM; otherwise it lands and fails.
+    checks_funds: bool,
     /// Shared with the endpoints beside this one.
     ledger: Arc<Mutex<Ledger>>,
     state: Mutex<State>,
@@ -60,7 +62,7 @@ impl MemoryChain {
     /// An empty chain with contracts.
     pub fn new(id: ChainId, ledger: Ledger, mining: Mining) -> Self {
         let (ledger, state) = (Arc::new(Mutex::new(ledger)), Mutex::default());
-        Self { id, anchoring: Anchoring::Contract, mining, ledger, state }
+        Self { id, anchoring: Anchoring::Contract, mining, checks_funds: false, ledger, state }
     }
 
     /// The same with its anchors kept there.
@@ -69,10 +71,17 @@ impl MemoryChain {
         self
     }
 
+    /// The same, that says beforehand what the account cannot pay for.
+    pub const fn with_funds_checked(mut self) -> Self {
+        self.checks_funds = true;
+        self
+    }
+
     /// Another endpoint of the same chain, well.
     pub fn beside(&self) -> Self {
         let ledger = Arc::clone(&self.ledger);
-        Self { id: self.id.clone(), anchoring: self.anchoring, mining: self.mining, ledger, state: Mutex::default() }
+        let (anchoring, mining, checks_funds) = (self.anchoring, self.mining, self.checks_funds);
+        Self { id: self.id.clone(), anchoring, mining, checks_funds, ledger, state: Mutex::default() }
     }
 
     /// Breaks or repairs it.
@@ -204,6 +213,16 @@ impl Chain for MemoryChain {
         let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
         let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
         Ok(SignedTransaction { expires, ..signed })
+    }
+
+    async fn check_funds(&self, needed: Amount) -> Result<(), ChainError> {
+        if !self.checks_funds {
+            return Ok(());
+        }
+        let at = Consistency::Latest;
+        let balance = self.ask(|ledger| ledger.balance(ACCOUNT, None, at)).await?;
+        let reason = || format!("it takes {needed}, and {ACCOUNT} has {balance}");
+        (needed <= balance).then_some(()).ok_or_else(|| ChainError::Rejected { reason: reason() })
     }
 
     async fn expiry(&self) -> Result<Option<u64>, ChainError> {

@@ -11,6 +11,7 @@
 
 mod event;
 mod intent;
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,23 +20,10 @@ use serde::{Deserialize, Serialize};
 use steward_types::{Timestamp, limits};
 
 pub use self::event::{Effect, Event, OutboxError, Sequences, Standing};
-pub use self::intent::{Attempt, Intent, Landing, Outcome};
+pub use self::intent::{Attempt, Intent, Landing, Outcome, most_taken};
 use self::intent::{Loss, is_unknown, landing};
-use crate::chain::{Action, SignedTransaction, TransactionStatus};
-
-/// When the outbox asks again, replaces and gives up waiting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OutboxPolicy {
-    /// How often a transaction in flight is asked after, in milliseconds.
-    pub poll_ms: u64,
-    /// How long to wait after a refusal, in milliseconds.
-    pub retry_ms: u64,
-    /// How long a transaction may wait to be included before it is replaced with a higher fee, in milliseconds.
-    pub stuck_ms: u64,
-    /// Intents that may be signed and not final at once.
-    pub in_flight_max: usize,
-}
+pub use self::policy::OutboxPolicy;
+use crate::chain::{Action, Amount, SignedTransaction, TransactionStatus};
 
 /// Everything that must survive: the head, and the intents one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,12 +64,6 @@ enum Numbering {
     Outbox,
 }
 
-impl Default for OutboxPolicy {
-    fn default() -> Self {
-        Self { poll_ms: 1_000, retry_ms: 5_000, stuck_ms: 60_000, in_flight_max: limits::OUTBOX_IN_FLIGHT_MAX }
-    }
-}
-
 impl Outbox {
     /// An outbox from its stored parts. It will ask the chain where it stands before it sends anything.
     pub fn from_parts(head: OutboxHead, intents: BTreeMap<u64, Intent>) -> Self {
@@ -120,12 +102,10 @@ impl Outbox {
                 Ok(())
             }
             Event::Signed { intent, transaction } => self.signed(intent, transaction, now),
-            Event::SignFailed { intent, reason } => {
-                let Some(intent) = self.find(intent)? else { return Ok(()) };
-                intent.last_error = Some(reason);
-                intent.replace_at = after(now, policy.retry_ms);
-                // A transaction in flight is asked after all the same.
-                intent.act_at = if intent.attempts.is_empty() { intent.replace_at } else { now };
+            Event::SignFailed { intent, reason, is_own } => {
+                if let Some(intent) = self.find(intent)? {
+                    intent.sign_failed(&reason, is_own, now, policy);
+                }
                 Ok(())
             }
             Event::Broadcast { intent, hash, result } => {
@@ -271,6 +251,7 @@ impl Outbox {
         intent.attempts.push(Attempt { transaction, signed: now, sent: false });
         intent.act_at = now;
         intent.is_asked = false;
+        intent.failures = 0;
         Ok(())
     }
 
@@ -331,7 +312,8 @@ impl Outbox {
         }
         if self.is_stuck(intent, newest, now, policy) {
             let SignedTransaction { sequence, fee, .. } = newest.transaction;
-            return Some(Effect::Sign { intent: number, action: intent.action.clone(), sequence, replaces: Some(fee) });
+            let (action, reserved) = (intent.action.clone(), self.reserved(number));
+            return Some(Effect::Sign { intent: number, action, sequence, replaces: Some(fee), reserved });
         }
         let transactions = intent.attempts.iter().map(|attempt| attempt.transaction.clone()).collect();
         Some(Effect::Query { intent: number, transactions })
@@ -358,15 +340,24 @@ impl Outbox {
             && now >= after(newest.signed, policy.stuck_ms)
     }
 
-    /// Signs the oldest waiting intent, one at a time, so that sequence numbers leave no gap.
+    /// Signs the waiting intent that is due longest, one at a time, so that sequence numbers leave no gap. One that could not
+    /// be signed is due later each time, so that it keeps no other back.
     fn begin(&self, now: Timestamp, policy: &OutboxPolicy) -> Option<Effect> {
         // What closes a gap may pass the bound: nothing in flight would ever land without it.
         if self.in_flight().count() >= policy.in_flight_max && !self.has_gap() {
             return None;
         }
-        let (number, intent) = self.waiting().find(|(_, intent)| now >= intent.act_at)?;
+        let due = self.waiting().filter(|(_, intent)| now >= intent.act_at);
+        let (number, intent) = due.min_by_key(|(number, intent)| (intent.act_at, *number))?;
         let sequence = if self.numbering == Some(Numbering::Outbox) { number } else { self.next_sequence() };
-        Some(Effect::Sign { intent: number, action: intent.action.clone(), sequence, replaces: None })
+        let (action, reserved) = (intent.action.clone(), self.reserved(number));
+        Some(Effect::Sign { intent: number, action, sequence, replaces: None, reserved })
+    }
+
+    /// What the transactions of all intents but this one may take that have not landed. No balance shows it yet.
+    fn reserved(&self, besides: u64) -> Amount {
+        let others = self.in_flight().filter(|(number, intent)| *number != besides && intent.landing.is_none());
+        others.fold(Amount::ZERO, |sum, (_, intent)| sum.saturating_add(intent.most_taken()))
     }
 
     fn in_flight(&self) -> impl Iterator<Item = (u64, &Intent)> {

@@ -43,6 +43,12 @@ impl Amount {
         }
     }
 
+    /// Both together, or the most that can be said.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// What is left; nothing when the other is more.
     pub const fn checked_sub(self, other: Self) -> Option<Self> {
         match self.0.checked_sub(other.0) {

@@ -360,14 +360,33 @@ pub const ANCHOR_TIME_DEFAULT: Duration = Duration::from_secs(60);
 pub const OUTBOX_INTENTS_MAX: usize = 10_000;
 /// Intents of one chain's outbox that an operator is shown at once.
 pub const OUTBOX_SHOWN_MAX: usize = 200;
-/// Characters of what went wrong with an intent, where an operator is shown it.
+/// Characters that are kept of what went wrong with an intent.
 pub const OUTBOX_REASON_CHARS_MAX: usize = 300;
 /// Intents of one account that may be signed and not final at once.
 pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 /// Signed transactions of one intent: the first and its replacements.
 pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
+/// How often the wait doubles after which an intent is tried again that could not be signed: from 5 s to over 5 minutes.
+pub const OUTBOX_SIGN_DOUBLINGS_MAX: u32 = 6;
+/// How often the chain must refuse an order before anything of it is signed, until that is its end.
+pub const CHAIN_ORDER_REFUSALS_MAX: u32 = 3;
+/// How long an order may be in the outbox, while the chain is not paused, before something of it is signed.
+pub const CHAIN_ORDER_UNSIGNED_TIME_MAX: Duration = Duration::from_secs(3_600);
+/// Orders of one project that a chain has in its outbox at once.
+pub const CHAIN_ORDERS_TAKEN_PROJECT_MAX: usize = 8;
+/// Steps that wait for one order and are told of its end; later ones look by themselves.
+pub const CHAIN_WAITERS_MAX: usize = 1_000;
 /// Orders of one project on one chain that have not ended.
 pub const CHAIN_ORDERS_MAX: u32 = 1_000;
+/// Input of a contract's call in an order. The row of an order's intent holds it twice, and once more in each of
+/// `OUTBOX_ATTEMPTS_MAX` signed transactions; all that must fit `VALUE_BYTES_MAX`.
+pub const CHAIN_CALL_INPUT_BYTES_MAX: usize = 8 << 10;
+/// The name of a contract's method, as rules and people read it.
+pub const CHAIN_CALL_METHOD_BYTES_MAX: usize = 512;
+/// Characters of a call's arguments in the question for consent to it.
+pub const CONSENT_QUESTION_CHARS_MAX: usize = 300;
+/// Bytes of a call's arguments that whoever consents to it is shown in full; of more the beginning and the hash.
+pub const CONSENT_DETAILS_BYTES_MAX: usize = 4 << 10;
 /// Orders that a chain has in its outbox at once; the rest wait outside.
 pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
 /// How often a chain looks for orders that it was not told of.

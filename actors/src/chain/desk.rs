@@ -29,6 +29,10 @@ pub(super) struct Desk {
     pub(super) orders: BTreeMap<String, Order>,
     /// Orders that the chain refused before anything was signed, with its reasons, until they are concluded.
     pub(super) refused: BTreeMap<String, String>,
+    /// How often the chain refused each order, in a row; counted anew after a start.
+    pub(super) refusals: BTreeMap<String, u32>,
+    /// When the chain was last seen paused; nothing is late for what a pause held back.
+    pub(super) running_since: Timestamp,
     pub(super) wanted: BTreeMap<ProjectId, WantedRecord>,
     pub(super) follows: BTreeMap<ProjectId, Follow>,
 }
@@ -66,8 +70,19 @@ impl Desk {
         }
         let outbox = Outbox::from_parts(head.outbox, bare);
         let contract = contract.or_else(|| head.contract.clone());
-        let (deployed, refused) = (head.contract, BTreeMap::new());
-        Self { outbox, policy, contract, deployed, purposes, orders, refused, wanted, follows }
+        Self {
+            outbox,
+            policy,
+            contract,
+            deployed: head.contract,
+            purposes,
+            orders,
+            refused: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            running_since: Timestamp::EPOCH,
+            wanted,
+            follows,
+        }
     }
 
     /// What is to be stored of it.

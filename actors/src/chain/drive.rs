@@ -26,10 +26,8 @@ impl ChainActor {
         }
         let Some(event) = event else { return Ok(()) };
         let event = self.desk.within_cap(event);
-        let refused = self.desk.refused_order(&event, failure.as_ref());
-        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)?;
-        self.desk.refused.extend(refused);
-        Ok(())
+        self.desk.count_refusal(&event, failure.as_ref());
+        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)
     }
 
     /// Begins the next effect, when there is one and none is under way; otherwise waits for its time.

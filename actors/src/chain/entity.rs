@@ -40,6 +40,8 @@ pub struct ChainActor {
     /// When the endpoints were last asked for their newest blocks; nothing while they are being asked.
     pub(super) endpoints_seen: Option<Timestamp>,
     pub(super) timer: Option<Worker>,
+    /// The project whose orders were taken last: the next one's turn is next.
+    pub(super) taken_last: Option<ProjectId>,
     last_end: Option<String>,
     /// While it is paused nothing new is signed or sent; what was sent is followed to its end.
     pub(super) paused: Option<Pause>,
@@ -80,6 +82,7 @@ impl Entity for ChainActor {
             is_busy: false,
             endpoints_seen: Some(Timestamp::EPOCH),
             timer: None,
+            taken_last: None,
             last_end: None,
             paused: None,
         };
@@ -175,6 +178,9 @@ impl ChainActor {
     pub(super) async fn advance(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let now = context.clock().now();
         self.paused = self.pause(context).await?;
+        if self.paused.is_some() {
+            self.desk.running_since = now;
+        }
         let ends = self.desk.conclude(&self.id, now).map_err(bug)?;
         self.look_at_followed(context, now).await?;
         let mut taken = Vec::new();

@@ -4,38 +4,72 @@ use std::sync::Arc;
 
 use steward_adapters::chain::{ChainError, ChainId};
 use steward_adapters::outbox::{Event, OutboxError};
-use steward_types::Timestamp;
-use steward_types::limits::{CHAIN_ORDERS_TAKEN_MAX, OUTBOX_INTENTS_MAX};
+use steward_types::limits::{
+    CHAIN_ORDER_REFUSALS_MAX, CHAIN_ORDER_UNSIGNED_TIME_MAX, CHAIN_ORDERS_TAKEN_MAX, CHAIN_ORDERS_TAKEN_PROJECT_MAX,
+    OUTBOX_INTENTS_MAX,
+};
+use steward_types::{ProjectId, Timestamp};
 
 use super::desk::{Desk, End};
 use super::entity::{ChainActor, bug};
 use super::messages::ChainEvent;
-use super::orders::{self, Ended, Waiter, waiting_orders};
+use super::orders::{self, Ended, Order, Waiter, waiting_orders};
 use crate::host::{Context, EntityId, Fault};
 use crate::session::{Session, SessionRequest};
 
 impl ChainActor {
-    /// Makes intents of waiting orders, as many as there is room for. Returns their rows, to be cleared in the transaction
-    /// that stores the intents.
+    /// Makes intents of waiting orders, as many as there is room for, of each project in turn and its share at most: orders
+    /// that cannot be signed take nobody else's place. Returns their rows, to be cleared in the transaction that stores the
+    /// intents.
     pub(super) async fn take_orders(&mut self, context: &Context<Self>, now: Timestamp) -> Result<Vec<Vec<u8>>, Fault> {
         let room = CHAIN_ORDERS_TAKEN_MAX.saturating_sub(self.desk.orders.len());
         let room = room.min(OUTBOX_INTENTS_MAX.saturating_sub(self.desk.outbox.intents().len()));
         if room == 0 {
             return Ok(Vec::new());
         }
-        let mut taken = Vec::new();
-        for (row, order) in waiting_orders(&*context.environment().store, self.id.as_str(), room).await? {
-            let key = order.id.to_string();
-            let event = Event::Submitted { key: key.clone(), action: order.action.clone() };
-            self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)?;
-            self.desk.orders.insert(key, order);
-            taken.push(row);
+        let store = &*context.environment().store;
+        let (mut taken, first) = (Vec::new(), self.taken_last.clone());
+        let (mut behind, mut has_turned) = (first.clone(), first.is_none());
+        while taken.len() < room {
+            let left = room - taken.len();
+            let share = |project: &ProjectId| left.min(self.desk.share_left(project));
+            let Some((project, waiting)) = waiting_orders(store, self.id.as_str(), behind.as_ref(), share).await?
+            else {
+                if has_turned {
+                    break;
+                }
+                (behind, has_turned) = (None, true);
+                continue;
+            };
+            if has_turned && first.as_ref().is_some_and(|first| project > *first) {
+                break;
+            }
+            for (row, order) in waiting {
+                self.take_order(order, now)?;
+                self.taken_last = Some(project.clone());
+                taken.push(row);
+            }
+            behind = Some(project);
         }
         Ok(taken)
+    }
+
+    fn take_order(&mut self, order: Order, now: Timestamp) -> Result<(), Fault> {
+        let key = order.id.to_string();
+        let event = Event::Submitted { key: key.clone(), action: order.action.clone() };
+        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)?;
+        self.desk.orders.insert(key, order);
+        Ok(())
     }
 }
 
 impl Desk {
+    /// How many more orders of a project may be in the outbox.
+    fn share_left(&self, project: &ProjectId) -> usize {
+        let of_project = self.orders.values().filter(|order| order.project == *project).count();
+        CHAIN_ORDERS_TAKEN_PROJECT_MAX.saturating_sub(of_project)
+    }
+
     /// The event, or that nothing was signed where the fee could be more than is held for it: so it never can.
     pub(super) fn within_cap(&self, event: Event) -> Event {
         let Event::Signed { intent, transaction } = &event else { return event };
@@ -46,22 +80,50 @@ impl Desk {
         }
         let fee = transaction.fee_max.map_or_else(|| "not known".to_owned(), |fee| fee.to_string());
         let reason = format!("its fee could be {fee}, and {} are the most: it waits for lower fees", order.fee_max);
-        Event::SignFailed { intent: *intent, reason }
+        Event::SignFailed { intent: *intent, reason, is_own: true }
     }
 
-    /// The order that ends because the chain says, before anything of it is signed, that it cannot succeed.
-    pub(super) fn refused_order(&self, event: &Event, failure: Option<&ChainError>) -> Option<(String, String)> {
-        let Event::SignFailed { intent, reason } = event else { return None };
-        let intent = self.outbox.intents().get(intent)?;
+    /// Counts a refusal of an order before anything of it is signed. The order ends when that comes again and again: one
+    /// endpoint's single word is not the chain's.
+    pub(super) fn count_refusal(&mut self, event: &Event, failure: Option<&ChainError>) {
+        let (Event::SignFailed { intent, .. } | Event::Signed { intent, .. }) = event else { return };
+        let Some(intent) = self.outbox.intents().get(intent) else { return };
+        let key = &intent.key;
+        let Event::SignFailed { reason, is_own: true, .. } = event else {
+            self.refusals.remove(key);
+            return;
+        };
         let is_refusal = matches!(failure, Some(ChainError::Rejected { .. }));
-        let is_unsigned = intent.attempts.is_empty() && self.orders.contains_key(&intent.key);
-        (is_refusal && is_unsigned).then(|| (intent.key.clone(), reason.clone()))
+        if !is_refusal || !intent.attempts.is_empty() || !self.orders.contains_key(key) {
+            return;
+        }
+        let refusals = self.refusals.entry(key.clone()).or_default();
+        *refusals += 1;
+        if *refusals >= CHAIN_ORDER_REFUSALS_MAX {
+            self.refused.insert(key.clone(), reason.clone());
+        }
+    }
+
+    /// Refuses the orders of which nothing could be signed for so long that their holds and places must come free.
+    pub(super) fn refuse_unsigned(&mut self, now: Timestamp) {
+        for key in self.orders.keys() {
+            let Some(intent) = self.outbox.intent(key).filter(|intent| intent.attempts.is_empty()) else { continue };
+            let since = intent.submitted.max(self.running_since);
+            if intent.outcome.is_none() && now.saturating_since(since) >= CHAIN_ORDER_UNSIGNED_TIME_MAX {
+                let minutes = CHAIN_ORDER_UNSIGNED_TIME_MAX.as_secs() / 60;
+                let why = intent.last_error.as_deref().unwrap_or("others were before it");
+                let reason = format!("nothing of it could be signed in {minutes} minutes: {why}");
+                self.refused.entry(key.clone()).or_insert(reason);
+            }
+        }
     }
 
     /// Ends the orders that were refused. An intent that was signed meanwhile is not forgotten by the outbox, and goes on.
     pub(super) fn conclude_refused(&mut self, now: Timestamp) -> Result<Vec<End>, OutboxError> {
         let mut ends = Vec::new();
+        self.refuse_unsigned(now);
         for (key, reason) in std::mem::take(&mut self.refused) {
+            self.refusals.remove(&key);
             self.outbox.apply(Event::Withdrawn { key: key.clone() }, now, &self.policy)?;
             if self.outbox.intent(&key).is_none()
                 && let Some(order) = self.orders.remove(&key)

@@ -7,7 +7,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `("session", session, "order", turn, step)` | the order as its session sees it, and what came of it |
-//! | `("chain_order", chain, time, session, turn, step)` | an order that the chain has not taken yet, oldest first |
+//! | `("chain_order", chain, project, time, session, turn, step)` | an order that the chain has not taken yet, a project's oldest first |
 //! | `("chain_waiter", chain, order, session, turn, step)` | a step that waits for the order's end |
 //! | `("chain_owed", chain, session, turn, step)` | a step that is to be told that its order has ended |
 //! | `("chain_tally", chain, project)`, `(…, agent)` | what was spent today, and how many orders are open |
@@ -22,5 +22,5 @@ pub use error::OrderError;
 pub use id::{OrderId, OrderIdError};
 pub use records::{Order, OrderOutcome, OrderRecord};
 
-pub(crate) use place::{NewOrder, Waiter, await_order, order_of, place, spent_today};
+pub(crate) use place::{NewOrder, Waiter, await_order, forget_waiter, order_of, place, spent_today};
 pub(super) use settle::{Ended, SettleError, owed, settle, take_out, told, waiting_orders};

@@ -22,6 +22,8 @@ use crate::receipt_log::{
     self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
 };
 
+mod ordering;
+mod rows;
 mod shown;
 
 const CHAIN: &str = "test:memory";

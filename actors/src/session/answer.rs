@@ -24,6 +24,8 @@ pub(super) enum Taken {
     Yes,
     /// The step does not wait for it any more, or never did.
     No,
+    /// It came too late: the step has ended without it.
+    Late,
 }
 
 /// A session and its head within a transaction.
@@ -117,6 +119,12 @@ impl Loaded {
         Ok(())
     }
 
+    /// A step does not wait for an order any more.
+    async fn wait_no_more(&self, txn: &Txn, turn: u64, path: &StepPath, order: &OrderId) -> Result<(), SessionError> {
+        let waiter = orders::Waiter { session: self.session, turn, step: path.clone() };
+        Ok(orders::forget_waiter(txn, order, &waiter).await?)
+    }
+
     /// Finishes a step that waited, pays for it if it has a hold, and lets the turn run again.
     async fn finish(
         &mut self,
@@ -130,6 +138,9 @@ impl Loaded {
         let turn = self.head.turn;
         if let Some(due) = wait.due() {
             txn.clear(&key::timer(due, self.session, turn, path))?;
+        }
+        if let Wait::Transaction { order, .. } = wait {
+            self.wait_no_more(txn, turn, path, order).await?;
         }
         step.ended = Some(now);
         let mut changes = Vec::new();
@@ -164,7 +175,8 @@ fn finished_event(step: &JournalStep, outcome: &StepOutcome) -> EventBody {
     }
 }
 
-/// A person's decision. Returns the approval as it then stands, and whether it agrees.
+/// A person's decision. One that comes when the time is over does not count, though no timer has ended the wait yet: the
+/// wait ends as it would have.
 pub(super) async fn decide(
     txn: &Txn,
     loaded: &mut Loaded,
@@ -177,6 +189,10 @@ pub(super) async fn decide(
         return Ok(Taken::No);
     }
     let Some((step, wait)) = loaded.waiting(txn, turn, &path).await? else { return Ok(Taken::No) };
+    if wait.due().is_some_and(|due| due <= now) {
+        fire(txn, loaded, turn, &path, now).await?;
+        return Ok(Taken::Late);
+    }
     approval.state = decision.state();
     let decided = EventBody::ApprovalDecided {
         approval: approval.id.clone(),
@@ -350,7 +366,8 @@ pub(super) async fn drop_unfinished(
                 expire(txn, loaded, turn, path, ApprovalState::Cancelled, now).await?;
             }
             Wait::Session { child, .. } => children.push(*child),
-            Wait::Timer { .. } | Wait::Transaction { .. } => {}
+            Wait::Transaction { order, .. } => loaded.wait_no_more(txn, turn, path, order).await?,
+            Wait::Timer { .. } => {}
         }
     }
     Ok(children)

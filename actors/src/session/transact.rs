@@ -175,7 +175,7 @@ fn taken_or_not(txn: &Txn, loaded: Loaded, taken: Taken) -> Result<Done, Session
             loaded.save(txn)?;
             SessionResponse::Done
         }
-        Taken::No => Refusal::new(ErrorCode::InvalidRequest, "the step does not wait for this").into(),
+        Taken::No | Taken::Late => Refusal::new(ErrorCode::InvalidRequest, "the step does not wait for this").into(),
     };
     Ok(Done::new(response, loaded))
 }
@@ -349,7 +349,10 @@ async fn decide(txn: &Txn, session: SessionId, request: &Decide, now: Timestamp)
             loaded.save(txn)?;
             Ok(Done::new(SessionResponse::Decided(approval), loaded))
         }
-        Taken::No => {
+        taken @ (Taken::No | Taken::Late) => {
+            if taken == Taken::Late {
+                loaded.save(txn)?;
+            }
             let message = format!("the approval {id} was decided before, differently, or has expired");
             Ok(Done::new(Refusal::new(ErrorCode::ApprovalDecided, message).into(), loaded))
         }

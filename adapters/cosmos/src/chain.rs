@@ -256,6 +256,11 @@ impl Chain for CosmosChain {
         parse_denom(asset).map(drop)
     }
 
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        let own: &str = self.denom.as_ref();
+        (asset != own).then(|| asset.to_owned())
+    }
+
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
         let rejected = |reason: &str| ChainError::Rejected { reason: reason.to_owned() };
         if signature.is_some() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use alloy::consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
 use alloy::eips::{BlockId, BlockNumberOrTag, Encodable2718};
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, Bytes, Signature, TxKind};
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy::providers::{Provider, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
@@ -29,7 +29,7 @@ use url::Url;
 
 use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
-use self::unsigned::recipient;
+use self::unsigned::{canonical, recipient};
 use crate::contract::{Erc20, ReceiptLog};
 use crate::transport::HttpTransport;
 
@@ -240,9 +240,9 @@ impl Chain for EvmChain {
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
         let history = self.provider.get_fee_history(1, BlockNumberOrTag::Latest, &[]);
-        let history = history.await.map_err(|error| self.failed(error))?;
+        let history = history.await.map_err(|error| self.unserved(error))?;
         let base = history.next_block_base_fee().ok_or_else(|| malformed("the fee history", "it is empty"))?;
-        let tip = self.provider.get_max_priority_fee_per_gas().await.map_err(|error| self.failed(error))?;
+        let tip = self.provider.get_max_priority_fee_per_gas().await.map_err(|error| self.unserved(error))?;
         let narrow = |fee| u64::try_from(fee).map_err(|_| malformed("the fee", "it is above 18 ether a gas"));
         Ok(MarketFee { base: narrow(base)?, tip: narrow(tip)? })
     }
@@ -250,7 +250,7 @@ impl Chain for EvmChain {
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         let request = self.unsigned(action).await?;
         let gas_limit = self.gas_limit(action, request.clone()).await?;
-        self.check_funds(&request, gas_limit, fee).await?;
+        self.check_paid(&request, gas_limit, fee).await?;
         let transaction = TxEip1559 {
             chain_id: self.number,
             nonce: sequence,
@@ -276,6 +276,10 @@ impl Chain for EvmChain {
             fee_max: u128::from(gas_limit).checked_mul(fee.price.into()).map(Amount::new),
             creates,
         })
+    }
+
+    async fn check_funds(&self, needed: Amount) -> Result<(), ChainError> {
+        self.check_balance(U256::from(needed.units())).await
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -338,6 +342,10 @@ impl Chain for EvmChain {
 
     fn check_address(&self, address: &str) -> Result<(), ChainError> {
         recipient(address).map(drop)
+    }
+
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        Some(canonical(asset))
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {

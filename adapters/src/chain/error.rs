@@ -119,11 +119,25 @@ impl ChainError {
             | Self::Behind { .. }
             | Self::Disputed { .. }
             | Self::TooMany { .. }
-            | Self::WrongChain { .. } => ErrorCode::ChainUnavailable,
+            | Self::WrongChain { .. }
+            | Self::Malformed { .. } => ErrorCode::ChainUnavailable,
             Self::Rejected { .. } | Self::FeeCapped(_) => ErrorCode::ChainRejected,
-            Self::Malformed { .. } => ErrorCode::InvalidRequest,
             Self::Signer(failure) if failure.is_passing() => ErrorCode::ChainUnavailable,
             Self::Signer(_) => ErrorCode::ConfigInvalid,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_endpoint_garbled_is_not_the_askers_fault() {
+        let garbled = ChainError::Malformed { what: "the balance", reason: "it is no number".to_owned() };
+        assert!(garbled.is_endpoint_failure());
+        assert_eq!(garbled.code(), ErrorCode::ChainUnavailable);
+        let refused = ChainError::Rejected { reason: "it is no address".to_owned() };
+        assert_eq!(refused.code(), ErrorCode::ChainRejected);
     }
 }

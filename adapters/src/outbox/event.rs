@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::chain::{Action, Broadcast, SignedTransaction, TransactionStatus};
+use crate::chain::{Action, Amount, Broadcast, SignedTransaction, TransactionStatus};
 use crate::fee::Fee;
 
 /// What happened.
@@ -30,6 +30,9 @@ pub enum Event {
         intent: u64,
         /// Why.
         reason: String,
+        /// Whether it is the intent's own fault, such as a payment that the account cannot make, and no endpoint's or
+        /// signer's, who fail all alike.
+        is_own: bool,
     },
     /// A transaction was handed to the chain, or may have been.
     Broadcast {
@@ -94,6 +97,8 @@ pub enum Effect {
         sequence: u64,
         /// The fee that it must outbid, when it replaces a transaction.
         replaces: Option<Fee>,
+        /// What the account's other transactions that have not landed may take of the chain's own coin.
+        reserved: Amount,
     },
     /// Hand signed bytes to the chain: gives [`Event::Broadcast`].
     Broadcast {

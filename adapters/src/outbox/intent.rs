@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
+use steward_types::limits::{OUTBOX_REASON_CHARS_MAX, OUTBOX_SIGN_DOUBLINGS_MAX};
 
 use super::{OutboxPolicy, after};
 use crate::chain::{Action, Amount, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
@@ -35,6 +36,9 @@ pub struct Intent {
     /// When a replacement may be tried again after one could not be signed.
     #[serde(skip)]
     pub(super) replace_at: Timestamp,
+    /// How often in a row it could not be signed for its own sake; counted anew after a start.
+    #[serde(skip)]
+    pub(super) failures: u32,
     /// Whether the chain was asked after the newest transaction since it was sent or since the start.
     #[serde(skip)]
     pub(super) is_asked: bool,
@@ -99,6 +103,7 @@ impl Intent {
             last_error: None,
             act_at: now,
             replace_at: now,
+            failures: 0,
             is_asked: false,
         }
     }
@@ -108,8 +113,25 @@ impl Intent {
         self.attempts.first().map(|attempt| attempt.transaction.sequence)
     }
 
+    /// What its transactions, of which one lands, may take of the chain's own coin.
+    pub(super) fn most_taken(&self) -> Amount {
+        let each = self.attempts.iter().map(|attempt| most_taken(&self.action, &attempt.transaction));
+        each.max().unwrap_or(Amount::ZERO)
+    }
+
     pub(super) fn newest(&self) -> Option<&Attempt> {
         self.attempts.last()
+    }
+
+    /// Nothing was signed. When that is this intent's own fault it is tried again later each time.
+    pub(super) fn sign_failed(&mut self, reason: &str, is_own: bool, now: Timestamp, policy: &OutboxPolicy) {
+        let doublings = self.failures.min(OUTBOX_SIGN_DOUBLINGS_MAX);
+        self.failures = if is_own { self.failures.saturating_add(1) } else { 0 };
+        let wait_ms = if is_own { policy.retry_ms.saturating_mul(1 << doublings) } else { policy.retry_ms };
+        self.last_error = Some(shown(reason));
+        self.replace_at = after(now, wait_ms);
+        // A transaction in flight is asked after all the same.
+        self.act_at = if self.attempts.is_empty() { self.replace_at } else { now };
     }
 
     /// Whatever the chain answered, the transaction may be there now: the next thing is to ask.
@@ -132,7 +154,7 @@ impl Intent {
         self.last_error = match result {
             Ok(Broadcast::Accepted | Broadcast::SequenceUsed) => None,
             Ok(Broadcast::Underpriced) => Some("another transaction with this sequence number offers more".to_owned()),
-            Ok(Broadcast::Refused { reason }) | Err(reason) => Some(reason),
+            Ok(Broadcast::Refused { reason }) | Err(reason) => Some(shown(&reason)),
         };
     }
 
@@ -169,6 +191,20 @@ impl Intent {
             hash: landing.hash,
         }
     }
+}
+
+/// What a transaction may take of the chain's own coin: what it pays, and its fee.
+pub fn most_taken(action: &Action, transaction: &SignedTransaction) -> Amount {
+    let paid = match action {
+        Action::Transfer { amount, asset: None, .. } | Action::Call { value: amount, .. } => *amount,
+        Action::Transfer { .. } | Action::DeployReceiptLog | Action::Anchor { .. } | Action::Fill => Amount::ZERO,
+    };
+    paid.saturating_add(transaction.fee_max.unwrap_or(Amount::ZERO))
+}
+
+/// As much of a reason as is kept: a node may say anything, and an intent must fit its row.
+pub(super) fn shown(reason: &str) -> String {
+    reason.chars().take(OUTBOX_REASON_CHARS_MAX).collect()
 }
 
 pub(super) fn landing(statuses: &[(String, TransactionStatus)]) -> Option<Landing> {

@@ -74,6 +74,10 @@ impl Chain for Pool {
         self.with_agreed_expiry(signed).await
     }
 
+    async fn check_funds(&self, needed: Amount) -> Result<(), ChainError> {
+        self.first(Class::Read, Spread::OneByOne, &|chain| chain.check_funds(needed)).await
+    }
+
     async fn expiry(&self) -> Result<Option<u64>, ChainError> {
         self.reached(&|chain| chain.expiry()).await
     }
@@ -115,6 +119,10 @@ impl Chain for Pool {
 
     fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
         self.any().check_asset(asset)
+    }
+
+    fn canonical_asset(&self, asset: &str) -> Option<String> {
+        self.any().canonical_asset(asset)
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod expiring;
+mod funds;
 mod world;
 
 use std::time::Duration;

@@ -108,7 +108,7 @@ impl World {
                 genesis: "genesis".to_owned(),
                 account: "account".to_owned(),
             }),
-            Effect::Sign { intent, action, sequence, replaces } => {
+            Effect::Sign { intent, action, sequence, replaces, .. } => {
                 let fee = FeePolicy::default().choose(MarketFee { base: 10, tip: 1 }, replaces).unwrap();
                 Event::Signed { intent, transaction: self.ledger.sign(&action, sequence, fee) }
             }

@@ -1,7 +1,7 @@
 //! What a session's transaction does: record an order once the rules allow it, and wait for one.
 
-use steward_storage::{Store, StoreError, StoreExt, Txn};
-use steward_types::limits::CHAIN_ORDERS_MAX;
+use steward_storage::{RangeRead, Store, StoreError, StoreExt, Txn};
+use steward_types::limits::{CHAIN_ORDERS_MAX, CHAIN_WAITERS_MAX};
 use steward_types::{AgentId, ProjectId, SessionId, StepPath, Timestamp};
 
 use super::error::OrderError;
@@ -86,10 +86,22 @@ pub(crate) async fn order_of(txn: &Txn, id: &OrderId) -> Result<Option<OrderReco
     txn.load(&records::record(id)).await
 }
 
-/// Notes that a step waits for an order, unless that has ended.
+/// Notes that a step waits for an order, unless that has ended. When so many do that no more can be told in the transaction
+/// that settles the order, the step is left to look by itself.
 pub(crate) async fn await_order(txn: &Txn, id: &OrderId, waiter: &Waiter) -> Result<(), OrderError> {
     let record = order_of(txn, id).await?;
     let Some(record) = record.filter(|record| record.outcome.is_none()) else { return Err(OrderError::Ended) };
+    let others = RangeRead::prefix(&records::waiters(&record.chain, id)).limit(CHAIN_WAITERS_MAX).snapshot();
+    if txn.range(others).await?.rows.len() >= CHAIN_WAITERS_MAX {
+        return Ok(());
+    }
     let Waiter { session, turn, step } = waiter;
     Ok(txn.set(&records::waiter(&record.chain, id, *session, *turn, step), &[])?)
+}
+
+/// Forgets that a step waits for an order.
+pub(crate) async fn forget_waiter(txn: &Txn, id: &OrderId, waiter: &Waiter) -> Result<(), StoreError> {
+    let Some(record) = order_of(txn, id).await? else { return Ok(()) };
+    let Waiter { session, turn, step } = waiter;
+    txn.clear(&records::waiter(&record.chain, id, *session, *turn, step))
 }

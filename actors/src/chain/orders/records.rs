@@ -107,7 +107,12 @@ pub(super) fn record(id: &OrderId) -> Vec<u8> {
 pub(super) fn queued(chain: &str, order: &Order) -> Vec<u8> {
     let id = &order.id;
     let recorded = order.recorded.as_millis();
-    pack(&("chain_order", chain, recorded, &id.session.as_bytes()[..], id.turn, &step_bytes(&id.step)[..]))
+    let project = order.project.as_str();
+    pack(&("chain_order", chain, project, recorded, &id.session.as_bytes()[..], id.turn, &step_bytes(&id.step)[..]))
+}
+
+pub(super) fn queue_of(chain: &str, project: &ProjectId) -> Vec<u8> {
+    pack(&("chain_order", chain, project.as_str()))
 }
 
 pub(super) fn queue(chain: &str) -> Vec<u8> {

@@ -4,8 +4,8 @@
 use steward_adapters::outbox::Outcome;
 use steward_receipts::{Hash, Leaf};
 use steward_scripting::canonical_hash;
-use steward_storage::{RangeRead, Store, StoreError, StoreExt, TransactionError, Txn};
-use steward_types::{Amount, Micros, Timestamp};
+use steward_storage::{RangeRead, Store, StoreError, StoreExt, TransactionError, Txn, key};
+use steward_types::{Amount, Micros, ProjectId, Timestamp};
 use thiserror::Error;
 
 use super::place::Waiter;
@@ -66,16 +66,32 @@ impl TransactionError for SettleError {
     }
 }
 
-/// The oldest orders that the chain has not taken, with their rows.
+/// Orders of one project that wait in its queue, with their rows.
+pub(in crate::chain) type Waiting = Vec<(Vec<u8>, Order)>;
+
+/// The oldest orders that the chain has not taken of the first project behind this one that has any, at most so many.
 pub(in crate::chain) async fn waiting_orders(
     store: &dyn Store,
     chain: &str,
-    most: usize,
-) -> Result<Vec<(Vec<u8>, Order)>, StoreError> {
-    let range = RangeRead::prefix(&records::queue(chain)).limit(most).snapshot();
+    behind: Option<&ProjectId>,
+    most: impl Fn(&ProjectId) -> usize + Send + Sync,
+) -> Result<Option<(ProjectId, Waiting)>, StoreError> {
+    let all = RangeRead::prefix(&records::queue(chain)).limit(1).snapshot();
+    let behind = behind.map(|project| key::prefix_range(&records::queue_of(chain, project)).1);
+    let first = RangeRead { begin: behind.unwrap_or_else(|| all.begin.clone()), ..all };
+    let first = &first;
+    let page = store.run(|txn| async move { txn.scan::<Order>(first.clone()).await }).await?;
+    let Some((_, oldest)) = page.rows.into_iter().next() else { return Ok(None) };
+    let project = oldest.project;
+    let most = most(&project);
+    if most == 0 {
+        return Ok(Some((project, Vec::new())));
+    }
+    let range = RangeRead::prefix(&records::queue_of(chain, &project)).limit(most).snapshot();
     let range = &range;
     let page = store.run(|txn| async move { txn.scan::<Order>(range.clone()).await }).await?;
-    Ok(page.rows.into_iter().map(|(row, order)| (row.to_vec(), order)).collect())
+    let waiting = page.rows.into_iter().map(|(row, order)| (row.to_vec(), order)).collect();
+    Ok(Some((project, waiting)))
 }
 
 /// Takes an order's row out of the queue: its intent is written in the same transaction.

@@ -10,9 +10,12 @@ use steward_adapters::chain::{Action, Amount};
 use steward_adapters::ledger::Ledger;
 use steward_adapters::memory::{Anchoring, Fault, MemoryChain, Mining};
 use steward_adapters::outbox::OutboxPolicy;
+use steward_receipts::Hash;
 use steward_scripting::manifest::{Caps, SpendingRules};
-use steward_storage::StoreExt;
+use steward_storage::key::pack;
+use steward_storage::{RangeRead, StoreExt};
 use steward_types::Micros;
+use steward_types::limits::{CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX};
 
 use super::dying_store::{Death, DyingStore};
 use super::harness::*;
@@ -20,6 +23,7 @@ use crate::budget::{Audit, AuditReceipts, audit};
 use crate::chain::{ChainSettings, FeePrice, SpendingTerms};
 use crate::host::EntityId;
 use crate::pause::{self, Pause, PauseSubject};
+use crate::session::answer::{Loaded, Taken, decide};
 use crate::session::*;
 
 const CHAIN: &str = "test:memory";
@@ -203,6 +207,8 @@ async fn what_the_rules_do_not_allow_is_refused_with_its_cap_and_orders_nothing(
         "chain(\"test:other\").send(\"bob\", 1)",
         "memory.send(\"no address!\", 1)",
         "memory.balance(\"no address!\")",
+        &format!("memory.call(\"shop\", \"buy(uint256)\", [\"{}\"])", "x".repeat(CHAIN_CALL_INPUT_BYTES_MAX)),
+        &format!("memory.call(\"shop\", \"{}()\", [])", "x".repeat(CHAIN_CALL_METHOD_BYTES_MAX)),
         "memory.wait(\"nothing\")",
         "memory.wait(\"ses_00000000000000000000000000000000.1.1\")",
     ] {
@@ -216,6 +222,8 @@ async fn what_the_rules_do_not_allow_is_refused_with_its_cap_and_orders_nothing(
         "CHAIN_LIMIT_REACHED",
         "CHAIN_LIMIT_REACHED",
         "CHAIN_FORBIDDEN",
+        "STEP_INVALID",
+        "STEP_INVALID",
         "STEP_INVALID",
         "STEP_INVALID",
         "STEP_INVALID",
@@ -269,6 +277,70 @@ async fn what_a_person_does_not_agree_to_is_not_sent() {
     assert!(landed(&chain).is_empty());
 }
 
+/// A session whose call waits for consent, and the approval's row.
+async fn asking(outside: &Outside, arguments: &str) -> (Node, Approval) {
+    let call = format!("memory.call(\"shop\", \"buy(uint256)\", [{arguments}], #{{value: 60}})");
+    let body = refused(&call);
+    let program = format!("fn on_message(msg) {{ let memory = chain(\"{CHAIN}\"); {body} }}");
+    outside.agents.add_with("payer", &program, RULES);
+    let node = outside.start().await;
+    node.open(session(1), "payer").await;
+    node.send(session(1), "call").await;
+    let asks = |body: &EventBody| matches!(body, EventBody::ApprovalRequested { .. });
+    let id = approval_of(&node.events_until(session(1), asks).await);
+    let row = key::approval(&project(), &id);
+    let approval = outside.store.begin().load::<Approval>(&row).await.unwrap().unwrap();
+    (node, approval)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_consents_to_a_call_sees_what_the_contract_is_told() {
+    let (outside, _chain) = outside(Some(terms())).await;
+    let (_node, approval) = asking(&outside, "7, \"gold\"").await;
+    let question =
+        "May payer call buy(uint256) of shop, telling it [7,\"gold\"], with 60 of the chain's coin on test:memory?";
+    assert_eq!(approval.question, question);
+    let details = &approval.details;
+    assert_eq!((&details["signature"], &details["arguments"]), (&json!("buy(uint256)"), &json!([7, "gold"])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_long_arguments_whoever_consents_sees_the_beginning_and_the_hash() {
+    let (outside, _chain) = outside(Some(terms())).await;
+    let long = "x".repeat(CHAIN_CALL_INPUT_BYTES_MAX - 10);
+    let (_node, approval) = asking(&outside, &format!("\"{long}\"")).await;
+    assert!(approval.question.contains("xxx…, with 60"), "{}", approval.question);
+    let details = &approval.details;
+    let text = json!([long]).to_string();
+    assert_eq!((&details["arguments"], &details["arguments_bytes"]), (&Value::Null, &json!(text.len())));
+    assert_eq!(details["arguments_sha256"], Hash::of(text.as_bytes()).to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_that_comes_when_its_time_is_over_counts_for_nothing() {
+    let (outside, chain) = outside(Some(terms())).await;
+    let (node, approval) = asking(&outside, "7").await;
+    drop(node);
+    let approval = &approval;
+    let taken = outside.store.run(|txn| async move {
+        let mut loaded = Loaded::load(&txn, session(1)).await?;
+        let decision = Decision {
+            approved: true,
+            answer: Value::Null,
+            comment: None,
+            decided_by: "alice".to_owned(),
+            decided: approval.expires,
+        };
+        let taken = decide(&txn, &mut loaded, &mut approval.clone(), decision).await?;
+        loaded.save(&txn)?;
+        Ok::<_, SessionError>(taken)
+    });
+    assert_eq!(taken.await.unwrap(), Taken::Late);
+    let node = outside.start().await;
+    assert_eq!(finished(&node.turn(session(1), 1).await)[0], "APPROVAL_REJECTED");
+    assert!(landed(&chain).is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_the_chain_refuses_beforehand_fails_with_its_reason_and_costs_nothing() {
     let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(2), Mining::Automatic);
@@ -292,6 +364,9 @@ async fn a_chain_that_is_down_is_told_at_once_and_an_order_goes_when_it_is_back(
     );
     let found = run(&outside, &body).await;
     assert_eq!((&found[0][0], &found[1][0]), (&json!("CHAIN_UNAVAILABLE"), &json!("DEADLINE_EXCEEDED")));
+    let waiters = RangeRead::prefix(&pack(&("chain_waiter", CHAIN)));
+    let left = outside.store.begin().range(waiters).await.unwrap();
+    assert_eq!(left.rows, [], "a step that waits no more leaves nothing behind");
     chain.set_fault(None);
     let id = found[2].as_str().unwrap();
     let end = run(&outside, &format!("memory.wait(\"{id}\")")).await;

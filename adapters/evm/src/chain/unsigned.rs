@@ -6,9 +6,11 @@ use alloy::primitives::{Address, Bytes, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
+use alloy::transports::TransportError;
 use steward_adapters::chain::{Action, Amount, ChainError};
 use steward_adapters::fee::Fee;
 
+use super::reply::{Failure, failure, without_address};
 use super::{EvmChain, address};
 use crate::contract::{Erc20, ReceiptLog};
 
@@ -56,25 +58,36 @@ impl EvmChain {
         Ok(limit)
     }
 
-    /// A payment that the account cannot make would be refused by every node, and hold up what comes after it. Nodes
+    /// A transaction that the account cannot pay for would be refused by every node, and hold up what comes after it. Nodes
     /// estimate the gas of one without looking at the balance.
-    pub(super) async fn check_funds(
+    pub(super) async fn check_paid(
         &self,
         request: &TransactionRequest,
         gas_limit: u64,
         fee: Fee,
     ) -> Result<(), ChainError> {
         let value = request.value.unwrap_or_default();
-        if value.is_zero() {
-            return Ok(());
-        }
-        let balance = self.provider.get_balance(self.account).await.map_err(|error| self.failed(error))?;
-        let needed = value.saturating_add(U256::from(gas_limit).saturating_mul(U256::from(fee.price)));
+        self.check_balance(value.saturating_add(U256::from(gas_limit).saturating_mul(U256::from(fee.price)))).await
+    }
+
+    /// Whether the account has so many wei in the newest block. What waits in a pool is in no balance.
+    pub(super) async fn check_balance(&self, needed: U256) -> Result<(), ChainError> {
+        let balance = self.provider.get_balance(self.account).await.map_err(|error| self.unserved(error))?;
         if needed <= balance {
             return Ok(());
         }
         let reason = format!("it needs {needed} wei with its fee, and {} has {balance}", self.account);
         Err(ChainError::Rejected { reason })
+    }
+
+    /// What a failed call means that a chain has no reason to refuse: the endpoint is at fault, whatever it says.
+    pub(super) fn unserved(&self, error: TransportError) -> ChainError {
+        match failure(&error) {
+            Failure::Refused(_) => {
+                ChainError::Unavailable { chain: self.config.chain.clone(), source: without_address(error) }
+            }
+            _ => self.failed(error),
+        }
     }
 
     /// Some tokens answer false instead of failing, and an address without code does anything and nothing: neither
@@ -83,7 +96,7 @@ impl EvmChain {
         let token = transfer.to.and_then(|to| to.to().copied()).unwrap_or_default();
         let output = self.provider.call(transfer).block(BlockId::latest()).await.map_err(|error| self.failed(error))?;
         let reason = if output.is_empty() {
-            let code = self.provider.get_code_at(token).await.map_err(|error| self.failed(error))?;
+            let code = self.provider.get_code_at(token).await.map_err(|error| self.unserved(error))?;
             code.is_empty().then(|| format!("there is no token at {token}"))
         } else {
             let pays = Erc20::transferCall::abi_decode_returns(&output).unwrap_or(false);
@@ -105,6 +118,11 @@ pub(super) fn recipient(text: &str) -> Result<Address, ChainError> {
     })
 }
 
+/// The address in lower case, however it was written.
+pub(super) fn canonical(text: &str) -> String {
+    recipient(text).map_or_else(|_| text.to_owned(), |address| format!("{address:#x}"))
+}
+
 fn wei(amount: Amount) -> U256 {
     U256::from(amount.units())
 }
@@ -122,5 +140,14 @@ mod tests {
         check("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD", false);
         check("0x5aaeb6053f3e94c9b9a09f33669435e7ef1beae", false);
         check("somebody", false);
+    }
+
+    #[test]
+    fn an_asset_has_one_name_however_its_address_is_written() {
+        let lower = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
+        let upper = format!("0x{}", lower[2..].to_uppercase());
+        for text in [lower, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", &upper, &lower[2..]] {
+            assert_eq!(canonical(text), lower);
+        }
     }
 }

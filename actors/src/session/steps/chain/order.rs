@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
-use steward_adapters::chain::Action;
+use steward_adapters::chain::{Action, ContractCall};
+use steward_receipts::Hash;
 use steward_scripting::StepCall;
 use steward_scripting::call::SendOptions;
-use steward_types::limits::{APPROVAL_TIME_DEFAULT, SESSION_WAIT_TIME_MAX};
-use steward_types::{Amount, ErrorCode, Micros};
+use steward_types::limits::{
+    APPROVAL_TIME_DEFAULT, CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX, CONSENT_DETAILS_BYTES_MAX,
+    CONSENT_QUESTION_CHARS_MAX, SESSION_WAIT_TIME_MAX,
+};
+use steward_types::{AgentId, Amount, ErrorCode, Micros};
 
 use super::{Known, invalid};
 use crate::budget::{HoldRequest, Usage};
@@ -38,6 +43,14 @@ struct Wanted {
     chain: String,
     action: Action,
     spend: Spend,
+    /// What a contract is told, for whoever is asked for consent.
+    message: Option<Message>,
+}
+
+/// A call's words as the script has them.
+struct Message {
+    signature: Option<String>,
+    arguments: Value,
 }
 
 /// `send`.
@@ -53,9 +66,9 @@ pub(in crate::session::steps) async fn send(
         Ok(known) => known,
         Err(refused) => return refuse(turn, call, refused).await,
     };
-    let (driver, asset) = (&known.settings.chain, options.asset);
+    let (driver, named) = (&known.settings.chain, options.asset);
     let checked = driver.check_address(&to);
-    let checked = checked.and_then(|()| asset.as_deref().map_or(Ok(()), |asset| driver.check_asset(asset)));
+    let checked = checked.and_then(|()| named.as_deref().map_or(Ok(()), |asset| driver.check_asset(asset)));
     if let Err(error) = checked {
         return refuse(turn, call, invalid(&error)).await;
     }
@@ -63,8 +76,10 @@ pub(in crate::session::steps) async fn send(
         let nothing = StepOutcome::error(ErrorCode::StepInvalid, "send: the amount is nothing");
         return refuse(turn, call, nothing).await;
     }
+    let asset = named.and_then(|asset| driver.canonical_asset(&asset));
     let action = Action::Transfer { to: to.clone(), amount, asset: asset.clone() };
-    order(turn, call, &known, Wanted { chain, action, spend: Spend { act: Act::Pay { to }, asset, amount } }).await
+    let spend = Spend { act: Act::Pay { to }, asset, amount };
+    order(turn, call, &known, Wanted { chain, action, spend, message: None }).await
 }
 
 /// `call`.
@@ -85,9 +100,29 @@ pub(in crate::session::steps) async fn call_contract(
         Ok(encoded) => encoded,
         Err(error) => return refuse(turn, call, invalid(&error)).await,
     };
+    if let Err(refused) = check_size(&encoded) {
+        return refuse(turn, call, refused).await;
+    }
     let action = Action::Call { contract: contract.clone(), input: encoded.input, value };
     let act = Act::Call { contract, method: encoded.method };
-    order(turn, call, &known, Wanted { chain, action, spend: Spend { act, asset: None, amount: value } }).await
+    let spend = Spend { act, asset: None, amount: value };
+    order(turn, call, &known, Wanted { chain, action, spend, message: Some(Message { signature, arguments }) }).await
+}
+
+/// The row of an order's intent holds its call several times over, and must fit the store: one that did not would stop the
+/// chain's entity for everybody.
+fn check_size(encoded: &ContractCall) -> Result<(), StepOutcome> {
+    let parts = [
+        ("the call's input", encoded.input.len(), CHAIN_CALL_INPUT_BYTES_MAX),
+        ("the method's name", encoded.method.len(), CHAIN_CALL_METHOD_BYTES_MAX),
+    ];
+    match parts.into_iter().find(|(_, size, most)| size > most) {
+        None => Ok(()),
+        Some((what, size, most)) => {
+            let message = format!("call: {what} has {size} bytes, and {most} are the most: pass less at once");
+            Err(StepOutcome::error(ErrorCode::StepInvalid, message))
+        }
+    }
 }
 
 /// Records what is wanted, if both sides' rules allow it, and answers its id.
@@ -133,7 +168,7 @@ fn order_of(
     let call_price = price.map_err(|error| price_missing(error.to_string()))?;
     let most = terms.fee_price.of(terms.fee_max).and_then(|fee| fee.add(call_price).ok());
     let held: Micros = most.ok_or_else(|| price_missing("the largest fee is more than a budget can say".to_owned()))?;
-    let Wanted { chain, action, spend } = wanted;
+    let Wanted { chain, action, spend, message: _ } = wanted;
     let order = Order {
         id: OrderId { session: turn.place.session, turn: turn.place.turn, step: call.path.clone() },
         project: turn.record.project.clone(),
@@ -192,6 +227,48 @@ async fn record(turn: &Turn, call: &StepCall, new: NewOrder) -> Result<Answer, S
     Ok(Answer::Done(outcome))
 }
 
+impl Wanted {
+    /// What a person is asked.
+    fn question(&self, agent: &AgentId) -> String {
+        let (chain, amount, act) = (&self.chain, self.spend.amount, self.spend.act.in_words());
+        let Some(Message { arguments, .. }) = &self.message else {
+            return format!("May {agent} {act} {amount} of {} on {chain}?", self.spend.asset_in_words());
+        };
+        let told = shortened(&arguments.to_string(), CONSENT_QUESTION_CHARS_MAX);
+        format!("May {agent} {act}, telling it {told}, with {amount} of the chain's coin on {chain}?")
+    }
+
+    /// The same in parts. Of arguments that are too long there is the beginning, and the hash of the whole.
+    fn details(&self, to: &impl Serialize) -> Value {
+        let Self { chain, spend, message, .. } = self;
+        let mut details = json!({
+            "choices": [], "to": to, "chain": chain, "act": spend.act.in_words(), "amount": spend.amount,
+            "asset": spend.asset,
+        });
+        let Some(Message { signature, arguments }) = message else { return details };
+        let text = arguments.to_string();
+        details["signature"] = json!(signature);
+        if text.len() <= CONSENT_DETAILS_BYTES_MAX {
+            details["arguments"] = arguments.clone();
+        } else {
+            details["arguments_begin"] = json!(shortened(&text, CONSENT_QUESTION_CHARS_MAX));
+            details["arguments_bytes"] = json!(text.len());
+            details["arguments_sha256"] = json!(Hash::of(text.as_bytes()).to_string());
+        }
+        details
+    }
+}
+
+/// The beginning of a text, with dots where something is left out.
+fn shortened(text: &str, most: usize) -> String {
+    let mut rest = text.chars();
+    let mut begin: String = rest.by_ref().take(most).collect();
+    if rest.next().is_some() {
+        begin.push('…');
+    }
+    begin
+}
+
 /// Tells the chain that there is an order; a word that is lost is made up for when the chain looks by itself.
 fn wake(turn: &Turn, chain: &str) {
     let Ok(id) = EntityId::new(chain) else { return };
@@ -213,15 +290,8 @@ async fn ask(turn: &Turn, call: &StepCall, wanted: &Wanted) -> Result<Answer, Se
     let time = rules.timeout_ms.map_or(APPROVAL_TIME_DEFAULT, Duration::from_millis);
     let asked = turn.now();
     let expires = asked.saturating_add(time.min(SESSION_WAIT_TIME_MAX));
-    let Wanted { chain, spend, .. } = wanted;
-    let (agent, act) = (&turn.record.agent, spend.act.in_words());
-    let question = match (&spend.act, spend.amount) {
-        (Act::Pay { .. }, amount) => format!("May {agent} {act} {amount} of {} on {chain}?", spend.asset_in_words()),
-        (Act::Call { .. }, amount) => format!("May {agent} {act} with {amount} of the chain's coin on {chain}?"),
-    };
-    let details = json!({
-        "choices": [], "to": rules.to, "chain": chain, "act": act, "amount": spend.amount, "asset": spend.asset,
-    });
+    let agent = &turn.record.agent;
+    let (question, details) = (wanted.question(agent), wanted.details(&rules.to));
     let id = approval_id(turn, call);
     let approval = Approval {
         id: id.clone(),
