@@ -20,7 +20,7 @@ const AGENT: &str = "sleeper";
 /// Sessions that are opened at once.
 const CLIENTS: usize = 32;
 /// How long opening one session may take on the average before the moment comes too early.
-const OPEN_TIME: Duration = Duration::from_millis(8);
+const OPEN_TIME: Duration = Duration::from_millis(20);
 /// Counts the receipts that a node has put into logs. Nothing is paid for before the moment.
 const RECEIPTS: &str = "steward_receipts_appended_total";
 /// How long before the moment the node is killed.
