@@ -105,14 +105,23 @@ impl Loaded {
         mut step: JournalStep,
         wait: &Wait,
     ) -> Result<(), SessionError> {
-        let turn = self.head.turn;
-        if let Some(due) = wait.due() {
-            txn.clear(&key::timer(due, self.session, turn, path))?;
-        }
+        self.forget_timer(txn, wait, path)?;
         step.state = StepState::Started { emitted_bytes: 0 };
+        self.run_on(txn, now, &[Change::Step(path.clone(), Box::new(step))]).await
+    }
+
+    /// A step that waited does not, so its timer has nothing to fire.
+    fn forget_timer(&self, txn: &Txn, wait: &Wait, path: &StepPath) -> Result<(), SessionError> {
+        if let Some(due) = wait.due() {
+            txn.clear(&key::timer(due, self.session, self.head.turn, path))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the changes of a step that waited, and lets the turn run again.
+    async fn run_on(&mut self, txn: &Txn, now: Timestamp, changes: &[Change]) -> Result<(), SessionError> {
         let place = self.place();
-        let changes = [Change::Step(path.clone(), Box::new(step))];
-        change::apply(txn, now, &place, &mut self.head, &changes).await?;
+        change::apply(txn, now, &place, &mut self.head, changes).await?;
         if self.record.status == SessionStatus::Waiting {
             self.record.status = SessionStatus::Running;
         }
@@ -135,12 +144,9 @@ impl Loaded {
         wait: &Wait,
         outcome: StepOutcome,
     ) -> Result<(), SessionError> {
-        let turn = self.head.turn;
-        if let Some(due) = wait.due() {
-            txn.clear(&key::timer(due, self.session, turn, path))?;
-        }
+        self.forget_timer(txn, wait, path)?;
         if let Wait::Transaction { order, .. } = wait {
-            self.wait_no_more(txn, turn, path, order).await?;
+            self.wait_no_more(txn, self.head.turn, path, order).await?;
         }
         step.ended = Some(now);
         let mut changes = Vec::new();
@@ -154,12 +160,7 @@ impl Loaded {
         changes.push(Change::Event(Some(path.clone()), finished_event(&step, &outcome)));
         step.state = StepState::Finished(outcome);
         changes.push(Change::Step(path.clone(), Box::new(step)));
-        let place = self.place();
-        change::apply(txn, now, &place, &mut self.head, &changes).await?;
-        if self.record.status == SessionStatus::Waiting {
-            self.record.status = SessionStatus::Running;
-        }
-        Ok(())
+        self.run_on(txn, now, &changes).await
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use steward_scripting::StepCall;
 use steward_scripting::call::AskOptions;
-use steward_types::ErrorCode;
 use steward_types::limits::{APPROVAL_TIME_DEFAULT, SESSION_WAIT_TIME_MAX, SHORT_WAIT_MAX, STEP_RESULT_BYTES_MAX};
+use steward_types::{ErrorCode, Timestamp};
 
 use super::Answer;
 use crate::session::approval::{Approval, ApprovalId, ApprovalState};
@@ -46,14 +46,27 @@ pub(super) async fn ask_human(
     options: AskOptions,
 ) -> Result<Answer, SessionError> {
     let rules = &turn.agent.manifest.approvals;
-    let time = options.timeout_ms.or(rules.timeout_ms).map_or(APPROVAL_TIME_DEFAULT, Duration::from_millis);
-    let asked = turn.now();
-    let expires = asked.saturating_add(time.min(SESSION_WAIT_TIME_MAX));
     let details = json!({ "choices": options.choices, "to": options.to.or_else(|| rules.to.clone()) });
     if question.len() + details.to_string().len() > STEP_RESULT_BYTES_MAX {
         return Ok(Answer::Done(turn.refuse(call, ErrorCode::StepInvalid, "the question is too long")));
     }
-    let id = ApprovalId { session: turn.place.session, turn: turn.place.turn, step: call.path.clone() };
+    let timeout_ms = options.timeout_ms.or(rules.timeout_ms);
+    ask_person(turn, call, (question, details), timeout_ms, |expires| Wait::Person { expires }).await
+}
+
+/// Asks a person a question, with details, and waits until it is decided or the time is over. `wait` says what becomes of
+/// the step then.
+pub(super) async fn ask_person(
+    turn: &Turn,
+    call: &StepCall,
+    (question, details): (String, Value),
+    timeout_ms: Option<u64>,
+    wait: impl FnOnce(Timestamp) -> Wait,
+) -> Result<Answer, SessionError> {
+    let time = timeout_ms.map_or(APPROVAL_TIME_DEFAULT, Duration::from_millis);
+    let asked = turn.now();
+    let expires = asked.saturating_add(time.min(SESSION_WAIT_TIME_MAX));
+    let id = approval_id(turn, call);
     let approval = Approval {
         id: id.clone(),
         project: turn.record.project.clone(),
@@ -65,7 +78,7 @@ pub(super) async fn ask_human(
         state: ApprovalState::Open,
         decision: None,
     };
-    let step = turn.row(call, StepState::Waiting(Wait::Person { expires }));
+    let step = turn.row(call, StepState::Waiting(wait(expires)));
     let requested = EventBody::ApprovalRequested { approval: id, question, expires };
     turn.commit(vec![
         Change::Step(call.path.clone(), Box::new(step)),
@@ -75,4 +88,9 @@ pub(super) async fn ask_human(
     ])
     .await?;
     Ok(Answer::Waits)
+}
+
+/// The id of what a step asks a person.
+pub(super) fn approval_id(turn: &Turn, call: &StepCall) -> ApprovalId {
+    ApprovalId { session: turn.place.session, turn: turn.place.turn, step: call.path.clone() }
 }

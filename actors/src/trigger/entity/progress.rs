@@ -63,7 +63,7 @@ impl TriggerActor {
                 let before = self.feed.as_ref().map(|feed| feed.state.clone());
                 let is_same = self.is_same_chain(&genesis, final_block);
                 // Where it goes on is stored before anything is read from there, or a kill would decide it anew.
-                if before != self.feed.as_ref().map(|feed| feed.state.clone()) {
+                if before.as_ref() != self.feed.as_ref().map(|feed| &feed.state) {
                     self.save(&[], context).await?;
                 }
                 if !is_same {

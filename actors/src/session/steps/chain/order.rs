@@ -1,7 +1,5 @@
 //! `send` and `call`: what they want is judged, consented to if need be, and recorded.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use steward_adapters::chain::{Action, ContractCall};
@@ -9,8 +7,7 @@ use steward_receipts::Hash;
 use steward_scripting::StepCall;
 use steward_scripting::call::SendOptions;
 use steward_types::limits::{
-    APPROVAL_TIME_DEFAULT, CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX, CONSENT_DETAILS_BYTES_MAX,
-    CONSENT_QUESTION_CHARS_MAX, SESSION_WAIT_TIME_MAX,
+    CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX, CONSENT_DETAILS_BYTES_MAX, CONSENT_QUESTION_CHARS_MAX,
 };
 use steward_types::{AgentId, Amount, ErrorCode, Micros};
 
@@ -20,7 +17,7 @@ use crate::chain::orders::{self, NewOrder, OrderError};
 use crate::chain::spending::{Act, Policy, Spend, SpendRefused, SpendingTerms, Verdict};
 use crate::chain::{ChainActor, ChainRequest, OrderId, orders::Order};
 use crate::host::EntityId;
-use crate::session::approval::{Approval, ApprovalId, ApprovalState};
+use crate::session::approval::{Approval, ApprovalState};
 use crate::session::change::Change;
 use crate::session::error::SessionError;
 use crate::session::event::EventBody;
@@ -28,6 +25,7 @@ use crate::session::journal::{StepState, Wait};
 use crate::session::key;
 use crate::session::record::StepOutcome;
 use crate::session::steps::Answer;
+use crate::session::steps::wait::{approval_id, ask_person};
 use crate::session::turn::{Durability, Turn};
 
 /// What a contract is told.
@@ -287,37 +285,8 @@ async fn is_agreed(turn: &Turn, call: &StepCall) -> Result<bool, SessionError> {
 /// Asks a person, as `ask_human` does. With consent the step is run again, and then records the order.
 async fn ask(turn: &Turn, call: &StepCall, wanted: &Wanted) -> Result<Answer, SessionError> {
     let rules = &turn.agent.manifest.approvals;
-    let time = rules.timeout_ms.map_or(APPROVAL_TIME_DEFAULT, Duration::from_millis);
-    let asked = turn.now();
-    let expires = asked.saturating_add(time.min(SESSION_WAIT_TIME_MAX));
-    let agent = &turn.record.agent;
-    let (question, details) = (wanted.question(agent), wanted.details(&rules.to));
-    let id = approval_id(turn, call);
-    let approval = Approval {
-        id: id.clone(),
-        project: turn.record.project.clone(),
-        agent: agent.clone(),
-        question: question.clone(),
-        details,
-        asked,
-        expires,
-        state: ApprovalState::Open,
-        decision: None,
-    };
-    let step = turn.row(call, StepState::Waiting(Wait::Consent { expires }));
-    let requested = EventBody::ApprovalRequested { approval: id, question, expires };
-    turn.commit(vec![
-        Change::Step(call.path.clone(), Box::new(step)),
-        Change::Approval(Box::new(approval)),
-        Change::Timer(call.path.clone(), expires),
-        Change::Event(Some(call.path.clone()), requested),
-    ])
-    .await?;
-    Ok(Answer::Waits)
-}
-
-fn approval_id(turn: &Turn, call: &StepCall) -> ApprovalId {
-    ApprovalId { session: turn.place.session, turn: turn.place.turn, step: call.path.clone() }
+    let asked = (wanted.question(&turn.record.agent), wanted.details(&rules.to));
+    ask_person(turn, call, asked, rules.timeout_ms, |expires| Wait::Consent { expires }).await
 }
 
 fn refusal(refused: &SpendRefused) -> StepOutcome {
