@@ -7,6 +7,7 @@
 mod bucket;
 mod policy;
 mod probe;
+mod retry_after;
 mod status;
 mod window;
 
@@ -20,6 +21,7 @@ use steward_types::{Timestamp, limits};
 use self::bucket::Bucket;
 pub(crate) use self::policy::millis;
 pub use self::policy::{Costs, EndpointPolicy};
+pub use self::retry_after::retry_after;
 pub use self::status::{Change, ClassStatus, EndpointStatus, Transition};
 use self::window::{Ending, Window};
 use crate::breaker::{Admission, Breaker, BreakerState, Forced};

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, StatusCode, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use steward_adapters::endpoint::retry_after;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use thiserror::Error;
 use url::Url;
@@ -91,7 +91,7 @@ impl Rpc {
         let response = response.map_err(|error| RpcError::Unreachable(error.without_url()))?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(RpcError::Throttled { retry_after: retry_after(&response) });
+            return Err(RpcError::Throttled { retry_after: retry_after(response.headers()) });
         }
         let body = response.bytes().await.map_err(|error| RpcError::Unreachable(error.without_url()))?;
         // A node sends some refusals with a status of 500; a proxy in front of it sends no JSON-RPC.
@@ -112,10 +112,4 @@ impl Rpc {
             Err(error) => Err(malformed(error)),
         }
     }
-}
-
-/// The seconds that the answer asks to wait. A date, which the header may hold too, is not read.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

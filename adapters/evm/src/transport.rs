@@ -3,12 +3,11 @@
 //! alloy's own takes whatever answer comes, and forgets `Retry-After` when a refusal is written in JSON-RPC.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, StatusCode, redirect};
+use steward_adapters::endpoint::retry_after;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use tower::Service;
 use url::Url;
@@ -37,7 +36,7 @@ impl HttpTransport {
     async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
         let sent = self.client.post(self.endpoint).headers(request.headers()).json(&request).send().await;
         let response = sent.map_err(TransportErrorKind::custom)?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let body = response.bytes().await.map_err(TransportErrorKind::custom)?;
         let text = || String::from_utf8_lossy(&body).into_owned();
         if status == StatusCode::TOO_MANY_REQUESTS || (!status.is_success() && retry_after.is_some()) {
@@ -75,10 +74,4 @@ fn answers(request: &RequestPacket, answer: &ResponsePacket) -> bool {
         (None, _) => true,
         (Some(_), None) => false,
     }
-}
-
-/// The seconds that the answer asks to wait. A date, which the header may hold too, is not read.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 use solana_client::client_error::{ClientError, ClientErrorKind, Result};
 use solana_client::rpc_request::{RpcError, RpcRequest, RpcResponseErrorData};
 use solana_client::rpc_sender::{RpcSender, RpcTransportStats};
+use steward_adapters::endpoint::retry_after;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use thiserror::Error;
 use url::Url;
@@ -71,7 +71,7 @@ impl Sender {
     async fn answer(&self, id: u64, request: RpcRequest, parameters: Value) -> Result<Value> {
         let body = request.build_request_json(id, parameters);
         let response = self.client.post(self.endpoint.clone()).json(&body).send().await.map_err(unreachable)?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let body = response.bytes().await.map_err(unreachable)?;
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(throttled(retry_after, &String::from_utf8_lossy(&body)));
@@ -130,10 +130,4 @@ fn unreachable(error: reqwest::Error) -> ClientError {
 
 fn unserved(reason: String) -> ClientError {
     ClientErrorKind::Custom(reason).into()
-}
-
-/// The seconds that the answer asks to wait. A date, which the header may hold too, is not read.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
