@@ -12,7 +12,7 @@ use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
 use crate::chain::{ChainStatus, OutboxView, WalletView};
-use crate::host::{Deadline, EntityId};
+use crate::host::{AskError, Deadline, Entity, EntityId, Host};
 use crate::project::ProjectView;
 use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
 use crate::timer::Timers;
@@ -195,6 +195,11 @@ pub struct ProofCheck {
     pub problem: Option<String>,
 }
 
+/// Tells an entity something if it lives on this node.
+fn wake_here<E: Entity>(host: &Host, id: &EntityId, request: E::Request) -> Result<(), AskError> {
+    if host.serves::<E>(id) { host.tell::<E>(id, request) } else { Ok(()) }
+}
+
 impl Steward {
     /// Wakes the receipt logs and budgets of all projects, which then follow the store by themselves.
     pub(super) async fn wake_projects(&self) -> Result<(), Failure> {
@@ -203,11 +208,13 @@ impl Steward {
             let page = crate::project::read::project_names(self.store(), after.as_ref(), RECEIPT_PAGE_MAX).await?;
             for project in &page {
                 let id = EntityId::from(project);
-                if self.host().serves::<Budget>(&id) {
-                    self.host().tell::<Budget>(&id, BudgetRequest::Wake)?;
-                }
-                if self.host().serves::<ReceiptLog>(&id) {
-                    self.host().tell::<ReceiptLog>(&id, ReceiptLogRequest::Wake)?;
+                let woken = [
+                    wake_here::<Budget>(self.host(), &id, BudgetRequest::Wake),
+                    wake_here::<ReceiptLog>(self.host(), &id, ReceiptLogRequest::Wake),
+                ];
+                // One that cannot be woken, such as one in quarantine, keeps no other from being.
+                for error in woken.into_iter().filter_map(Result::err) {
+                    tracing::warn!(%project, %error, "a budget or a receipt log could not be woken");
                 }
                 self.follow_project(&self.project(project).await?)?;
             }
