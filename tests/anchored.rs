@@ -55,12 +55,7 @@ impl Stand {
         setup.environment.push((key_env.to_owned(), key.1));
         let node = NodeProcess::start(setup).await.unwrap();
         let (client, key) = tenant::create_project(&node, PROJECT, Micros::new(1_000_000_000)).await;
-        let anchoring = v1::SetAnchoringRequest {
-            project: PROJECT.to_owned(),
-            chains: vec![chain.to_owned()],
-            ..v1::SetAnchoringRequest::default()
-        };
-        node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
+        tenant::anchor_on(&node, PROJECT, chain).await;
         let tenant = Tenant { node, client, key, folder };
         tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
         Self { tenant, chain: chain.to_owned(), proxies, dice: SeededEntropy::new(11) }

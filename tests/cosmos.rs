@@ -49,12 +49,7 @@ async fn receipts_anchored_on_cosmos_are_proved_offline_and_on_the_chain() {
     setup.environment.push(("COSMOS_KEY".to_owned(), secret.clone()));
     let node = NodeProcess::start(setup).await.unwrap();
     let (client, key) = tenant::create_project(&node, tenant::PROJECT, Micros::new(1_000_000)).await;
-    let anchoring = v1::SetAnchoringRequest {
-        project: tenant::PROJECT.to_owned(),
-        chains: vec![id.to_owned()],
-        ..v1::SetAnchoringRequest::default()
-    };
-    node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
+    tenant::anchor_on(&node, tenant::PROJECT, id).await;
     let mut tenant = Tenant { node, client, key, folder };
     tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
     let session = tenant.open("counter").await;

@@ -52,12 +52,7 @@ async fn receipts_anchored_on_solana_are_proved_offline_and_on_the_chain() {
     setup.environment.push(("SOLANA_KEY".to_owned(), key()));
     let node = NodeProcess::start(setup).await.unwrap();
     let (client, key_of_project) = tenant::create_project(&node, tenant::PROJECT, Micros::new(1_000_000)).await;
-    let anchoring = v1::SetAnchoringRequest {
-        project: tenant::PROJECT.to_owned(),
-        chains: vec![id.clone()],
-        ..v1::SetAnchoringRequest::default()
-    };
-    node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
+    tenant::anchor_on(&node, tenant::PROJECT, &id).await;
     let mut tenant = Tenant { node, client, key: key_of_project, folder };
     tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
     let session = tenant.open("counter").await;

@@ -116,6 +116,13 @@ pub async fn run(client: &Client, session: &str, text: &str) -> v1::RunResponse 
     client.sessions().run(request).await.unwrap().into_inner()
 }
 
+/// Lets a project anchor on this chain.
+pub async fn anchor_on(node: &NodeProcess, project: &str, chain: &str) {
+    let chains = vec![chain.to_owned()];
+    let anchoring = v1::SetAnchoringRequest { project: project.to_owned(), chains, ..Default::default() };
+    node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
+}
+
 /// A project on a node: a client with an admin's key, and the key.
 pub async fn create_project(node: &NodeProcess, name: &str, limit: Micros) -> (Client, String) {
     let root = node.root_client().unwrap();

@@ -155,12 +155,7 @@ async fn a_chain_is_added_sends_from_its_keystore_and_no_log_shows_a_secret() {
     assert_eq!((&outbox["chain"], &outbox["total"]), (&CHAIN.into(), &"0".into()));
 
     let (client, key) = tenant::create_project(&node, tenant::PROJECT, Micros::new(1_000_000)).await;
-    let anchoring = v1::SetAnchoringRequest {
-        project: tenant::PROJECT.to_owned(),
-        chains: vec![CHAIN.to_owned()],
-        ..Default::default()
-    };
-    node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
+    tenant::anchor_on(&node, tenant::PROJECT, CHAIN).await;
     let tenant = Tenant { node, client, key, folder };
     tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
     let session = tenant.open("counter").await;

@@ -22,6 +22,18 @@ pub trait HttpTool: Send + Sync + fmt::Debug + 'static {
     async fn send(&self, request: HttpRequest) -> HttpOutcome;
 }
 
+/// A world without servers: sends nothing, and says so.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHttp;
+
+#[async_trait]
+impl HttpTool for NoHttp {
+    async fn send(&self, _: HttpRequest) -> HttpOutcome {
+        let message = "this node sends no requests".to_owned();
+        HttpOutcome::NotSent(HttpFailure { code: ErrorCode::ToolForbidden, message })
+    }
+}
+
 /// One request of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {

@@ -20,7 +20,7 @@ pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState, Forced};
 pub use chain::{Action, Amount, AnchorPoint, AnchoredHead, Chain, ChainError, ChainId, Head, InclusionClaim};
 pub use endpoint::{EndpointPolicy, EndpointStatus};
 pub use fee::{Fee, FeePolicy, MarketFee};
-pub use http::{AllowList, HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool};
+pub use http::{AllowList, HttpFailure, HttpOutcome, HttpRequest, HttpResponse, HttpTool, NoHttp};
 pub use outbox::{Effect, Event, Outbox, OutboxHead, OutboxPolicy};
 pub use pool::{Pool, PoolError, PoolPolicy};
 pub use signer::{SecretKey, Signer, SignerError, SignerKind};

@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -22,13 +21,11 @@ use steward_actors::budget::Period;
 use steward_actors::project::Role;
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{NewProject, NodeParts, StoredModels};
-use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
+use steward_adapters::NoHttp;
 use steward_api::{ApiConfig, serve};
-use steward_inference::{
-    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
-};
+use steward_inference::{DeviceBudget, ModelSource, ScriptedLoader};
 use steward_storage_embedded::{EmbeddedConfig, EmbeddedStore};
-use steward_types::{Clock, ErrorCode, SystemClock, SystemEntropy};
+use steward_types::{Clock, SystemClock, SystemEntropy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -42,35 +39,8 @@ const WARM_UP_SECONDS: u64 = 2;
 /// Requests in flight before further ones are dropped and counted: the server is far behind then.
 const IN_FLIGHT_MAX: usize = 4_000;
 
-/// Opens every path as a scripted model that answers one question.
-#[derive(Debug)]
-struct Scripted;
-
-#[async_trait]
-impl ModelLoader for Scripted {
-    async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError> {
-        Ok(ScriptedModel::echo(source.id).card().clone())
-    }
-
-    async fn load(
-        &self,
-        source: ModelSource,
-        _: Arc<DeviceBudget>,
-        _: ProgressSink,
-    ) -> Result<Arc<dyn Model>, ModelError> {
-        Ok(ScriptedModel::echo(source.id).answering("count", "one two three four").into_model())
-    }
-}
-
-#[derive(Debug)]
-struct NoWorld;
-
-#[async_trait]
-impl HttpTool for NoWorld {
-    async fn send(&self, _: HttpRequest) -> HttpOutcome {
-        HttpOutcome::NotSent(HttpFailure { code: ErrorCode::ToolForbidden, message: "no".to_owned() })
-    }
-}
+/// Models that answer one question.
+const MODELS: ScriptedLoader = ScriptedLoader::with_rules(|model| model.answering("count", "one two three four"));
 
 /// What the load asks for.
 #[derive(Clone)]
@@ -235,9 +205,9 @@ async fn be_the_server() -> Result<(), BoxError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = EmbeddedStore::open(&EmbeddedConfig::new(folder.path().join("store")), Arc::clone(&clock))?;
     let store: Arc<dyn steward_storage::Store> = Arc::new(store);
-    let models = StoredModels::new(Arc::clone(&store), Arc::new(Scripted), DeviceBudget::new("cpu", 1 << 30));
+    let models = StoredModels::new(Arc::clone(&store), Arc::new(MODELS), DeviceBudget::new("cpu", 1 << 30));
     let log = Arc::new(LogIdentity::new("bench.example".to_owned(), [7; 32])?);
-    let parts = NodeParts::new(store, clock, Arc::new(SystemEntropy), Arc::new(models), Arc::new(NoWorld), log);
+    let parts = NodeParts::new(store, clock, Arc::new(SystemEntropy), Arc::new(models), Arc::new(NoHttp), log);
     let steward = parts.start().await?;
     steward.add_model(ModelSource::new("echo".parse()?, "echo")).await?;
     let project: steward_types::ProjectId = "bench".parse()?;

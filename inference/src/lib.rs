@@ -20,5 +20,5 @@ pub use generation::{
 };
 pub use model::{Embedded, LoadProgress, LoadStage, Model, ModelLoader, ModelSource, ProgressSink, ReplicaLoad};
 pub use request::{ChatMessage, GenerateRequest, Prompt, Role, Sampling};
-pub use scripted::ScriptedModel;
+pub use scripted::{ScriptedLoader, ScriptedModel};
 pub use stop::{Scanned, StopScanner};

@@ -1,6 +1,8 @@
 //! A deterministic model for tests and examples: it answers by rules, or echoes. It generates and embeds, keeps to
 //! credit, stop sequences and lengths as a real one does, and needs no file.
 
+mod loader;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 use steward_types::ModelId;
 use steward_types::limits::EMBED_TEXTS_MAX;
 
+pub use self::loader::ScriptedLoader;
 use crate::{
     ChatMessage, Credit, CreditState, Embedded, FinishReason, GenerateRequest, Generation, GenerationEvent, Model,
     ModelCard, ModelError, ModelFamily, ModelHash, Prompt, ReplicaLoad, Role, StopScanner, Usage,

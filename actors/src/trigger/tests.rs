@@ -4,16 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use steward_adapters::NoHttp;
 use steward_adapters::chain::{Action, Amount, Consistency};
 use steward_adapters::ledger::{Ledger, Lost};
 use steward_adapters::memory::{Fault as Outage, MemoryChain, Mining};
-use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
-use steward_inference::{
-    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
-};
+use steward_inference::{DeviceBudget, ScriptedLoader};
 use steward_scripting::TriggerFrom;
 use steward_storage::{MemoryStore, Store, StoreExt as _};
 use steward_types::{Clock, ErrorCode, Micros, ProjectId, SystemClock, SystemEntropy};
@@ -34,32 +31,6 @@ const PROJECT: &str = "acme";
 const PATIENCE: Duration = Duration::from_secs(60);
 const SCRIPT: &str = "fn on_message(msg) { reply(`${msg.block}: ${msg.arguments.value}`); }";
 
-#[derive(Debug)]
-struct Nothing;
-
-#[async_trait]
-impl HttpTool for Nothing {
-    async fn send(&self, _request: HttpRequest) -> HttpOutcome {
-        HttpOutcome::NotSent(HttpFailure { code: ErrorCode::ToolForbidden, message: "no".to_owned() })
-    }
-}
-
-#[async_trait]
-impl ModelLoader for Nothing {
-    async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError> {
-        Ok(ScriptedModel::echo(source.id).card().clone())
-    }
-
-    async fn load(
-        &self,
-        source: ModelSource,
-        _device: Arc<DeviceBudget>,
-        _progress: ProgressSink,
-    ) -> Result<Arc<dyn Model>, ModelError> {
-        Ok(ScriptedModel::echo(source.id).into_model())
-    }
-}
-
 /// What outlives a node: its disk and the chain.
 struct World {
     store: Arc<dyn Store>,
@@ -75,11 +46,15 @@ impl World {
     /// A node on the store. One that ran on it before is fenced off from now on, as if it had been killed.
     async fn node(&self) -> Steward {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let models = StoredModels::new(Arc::clone(&self.store), Arc::new(Nothing), DeviceBudget::new("cpu", 1 << 30));
+        let models = StoredModels::new(
+            Arc::clone(&self.store),
+            Arc::new(ScriptedLoader::echo()),
+            DeviceBudget::new("cpu", 1 << 30),
+        );
         let log = Arc::new(LogIdentity::new("test.example".to_owned(), [7; 32]).unwrap());
         let entropy = Arc::new(SystemEntropy);
         let mut parts =
-            NodeParts::new(Arc::clone(&self.store), clock, entropy, Arc::new(models), Arc::new(Nothing), log);
+            NodeParts::new(Arc::clone(&self.store), clock, entropy, Arc::new(models), Arc::new(NoHttp), log);
         let settings = ChainSettings::new(Arc::clone(&self.chain) as _);
         parts.chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), settings)]));
         parts.start().await.unwrap()

@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{NodeParts, StoredModels};
-use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
+use steward_adapters::NoHttp;
 use steward_api::proto::google_rpc::{BadRequest, ErrorInfo, Status as RpcStatus};
 use steward_api::proto::v1;
 use steward_api::{ApiConfig, serve};
 use steward_inference::{
-    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedModel,
+    DeviceBudget, Model, ModelCard, ModelError, ModelLoader, ModelSource, ProgressSink, ScriptedLoader,
 };
 use steward_storage::{MemoryStore, Store};
 use steward_types::{Clock, SystemClock, SystemEntropy};
@@ -31,39 +31,29 @@ pub fn long_text() -> String {
     (0..4000).map(|number| format!("word{number} ")).collect()
 }
 
-/// Opens every path as a scripted model that echoes.
+const SCRIPTED: ScriptedLoader =
+    ScriptedLoader::with_rules(|model| model.answering("count", "one two three four").answering("long", long_text()));
+
+/// Opens every path as a scripted model that echoes, but one.
 #[derive(Debug)]
 struct Scripted;
 
 #[async_trait]
 impl ModelLoader for Scripted {
     async fn inspect(&self, source: ModelSource) -> Result<ModelCard, ModelError> {
-        Ok(ScriptedModel::echo(source.id).card().clone())
+        SCRIPTED.inspect(source).await
     }
 
     async fn load(
         &self,
         source: ModelSource,
-        _device: Arc<DeviceBudget>,
-        _progress: ProgressSink,
+        device: Arc<DeviceBudget>,
+        progress: ProgressSink,
     ) -> Result<Arc<dyn Model>, ModelError> {
         if source.path.ends_with("corrupt.gguf") {
             return Err(ModelError::FileInvalid { path: source.path, what: "no magic".to_owned() });
         }
-        let model =
-            ScriptedModel::echo(source.id).answering("count", "one two three four").answering("long", long_text());
-        Ok(model.into_model())
-    }
-}
-
-/// A world without servers.
-#[derive(Debug)]
-struct NoWorld;
-
-#[async_trait]
-impl HttpTool for NoWorld {
-    async fn send(&self, _request: HttpRequest) -> HttpOutcome {
-        HttpOutcome::NotSent(HttpFailure { code: steward_types::ErrorCode::ToolForbidden, message: "no".to_owned() })
+        SCRIPTED.load(source, device, progress).await
     }
 }
 
@@ -101,7 +91,7 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::clone(&clock)));
         let models = StoredModels::new(Arc::clone(&store), Arc::new(Scripted), DeviceBudget::new("cpu", 1 << 30));
         let log = Arc::new(LogIdentity::new("test.example".to_owned(), [7; 32]).unwrap());
-        let parts = NodeParts::new(store, clock, Arc::new(SystemEntropy), Arc::new(models), Arc::new(NoWorld), log);
+        let parts = NodeParts::new(store, clock, Arc::new(SystemEntropy), Arc::new(models), Arc::new(NoHttp), log);
         let steward = parts.start().await.unwrap();
         steward.add_model(ModelSource::new("echo".parse().unwrap(), "echo")).await.unwrap();
         let root = steward.bootstrap_key(None).await.unwrap().reveal();

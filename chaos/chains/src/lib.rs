@@ -3,6 +3,7 @@
 
 mod falsehood;
 pub mod fault;
+pub mod memo;
 pub mod pooled;
 pub mod proxy;
 pub mod recovery;
@@ -11,8 +12,9 @@ pub mod trial;
 
 pub use falsehood::Dialect;
 pub use fault::Fault;
+pub use memo::{memo_anchor, memo_point};
 pub use pooled::{pooled, quick};
 pub use proxy::{Proxy, Rules};
 pub use recovery::{Recovery, recover};
 pub use sender::Sender;
-pub use trial::{Trial, Work};
+pub use trial::{Trial, Work, intents};

@@ -21,6 +21,16 @@ const ROUNDS_AN_INTENT_MAX: u64 = 400;
 /// The kinds of steps around which a process can be killed.
 const STEPS: [&str; 4] = ["reconcile", "sign", "broadcast", "query"];
 
+/// How many payments a trial makes, and how many anchors: `STEWARD_CHAIN_INTENTS` where somebody has the time for more
+/// than these few.
+///
+/// # Panics
+/// When that is no number.
+pub fn intents(few: u64) -> u64 {
+    std::env::var("STEWARD_CHAIN_INTENTS")
+        .map_or(few, |text| text.parse().expect("STEWARD_CHAIN_INTENTS is a whole number"))
+}
+
 /// What is sent: for each number a payment and an anchor.
 pub struct Work<'a> {
     /// A payment of this number.

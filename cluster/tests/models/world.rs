@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use steward_actors::model::{Models, NewModel, Replicas};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Failure, ModelCatalog, ModelView, NodeParts, Steward};
-use steward_adapters::{HttpFailure, HttpOutcome, HttpRequest, HttpTool};
+use steward_adapters::NoHttp;
 use steward_cluster::link::{ClusterAuthority, LinkConfig, LinkIdentity};
 use steward_cluster::models::{Board, ModelParts};
 use steward_cluster::{ClusterConfig, ClusterModels, NodeIdentity, NodeState, Seat};
@@ -19,7 +19,7 @@ use steward_inference::{
     ProgressSink, Prompt, ReplicaLoad, Reservation, ScriptedModel,
 };
 use steward_storage::{MemoryStore, Store};
-use steward_types::{Clock, Entropy, ErrorCode, ModelId, NodeId, SystemClock, SystemEntropy};
+use steward_types::{Clock, Entropy, ModelId, NodeId, SystemClock, SystemEntropy};
 use tokio::sync::watch;
 
 /// How long a test waits for what must come.
@@ -80,7 +80,7 @@ impl World {
         };
         let models = ClusterModels::start(&seat, parts).await.unwrap();
         let log = Arc::new(LogIdentity::new("test.example".to_owned(), [7; 32]).unwrap());
-        let mut parts = NodeParts::new(store, clock, entropy, Arc::clone(&models) as _, Arc::new(NoWorld), log);
+        let mut parts = NodeParts::new(store, clock, entropy, Arc::clone(&models) as _, Arc::new(NoHttp), log);
         (parts.lease, parts.router) = (Some(seat.lease()), Some(seat.router()));
         let steward = parts.start().await.unwrap();
         seat.serve(&steward);
@@ -213,17 +213,6 @@ impl Model for Weighty {
     }
     fn load(&self) -> ReplicaLoad {
         self.model.load()
-    }
-}
-
-/// A world without servers.
-#[derive(Debug)]
-struct NoWorld;
-
-#[async_trait]
-impl HttpTool for NoWorld {
-    async fn send(&self, _: HttpRequest) -> HttpOutcome {
-        HttpOutcome::NotSent(HttpFailure { code: ErrorCode::ToolForbidden, message: "no".to_owned() })
     }
 }
 

@@ -17,7 +17,7 @@ use steward_storage::{RangeRead, StoreExt};
 use steward_types::Micros;
 use steward_types::limits::{CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX};
 
-use super::dying_store::{Death, DyingStore};
+use super::dying_store::{Death, live_until};
 use super::harness::*;
 use crate::budget::{Audit, AuditReceipts, audit};
 use crate::chain::{ChainSettings, FeePrice, SpendingTerms};
@@ -173,15 +173,8 @@ async fn whatever_commit_a_node_dies_at_each_payment_is_made_once_and_the_budget
     for death in [Death::Before, Death::Behind] {
         for commits in 1.. {
             let (outside, chain) = outside(Some(terms())).await;
-            let (dying, fate) = DyingStore::over(Arc::clone(&outside.store), commits, death);
-            let first = outside.try_start_on(dying).await;
-            let survived = match &first {
-                None => false,
-                Some(node) => tokio::select! {
-                    () = fate.died() => false,
-                    done = converse(node) => done.is_ok(),
-                },
-            };
+            let (_first, survived) =
+                live_until(&outside, commits, death, async |node: &Node| converse(node).await.is_ok()).await;
             let node = outside.start().await;
             converse(&node).await.unwrap();
             assert_paid_once(&outside, &node, &chain, &format!("died {death:?} commit {commits}")).await;

@@ -1,12 +1,10 @@
 //! A node that dies at each of its commits in turn, is started again on the same store, and goes on. Whatever the
 //! commit, the end is the same: replies, journal, money, receipts, and what was done to the world outside.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use steward_types::{Micros, StepPath};
 
-use super::dying_store::{Death, DyingStore};
+use super::dying_store::{Death, live_until};
 use super::harness::*;
 use crate::budget::{AuditReceipts, audit};
 use crate::host::EntityId;
@@ -155,15 +153,8 @@ async fn a_node_that_dies_at_any_commit_comes_to_the_same_end() {
     for death in [Death::Before, Death::Behind] {
         for commits in 1.. {
             let outside = outside().await;
-            let (dying, fate) = DyingStore::over(Arc::clone(&outside.store), commits, death);
-            let first = outside.try_start_on(dying).await;
-            let survived = match &first {
-                None => false,
-                Some(node) => tokio::select! {
-                    () = fate.died() => false,
-                    done = converse(node) => done.is_ok(),
-                },
-            };
+            let (_first, survived) =
+                live_until(&outside, commits, death, async |node: &Node| converse(node).await.is_ok()).await;
             let node = outside.start().await;
             converse(&node).await.unwrap();
             let found = end(&outside, &node).await;

@@ -12,6 +12,8 @@ use steward_storage::{
 use steward_types::Clock;
 use tokio::sync::Notify;
 
+use super::harness::{Node, Outside};
+
 /// Where a store dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Death {
@@ -22,13 +24,13 @@ pub(super) enum Death {
 }
 
 #[derive(Debug)]
-pub(super) struct DyingStore {
+struct DyingStore {
     below: Arc<dyn Store>,
     fate: Arc<Fate>,
 }
 
 #[derive(Debug)]
-pub(super) struct Fate {
+struct Fate {
     left: AtomicI64,
     death: Death,
     died: Notify,
@@ -40,7 +42,7 @@ impl Fate {
     }
 
     /// Returns once the store has died.
-    pub(super) async fn died(&self) {
+    async fn died(&self) {
         loop {
             let died = self.died.notified();
             tokio::pin!(died);
@@ -55,10 +57,30 @@ impl Fate {
 
 impl DyingStore {
     /// Dies at the `commits`th commit from now.
-    pub(super) fn over(below: Arc<dyn Store>, commits: i64, death: Death) -> (Arc<dyn Store>, Arc<Fate>) {
+    fn over(below: Arc<dyn Store>, commits: i64, death: Death) -> (Arc<dyn Store>, Arc<Fate>) {
         let fate = Arc::new(Fate { left: AtomicI64::new(commits), death, died: Notify::new() });
         (Arc::new(Self { below, fate: Arc::clone(&fate) }), fate)
     }
+}
+
+/// A node whose store dies at its `commits`th commit, and whether it came to the end of `converse` before that. The node is
+/// given back so that it lives on beside the next one, as one does that was cut off.
+pub(super) async fn live_until(
+    outside: &Outside,
+    commits: i64,
+    death: Death,
+    converse: impl AsyncFnOnce(&Node) -> bool,
+) -> (Option<Node>, bool) {
+    let (dying, fate) = DyingStore::over(Arc::clone(&outside.store), commits, death);
+    let node = outside.try_start_on(dying).await;
+    let survived = match &node {
+        None => false,
+        Some(node) => tokio::select! {
+            () = fate.died() => false,
+            is_done = converse(node) => is_done,
+        },
+    };
+    (node, survived)
 }
 
 fn dead() -> StoreError {

@@ -3,20 +3,19 @@
 
 use std::sync::Arc;
 
-use steward_adapters::chain::{Action, Amount, AnchorPoint, Chain, Consistency, InclusionClaim};
-use steward_adapters::conformance::point;
+use steward_adapters::chain::{Action, Amount, Chain, Consistency, InclusionClaim};
 use steward_adapters::pool::Pool;
 use steward_adapters_cosmos::{CosmosChain, CosmosConfig, Pace, Wasmd, verify_anchored};
-use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, quick, recover};
+use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, intents, memo_anchor, memo_point, quick, recover};
 use url::Url;
 
 use crate::{SOMEBODY, chain, chain_of, sender, wasmd};
 
 const PAYMENT: Amount = Amount::new(1_000);
+/// How many payments are made, and how many anchors, when nobody asks for more.
+const FEW: u64 = 15;
 /// How many in a thousand calls are broken.
 const PERMILLE: u64 = 100;
-/// Anchors of one log are so many anchors apart, so that no two are under way at once: then they keep their order.
-const LOGS: u64 = 64;
 /// The node is killed in this round, and once in so many later ones.
 const FIRST_KILL: u64 = 20;
 const ROUNDS_A_NODE: u64 = 400;
@@ -26,23 +25,8 @@ const ROUNDS_DEAD: u64 = 5;
 const WAITING: u64 = 6;
 const RECOVERY_BLOCKS_MAX: u64 = 3;
 
-/// How many anchors, and how many payments: more where somebody has the time.
-fn intents() -> u64 {
-    std::env::var("STEWARD_CHAIN_INTENTS").map_or(15, |intents| intents.parse().unwrap())
-}
-
 fn payment(_: u64) -> Action {
     Action::Transfer { to: SOMEBODY.to_owned(), amount: PAYMENT, asset: None }
-}
-
-fn point_of(number: u64) -> AnchorPoint {
-    let mut log_id = [9; 32];
-    log_id[..8].copy_from_slice(&(number % LOGS).to_be_bytes());
-    AnchorPoint { log_id, ..point(number / LOGS + 1, 1) }
-}
-
-fn anchor(number: u64) -> Action {
-    Action::Anchor { contract: String::new(), point: point_of(number) }
 }
 
 async fn pooled(wasmd: &Wasmd) -> (Pool, Vec<Proxy>) {
@@ -58,8 +42,8 @@ async fn payments_and_anchors_are_made_exactly_once_whatever_fails_and_soon_afte
     let Some(mut wasmd) = wasmd(Pace::Quick).await else { return };
     let direct = chain(&wasmd);
     let (pool, proxies) = pooled(&wasmd).await;
-    let work = Work { payment: &payment, anchor: &anchor };
-    let mut trial = Trial::new(sender(&pool), &proxies, work, intents(), PERMILLE);
+    let work = Work { payment: &payment, anchor: &memo_anchor };
+    let mut trial = Trial::new(sender(&pool), &proxies, work, intents(FEW), PERMILLE);
     let mut nodes_killed = 0;
     while !trial.is_done() || nodes_killed == 0 {
         if trial.rounds() % ROUNDS_A_NODE == FIRST_KILL {
@@ -81,7 +65,7 @@ async fn payments_and_anchors_are_made_exactly_once_whatever_fails_and_soon_afte
     wasmd.kill().await.unwrap();
     wasmd.start_again(Pace::Steady).await.unwrap();
     let mut sender = trial.into_sender();
-    let actions = (made..made + WAITING / 2).flat_map(|number| [payment(number), anchor(number)]).collect();
+    let actions = (made..made + WAITING / 2).flat_map(|number| [payment(number), memo_anchor(number)]).collect();
     let step = async |sender: &mut Sender<'_>| sender.step().await;
     let recovery = recover(&mut sender, (&pool, &proxies), &direct, actions, step).await;
     println!("{recovery}");
@@ -95,7 +79,7 @@ async fn check(direct: &CosmosChain, wasmd: &Wasmd, anchors: &[String], fills: u
     assert_eq!(paid.units(), PAYMENT.units() * u128::from(made));
     let config = wasmd.config();
     for (number, hash) in (0..).zip(anchors) {
-        let point = point_of(number);
+        let point = memo_point(number);
         let claim = InclusionClaim { log_id: point.log_id, leaf_hash: [0; 32], index: 0, path: Vec::new() };
         let read = verify_anchored(config.chain.clone(), config.endpoint.clone(), hash, &point, &claim).await;
         assert!(read.is_ok(), "anchor {number}: {read:?}");

@@ -9,7 +9,7 @@ use steward_adapters::chain::{Action, AnchorPoint, Chain, Consistency};
 use steward_adapters::conformance::point;
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters_evm::{EvmChain, Mining};
-use steward_chaos_chains::{Sender, Trial, Work, recover};
+use steward_chaos_chains::{Sender, Trial, Work, intents, recover};
 use steward_types::{Entropy as _, SeededEntropy};
 
 use super::endpoints::pooled;
@@ -22,6 +22,8 @@ const REORGANISED_MAX: u64 = 5;
 /// An outbox that asks every 10 s or so, on a chain with a block every 4 s.
 const BLOCKS_A_ROUND: u64 = 3;
 const AMOUNT: u64 = 1_000;
+/// How many payments are made, and how many anchors, when nobody asks for more.
+const FEW: u64 = 15;
 /// How many in a thousand calls are broken.
 const PERMILLE: u64 = 150;
 /// How often an outbox asks within a block's time, on a chain with a block every 12 s.
@@ -29,11 +31,6 @@ const STEPS_A_BLOCK: usize = 12;
 /// What waits when the endpoints come back.
 const WAITING: u64 = 16;
 const RECOVERY_BLOCKS_MAX: u64 = 3;
-
-/// How many payments, and how many anchors: more where somebody has the time.
-fn intents() -> u64 {
-    std::env::var("STEWARD_CHAIN_INTENTS").map_or(15, |text| text.parse().unwrap())
-}
 
 /// Each payment has its own recipient, who shows whether it was made once.
 fn recipient(number: u64) -> String {
@@ -94,7 +91,7 @@ async fn payments_and_anchors_are_made_exactly_once_whatever_fails_and_soon_afte
     let (pool, proxies) = pooled(&anvil, 3, CONFIRMATIONS, 2).await;
     let anchor = |number| anchor_of(&contract, number);
     let work = Work { payment: &payment, anchor: &anchor };
-    let mut trial = Trial::new(Sender::new(&pool, POLICY), &proxies, work, intents(), PERMILLE);
+    let mut trial = Trial::new(Sender::new(&pool, POLICY), &proxies, work, intents(FEW), PERMILLE);
     let dice = SeededEntropy::new(8);
     let mut weather = Weather { chain: &direct, dice, reorganised: BTreeMap::new(), fee_spikes: 0, rounds: 0 };
     while !trial.is_done() || !weather.has_seen_everything() {

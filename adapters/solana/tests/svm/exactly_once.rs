@@ -8,44 +8,28 @@ use solana_client::nonblocking::rpc_client::RpcClient;
 use solana_client::rpc_client::GetConfirmedSignaturesForAddress2Config;
 use solana_commitment_config::CommitmentConfig;
 use solana_pubkey::Pubkey;
-use steward_adapters::chain::{Action, AnchorPoint, Chain, ChainId, InclusionClaim};
-use steward_adapters::conformance::point;
+use steward_adapters::chain::{Action, Chain, ChainId, InclusionClaim};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::pool::Pool;
 use steward_adapters_solana::{SolanaChain, SolanaConfig};
-use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, quick, recover};
+use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, intents, memo_anchor, memo_point, quick, recover};
 use url::Url;
 
 use crate::cluster::{self, Cluster, POLICY, balance, key, sender, start_with};
 use crate::sending::{LAMPORTS, wallet};
 
+/// How many payments are made, and how many anchors, when nobody asks for more.
+const FEW: u64 = 12;
 /// How many in a thousand calls are broken.
 const PERMILLE: u64 = 100;
-/// Anchors of one log are so many anchors apart, so that no two are under way at once: then they keep their order.
-const LOGS: u64 = 64;
 /// Eight times as fast as a real cluster: many transactions are under way at once, as each is final only after 31 slots.
 const TRIAL_SLOT: Duration = Duration::from_millis(50);
 const IN_FLIGHT: usize = 48;
 /// As on a real cluster.
 const REAL_SLOT: Duration = Duration::from_millis(400);
 
-/// How many payments, and how many anchors: more where somebody has the time.
-fn intents() -> u64 {
-    std::env::var("STEWARD_CHAIN_INTENTS").map_or(12, |intents| intents.parse().unwrap())
-}
-
 fn payment(number: u64) -> Action {
     cluster::payment(&wallet(number), LAMPORTS, None)
-}
-
-fn point_of(number: u64) -> AnchorPoint {
-    let mut log_id = [9; 32];
-    log_id[..8].copy_from_slice(&(number % LOGS).to_be_bytes());
-    AnchorPoint { log_id, ..point(number / LOGS + 1, 1) }
-}
-
-fn anchor(number: u64) -> Action {
-    Action::Anchor { contract: String::new(), point: point_of(number) }
 }
 
 async fn pooled(cluster: &Cluster) -> (Pool, Vec<Proxy>) {
@@ -62,10 +46,10 @@ async fn payments_and_anchors_are_made_exactly_once_whatever_fails() {
     let cluster = start_with(TRIAL_SLOT).await;
     let before = landed(&cluster).await;
     let (pool, proxies) = pooled(&cluster).await;
-    let work = Work { payment: &payment, anchor: &anchor };
+    let work = Work { payment: &payment, anchor: &memo_anchor };
     let policy = OutboxPolicy { in_flight_max: IN_FLIGHT, ..POLICY };
     let sender = Sender::new(&pool, policy).with_step_time(TRIAL_SLOT);
-    let mut trial = Trial::new(sender, &proxies, work, intents(), PERMILLE);
+    let mut trial = Trial::new(sender, &proxies, work, intents(FEW), PERMILLE);
     while !trial.is_done() {
         trial.round().await;
     }
@@ -74,7 +58,7 @@ async fn payments_and_anchors_are_made_exactly_once_whatever_fails() {
     for number in 0..made {
         let paid = balance(&cluster.ours, &wallet(number), None).await;
         assert_eq!(paid, u128::from(LAMPORTS), "payment {number}");
-        let point = point_of(number);
+        let point = memo_point(number);
         let claim = InclusionClaim { log_id: point.log_id, leaf_hash: [0; 32], index: 0, path: Vec::new() };
         let read = cluster.ours.verify_anchored(&trial.anchor(number).hash, &point, &claim).await;
         assert!(read.is_ok(), "anchor {number}: {read:?}");
@@ -108,7 +92,7 @@ async fn what_waited_while_no_endpoint_answered_lands_when_they_are_back() {
     let (pool, proxies) = pooled(&cluster).await;
     let mut sender = sender(&pool);
     let step = async |sender: &mut Sender<'_>| sender.step().await;
-    let recovery = recover(&mut sender, (&pool, &proxies), &cluster.ours, vec![payment(0), anchor(0)], step).await;
+    let recovery = recover(&mut sender, (&pool, &proxies), &cluster.ours, vec![payment(0), memo_anchor(0)], step).await;
     println!("{recovery}");
     sender.settle().await;
     assert_eq!(balance(&cluster.ours, &wallet(0), None).await, u128::from(LAMPORTS));
