@@ -14,7 +14,9 @@ use crate::budget::{Budget, BudgetRequest};
 use crate::chain::{ChainStatus, OutboxView, WalletView};
 use crate::host::{AskError, Deadline, Entity, EntityId, Host};
 use crate::project::ProjectView;
-use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
+use crate::receipt_log::{
+    self, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse,
+};
 use crate::timer::Timers;
 
 /// Puts roots of receipt logs on chains.
@@ -83,6 +85,11 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
 /// What is said of a chain that the node does not have.
 pub fn unknown_chain(chain: &str) -> Failure {
     Failure::new(ErrorCode::ChainNotFound, format!("this node has no chain {chain}")).with("chain", chain)
+}
+
+/// What is said of a chain on which the project does not anchor.
+fn not_chosen(project: &ProjectId, chain: &str) -> Failure {
+    Failure::new(ErrorCode::ChainNotFound, format!("the project {project} does not anchor on {chain}"))
 }
 
 /// A node without chains: receipts are kept and signed, and not anchored.
@@ -275,11 +282,17 @@ impl Steward {
     /// The proof that a receipt is in the log.
     ///
     /// # Errors
-    /// [`ErrorCode::ReceiptNotFound`]; [`ErrorCode::ReceiptPending`].
+    /// [`ErrorCode::ReceiptNotFound`]; [`ErrorCode::ReceiptPending`]; [`ErrorCode::ChainNotFound`] for a proof on a chain
+    /// on which the project does not anchor, and did not before.
     pub async fn prove(&self, project: &ProjectId, hold: HoldId, under: ProveUnder) -> Result<Proof, Failure> {
         // What was settled a moment ago may be on its way into the log.
         self.flush_receipts(project, self.deadline()).await?;
-        Ok(receipt_log::prove(self.store().as_ref(), project, hold, under).await?)
+        match receipt_log::prove(self.store().as_ref(), project, hold, under).await {
+            Err(ReceiptError::PendingOn { chain, .. }) if !self.project(project).await?.chains.contains(&chain) => {
+                Err(not_chosen(project, &chain))
+            }
+            proof => Ok(proof?),
+        }
     }
 
     /// The newest checkpoint of a project's log.
@@ -317,11 +330,8 @@ impl Steward {
         let chosen = self.project(project).await?.chains;
         let chains: Vec<String> = chosen.into_iter().filter(|name| chain.is_none_or(|chain| chain == name)).collect();
         if chains.is_empty() {
-            let message = match chain {
-                Some(chain) => format!("the project {project} does not anchor on {chain}"),
-                None => format!("the project {project} has chosen no chain"),
-            };
-            return Err(Failure::new(ErrorCode::ChainNotFound, message).with("project", project));
+            let none = || Failure::new(ErrorCode::ChainNotFound, format!("the project {project} has chosen no chain"));
+            return Err(chain.map_or_else(none, |chain| not_chosen(project, chain)).with("project", project));
         }
         self.flush_receipts(project, deadline).await?;
         let mut anchored = Vec::new();

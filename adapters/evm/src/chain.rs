@@ -2,6 +2,7 @@
 
 mod abi;
 mod events;
+mod identify;
 mod reply;
 mod unsigned;
 
@@ -127,8 +128,7 @@ impl EvmChain {
         if found == self.number {
             return Ok(());
         }
-        let found = format!("eip155:{found}").parse().map_err(|_| malformed("the chain's number", "it is too long"))?;
-        Err(ChainError::WrongChain { expected: self.config.chain.clone(), found })
+        Err(ChainError::WrongChain { expected: self.config.chain.clone(), found: identify::chain_of(found)? })
     }
 
     async fn block_number(&self) -> Result<u64, ChainError> {
