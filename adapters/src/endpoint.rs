@@ -5,6 +5,7 @@
 //! last. The score puts the others in order; its parts are those of eRPC's and Envoy's outlier detection.
 
 mod bucket;
+mod meter;
 mod policy;
 mod probe;
 mod retry_after;
@@ -19,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use steward_types::{Timestamp, limits};
 
 use self::bucket::Bucket;
+pub(crate) use self::meter::Meter;
+pub use self::meter::request_sent;
 pub(crate) use self::policy::millis;
 pub use self::policy::{Costs, EndpointPolicy};
 pub use self::retry_after::retry_after;
@@ -173,6 +176,13 @@ impl Endpoint {
             });
         }
         Ok(())
+    }
+
+    /// A call has made so many requests. The first was paid for when it was admitted; the others are paid for now, and
+    /// what is not there for them is owed.
+    pub fn requested(&mut self, class: Class, requests: u32, now: Timestamp) {
+        let more = requests.saturating_sub(1);
+        self.bucket.owe(self.policy.costs.of(class).saturating_mul(more), &self.policy, now);
     }
 
     /// A call was answered, whatever the chain said.
