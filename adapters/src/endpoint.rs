@@ -62,6 +62,8 @@ pub struct Endpoint {
     block: Option<u64>,
     lag: Lag,
     transitions: VecDeque<Transition>,
+    /// How often each change happened, since the start.
+    changes: BTreeMap<Change, u64>,
 }
 
 /// How far an endpoint is behind the others.
@@ -127,7 +129,13 @@ impl Endpoint {
             block: None,
             lag: Lag::default(),
             transitions: VecDeque::new(),
+            changes: BTreeMap::new(),
         }
+    }
+
+    /// How often each change happened, since the start.
+    pub const fn changes(&self) -> &BTreeMap<Change, u64> {
+        &self.changes
     }
 
     /// What it is called.
@@ -268,7 +276,8 @@ impl Endpoint {
 
     /// Sets it by hand, or gives it back to itself. What it was punished or throttled for is forgiven then.
     pub fn force(&mut self, forced: Option<Forced>, now: Timestamp) {
-        if self.forced == forced && forced.is_some() {
+        let is_forgiven = self.punished.is_none() && self.throttled.is_none() && self.wrong.is_empty();
+        if self.forced == forced && (forced.is_some() || is_forgiven) {
             return;
         }
         self.forced = forced;
@@ -362,6 +371,7 @@ impl Endpoint {
             self.transitions.pop_front();
         }
         let reason = reason.chars().take(limits::ENDPOINT_REASON_CHARS_MAX).collect();
+        *self.changes.entry(change).or_default() += 1;
         self.transitions.push_back(Transition { at, change, reason });
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use steward_adapters::breaker::Forced;
 use steward_receipts::{Hash, Leaf, Proof, VerifierKey};
 use steward_types::limits::RECEIPT_PAGE_MAX;
 use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
@@ -67,19 +66,6 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ErrorCode::ChainNotFound`].
     async fn wallet(&self, chain: &str, deadline: Deadline) -> Result<WalletView, Failure>;
-
-    /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself. That holds until the
-    /// chain's entity moves or its node starts again.
-    ///
-    /// # Errors
-    /// [`ErrorCode::ChainNotFound`]; [`ErrorCode::InvalidRequest`] when it has no endpoint of that name.
-    async fn force(
-        &self,
-        chain: &str,
-        endpoint: Option<String>,
-        forced: Option<Forced>,
-        deadline: Deadline,
-    ) -> Result<(), Failure>;
 }
 
 /// What is said of a chain that the node does not have.
@@ -127,16 +113,6 @@ impl Anchoring for NoAnchoring {
     }
 
     async fn wallet(&self, chain: &str, _deadline: Deadline) -> Result<WalletView, Failure> {
-        Err(unknown_chain(chain))
-    }
-
-    async fn force(
-        &self,
-        chain: &str,
-        _endpoint: Option<String>,
-        _forced: Option<Forced>,
-        _deadline: Deadline,
-    ) -> Result<(), Failure> {
         Err(unknown_chain(chain))
     }
 }
