@@ -48,7 +48,7 @@ impl Batch {
 
     /// Asks for its payments, or again how they went: with one key it is one turn.
     fn request(&self) -> v1::RunRequest {
-        let message = Some(v1::Message { text: self.first.to_string(), data_json: String::new() });
+        let message = Some(v1::Message { text: String::new(), data_json: format!("{{\"first\":{}}}", self.first) });
         v1::RunRequest { session: self.session.clone(), message, idempotency_key: "pay".to_owned() }
     }
 }
@@ -62,7 +62,7 @@ async fn pay_through_kills(chain: &RealChain) {
     let mut stand = Stand::start(chain, &operator).await;
     let script = format!(
         "fn on_message(msg) {{
-            let coins = chain({id:?}); let first = parse_int(msg.text);
+            let coins = chain({id:?}); let first = msg.first;
             let ids = []; for next in first..first + {BATCH} {{ ids.push(coins.send({stranger:?}, next)); }}
             let ends = ids.map(|id| coins.wait(id));
             ends.filter(|end| end.succeeded).len()

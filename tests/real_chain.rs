@@ -68,6 +68,7 @@ impl RealChain {
     }
 
     /// A Cosmos chain; nothing, and said so, where it could not be built.
+    #[expect(clippy::print_stdout, reason = "a test that is left out must say so")]
     pub async fn cosmos() -> Option<Self> {
         let Some(program) = parts::wasmd() else {
             println!("SKIPPED: there was no Go module registry to build wasmd from");

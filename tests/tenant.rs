@@ -83,13 +83,26 @@ impl Tenant {
         anchor.await.unwrap()
     }
 
-    /// What the first session was told that a trigger of this agent started, once it is there.
-    pub async fn session_of_trigger(&self, agent: &str) -> serde_json::Value {
-        let session = until("a session of the trigger", async || {
-            let request = v1::ListSessionsRequest { agent: agent.to_owned(), page_size: 1, ..Default::default() };
-            self.client.sessions().list(request).await.ok()?.into_inner().sessions.pop()
+    /// What a session was told that a trigger of this agent started for an event of this sort, once it is there.
+    pub async fn session_of_trigger(
+        &self,
+        agent: &str,
+        is_meant: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let told = until("a session of the trigger", async || {
+            let request = v1::ListSessionsRequest { agent: agent.to_owned(), page_size: 100, ..Default::default() };
+            for session in self.client.sessions().list(request).await.ok()?.into_inner().sessions {
+                let message = self.first_message(session.id).await;
+                if is_meant(&message) {
+                    return Some(message);
+                }
+            }
+            None
         });
-        let session = session.await.unwrap().id;
+        told.await.unwrap()
+    }
+
+    async fn first_message(&self, session: String) -> serde_json::Value {
         let watch = v1::WatchSessionRequest { session, from_sequence: 1, ..Default::default() };
         let mut events = self.client.sessions().watch(watch).await.unwrap().into_inner();
         while let Some(event) = events.message().await.unwrap() {
