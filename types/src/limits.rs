@@ -235,11 +235,13 @@ pub const TIMER_PAGE: usize = 256;
 pub const PROGRAMS_MAX: usize = 256;
 /// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
-/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
-/// [`RECOVERY_PAGE_TIME`].
+/// Turns in flight on one node above which it recovers sessions and fires timers only as turns end.
 pub const RECOVERY_TURNS_MAX: u64 = 256;
-/// How long a page of sessions to recover, or of timers, waits for turns to end.
-pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
+/// How long no turn may end before a page of sessions to recover, or of timers, goes on although there is no room: all
+/// turns may be slow ones.
+pub const RECOVERY_STALL_TIME: Duration = Duration::from_secs(1);
+/// The longest that such a page waits for room: others' turns may always fill it.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(10);
 
 // Memory of agents.
 
