@@ -554,9 +554,11 @@ pub const SESSION_EVENTS_MAX: u64 = 1_000_000;
 /// Largest payload of one call over a link, and of its answer.
 pub const LINK_PAYLOAD_BYTES_MAX: usize = 4 << 20;
 /// Bytes after which a batch of frames takes no more.
-pub const LINK_BATCH_BYTES: usize = 256 << 10;
+pub const LINK_BATCH_BYTES: usize = 64 << 10;
 /// Bytes of waiting frames that go out although enough batches are under way.
 pub const LINK_EAGER_BYTES: usize = 64 << 10;
+/// Bytes that a link's task reads or sends before it lets others have their turn, those of the control lane among them.
+pub const LINK_TURN_BYTES: usize = 256 << 10;
 /// Batches of small frames under way at once; further frames wait and share the next batch.
 pub const LINK_BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Largest message that a peer may send over a link's connection.
