@@ -4,12 +4,14 @@
 mod anchored;
 mod browser;
 mod cli;
+mod cluster;
 mod cosmos;
 mod demo;
 mod docs;
 mod grpcurl;
 mod hostile;
 mod kill;
+mod local_cluster;
 mod models;
 mod openai;
 mod packaging;

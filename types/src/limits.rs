@@ -538,6 +538,8 @@ pub const DIRECT_CALL_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 pub const TURN_WAIT_TIME_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Longest wait for connections to end when a server stops.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often certificate files are read again, for certificates that were replaced.
+pub const CERTIFICATE_READ_TIME: Duration = Duration::from_secs(10);
 /// Longest time for a TLS handshake.
 pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Least time between two looks at a watched actor.
@@ -620,6 +622,8 @@ pub const OPERATIONS_NODE_TIME_MAX: Duration = Duration::from_secs(2);
 pub const OPERATIONS_NODES_AT_ONCE: usize = 64;
 /// How long a drain may take when its operator says nothing else.
 pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest arguments of an entry in the audit trail, as JSON; of longer ones the beginning is kept.
+pub const AUDIT_ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
 /// Longest reason of a pause.
 pub const PAUSE_REASON_BYTES_MAX: usize = 200;
 /// Rows that the store's statistics count in one part of the store before they say "at least".
