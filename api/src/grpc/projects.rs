@@ -75,7 +75,8 @@ impl Projects for Services {
             Some(interval) => span_from("anchor_interval", interval).or_status()?,
             None => ANCHOR_TIME_DEFAULT,
         };
-        let view = self.steward.set_anchoring(&project, request.chains, interval).await.or_status()?;
+        let receipts = request.anchor_receipts;
+        let view = self.steward.set_anchoring(&project, request.chains, interval, receipts).await.or_status()?;
         Ok(Response::new(convert::project(view)))
     }
 
