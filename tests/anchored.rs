@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use steward::client::Client;
-use steward::process::NodeProcess;
+use steward::process::{NodeProcess, until};
 use steward_adapters::Signer as _;
 use steward_adapters_cosmos::{Pace, Wasmd};
 use steward_adapters_evm::{Anvil, Mining};
@@ -167,4 +167,46 @@ async fn a_node_that_is_killed_while_it_anchors_on_solana_anchors_once() {
     let landed = proxy::ask(devnet.url(), "getSignaturesForAddress", json!([signer.address()])).await;
     let is_memo = |transaction: &&Value| transaction["err"].is_null() && transaction["memo"].is_string();
     assert_eq!(landed.as_array().unwrap().iter().filter(is_memo).count(), anchors.len(), "{landed}");
+}
+
+/// How many receipts may wait in the test of size; the time is a day.
+const RECEIPTS: u64 = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_when_enough_receipts_wait_anchors_them_once() {
+    let anvil = Anvil::start(&parts::anvil(), Mining::EverySeconds(1)).await.unwrap();
+    let key = Anvil::development_key().expose().map(|byte| format!("{byte:02x}")).concat();
+    let settings = "confirmations = 1";
+    let mut stand = Stand::start(Dialect::Evm, "eip155:31337", anvil.url(), settings, ("EVM_KEY", key)).await;
+    let receipts = RECEIPTS.to_string();
+    let said = stand.tenant.told(&["projects", "anchoring", PROJECT, "--within", "86400", "--receipts", &receipts]);
+    assert!(said.contains("3 receipts wait, or receipts have waited for 86400 s"), "{said}");
+    let session = stand.tenant.open("counter").await;
+    stand.tenant.run(&session, "hello").await;
+    stand.tenant.books_at_rest(1).await;
+    let request = v1::AnchorRequest { project: String::new(), chain: stand.chain.clone() };
+    stand.tenant.client.receipts().anchor(request).await.unwrap();
+    let mut expected = vec![1];
+    for _ in 0..kills() {
+        let size = expected[0] + RECEIPTS;
+        for _ in 0..RECEIPTS {
+            assert_eq!(stand.anchors().await.len(), expected.len(), "anchored before there are enough");
+            stand.tenant.run(&session, "hello").await;
+        }
+        stand.tenant.node.kill().await.unwrap();
+        stand.tenant.node.start_again().await.unwrap();
+        stand.tenant.client = Client::new(stand.tenant.node.server(), Some(&stand.tenant.key)).unwrap();
+        stand.tenant.books_at_rest(size).await;
+        expected.insert(0, size);
+        until("the anchor", async || {
+            let anchors = stand.anchors().await;
+            anchors.iter().any(|anchor| anchor.tree_size == size && anchor.state == "confirmed").then_some(())
+        })
+        .await
+        .unwrap();
+        let sizes: Vec<u64> = stand.anchors().await.iter().map(|anchor| anchor.tree_size).collect();
+        assert_eq!(sizes, expected);
+    }
+    let sent = proxy::ask(anvil.url(), "eth_getTransactionCount", json!([Anvil::DEVELOPMENT_ACCOUNT, "latest"])).await;
+    assert_eq!(sent, json!(format!("0x{:x}", expected.len() + 1)), "the contract and the anchors");
 }

@@ -59,6 +59,16 @@ impl Tenant {
         run(&self.client, session, text).await
     }
 
+    /// What the command line says to these words, with the project's key.
+    pub fn told(&self, words: &[&str]) -> String {
+        let mut steward = std::process::Command::new(parts::steward());
+        steward.args(["--server", self.node.server(), "--key", &self.key]).args(words).env("HOME", self.folder.path());
+        let ended = steward.output().unwrap();
+        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(ended.status.success(), "{words:?}: {said}");
+        said
+    }
+
     /// Every receipt of the project.
     async fn receipts(&self) -> Vec<v1::Receipt> {
         let (mut receipts, mut page_token) = (Vec::new(), String::new());

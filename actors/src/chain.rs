@@ -8,6 +8,7 @@ mod anchoring;
 mod desk;
 mod drive;
 mod entity;
+mod followed;
 mod intents;
 mod messages;
 mod ordering;

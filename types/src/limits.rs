@@ -408,6 +408,12 @@ pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest time that a project may let its receipts wait before they are anchored.
+pub const ANCHOR_INTERVAL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// The most receipts that a project may wait for before they are anchored, where it says a number.
+pub const ANCHOR_RECEIPTS_MAX: u64 = 1_000_000;
+/// How long a chain waits before it looks again at a log that it could not watch.
+pub const ANCHOR_WATCH_RETRY_TIME: Duration = Duration::from_secs(5);
 /// Longest time of one call to a service that signs: less than a chain waits for one endpoint, which is asked meanwhile.
 pub const SIGNER_CALL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bytes of an answer of a service that signs.
