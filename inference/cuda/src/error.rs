@@ -32,7 +32,7 @@ pub enum GpuError {
         needed: &'static str,
     },
     /// The card has not this much memory left.
-    #[error("{device}: {bytes} bytes for {purpose} are more than the card has left")]
+    #[error("{device}: {bytes} bytes for {purpose} are more than the {free_bytes} that the card has left")]
     OutOfMemory {
         /// The device.
         device: String,
@@ -40,6 +40,8 @@ pub enum GpuError {
         purpose: String,
         /// Bytes that were asked for.
         bytes: u64,
+        /// Bytes that are left.
+        free_bytes: u64,
     },
     /// A call of the driver failed.
     #[error("{device}: {operation} failed: {reason}")]

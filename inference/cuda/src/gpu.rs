@@ -126,7 +126,8 @@ impl Gpu {
     pub(crate) fn check_memory(&self, purpose: &str, bytes: usize, status: Status) -> Result<(), GpuError> {
         if status == OUT_OF_MEMORY {
             let (device, purpose) = (self.device.clone(), purpose.to_owned());
-            return Err(GpuError::OutOfMemory { device, purpose, bytes: bytes as u64 });
+            let free_bytes = self.memory().map_or(0, |memory| memory.free_bytes);
+            return Err(GpuError::OutOfMemory { device, purpose, bytes: bytes as u64, free_bytes });
         }
         self.check(purpose, status)
     }
