@@ -283,6 +283,8 @@ pub const STOP_SEQUENCES_MAX: usize = 4;
 pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 /// Generations that one replica makes tokens for at once.
 pub const REPLICA_ACTIVE_MAX: usize = 8;
+/// The same on a GPU, where a batch of many costs little more than one of few.
+pub const REPLICA_ACTIVE_GPU_MAX: usize = 32;
 /// Generations that wait for their turn on one replica.
 pub const REPLICA_QUEUE_MAX: usize = 64;
 /// Ended generations of one replica whose keys and values are kept for others that begin alike, memory permitting.
