@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use steward::process::until;
 use steward_api::proto::v1;
 
 use crate::real_chain::RealChain;
 use crate::stand::Stand;
-use crate::tenant::{self, PROJECT};
+use crate::tenant::{self, PROJECT, Tenant};
 
 /// A node is killed within so long of being asked for an anchor.
 const KILL_TIME_MAX: Duration = Duration::from_millis(2_500);
@@ -18,11 +19,23 @@ fn kills() -> u64 {
     std::env::var("STEWARD_ANCHOR_KILLS").map_or(2, |kills| kills.parse().unwrap())
 }
 
-/// Makes receipts, asks for anchors and kills the node meanwhile; returns the anchors once all are final.
-async fn anchor_through_kills(chain: &RealChain) -> Vec<v1::Anchor> {
-    let mut stand = Stand::start(chain, "").await;
+/// A node of which the project anchors on this chain, with an agent that makes a receipt a message.
+async fn start(chain: &RealChain) -> Stand {
+    let stand = Stand::start(chain, "").await;
     tenant::anchor_on(&stand.tenant.node, PROJECT, &chain.id).await;
     stand.tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
+    stand
+}
+
+/// What the node says it anchored, or is about to.
+async fn anchors(tenant: &Tenant) -> Vec<v1::Anchor> {
+    let listed = tenant.client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await;
+    listed.unwrap().into_inner().anchors
+}
+
+/// Makes receipts, asks for anchors and kills the node meanwhile; returns the anchors once all are final.
+async fn anchor_through_kills(chain: &RealChain) -> Vec<v1::Anchor> {
+    let mut stand = start(chain).await;
     stand.break_calls();
     let session = stand.tenant.open("counter").await;
     let request = || v1::AnchorRequest { project: String::new(), chain: chain.id.clone() };
@@ -35,8 +48,7 @@ async fn anchor_through_kills(chain: &RealChain) -> Vec<v1::Anchor> {
     // Refused or not, the wish is kept: where its breaker is open, the chain is only not waited for.
     let _ = stand.tenant.client.receipts().anchor(request()).await;
     let anchors = stand.until(async |tenant| {
-        let listed = tenant.client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await;
-        let anchors = listed.unwrap().into_inner().anchors;
+        let anchors = anchors(tenant).await;
         let is_done = anchors.iter().any(|anchor| anchor.tree_size >= kills())
             && anchors.iter().all(|anchor| anchor.state == "confirmed");
         is_done.then_some(anchors)
@@ -85,4 +97,42 @@ async fn a_node_that_is_killed_while_it_anchors_on_solana_anchors_once() {
     let landed = chain.ask("getSignaturesForAddress", json!([chain.account])).await;
     let is_memo = |transaction: &&Value| transaction["err"].is_null() && transaction["memo"].is_string();
     assert_eq!(landed.as_array().unwrap().iter().filter(is_memo).count(), anchors.len(), "{landed}");
+}
+
+/// How many receipts may wait in the test of size; the time is a day.
+const RECEIPTS: u64 = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_when_enough_receipts_wait_anchors_them_once() {
+    let chain = RealChain::evm().await;
+    let mut stand = start(&chain).await;
+    let receipts = RECEIPTS.to_string();
+    let said = stand.tenant.told(&["projects", "anchoring", PROJECT, "--within", "86400", "--receipts", &receipts]);
+    assert!(said.contains("3 receipts wait, or receipts have waited for 86400 s"), "{said}");
+    let session = stand.tenant.open("counter").await;
+    stand.tenant.run(&session, "hello").await;
+    stand.tenant.books_at_rest(1).await;
+    let request = v1::AnchorRequest { project: String::new(), chain: chain.id.clone() };
+    stand.tenant.client.receipts().anchor(request).await.unwrap();
+    let mut expected = vec![1];
+    for _ in 0..kills() {
+        let size = expected[0] + RECEIPTS;
+        for _ in 0..RECEIPTS {
+            assert_eq!(anchors(&stand.tenant).await.len(), expected.len(), "anchored before there are enough");
+            stand.tenant.run(&session, "hello").await;
+        }
+        stand.kill_at_once().await;
+        stand.tenant.books_at_rest(size).await;
+        expected.insert(0, size);
+        until("the anchor", async || {
+            let anchors = anchors(&stand.tenant).await;
+            anchors.iter().any(|anchor| anchor.tree_size == size && anchor.state == "confirmed").then_some(())
+        })
+        .await
+        .unwrap();
+        let sizes: Vec<u64> = anchors(&stand.tenant).await.iter().map(|anchor| anchor.tree_size).collect();
+        assert_eq!(sizes, expected);
+    }
+    let sent = chain.ask("eth_getTransactionCount", json!([chain.account, "latest"])).await;
+    assert_eq!(sent, json!(format!("0x{:x}", expected.len() + 1)), "the contract and the anchors");
 }

@@ -28,6 +28,7 @@ async fn start(chains: &[RealChain]) -> Tenant {
         project: PROJECT.to_owned(),
         chains: chains.iter().map(|chain| chain.id.clone()).collect(),
         anchor_interval: Some(prost_types::Duration { seconds: INTERVAL_SECONDS, nanos: 0 }),
+        ..Default::default()
     };
     node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
     let tenant = Tenant { node, client, key, folder };

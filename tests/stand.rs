@@ -63,10 +63,15 @@ impl Stand {
             _ = work => false,
             () = self.clock.sleep(moment) => true,
         };
+        self.kill_at_once().await;
+        in_the_middle
+    }
+
+    /// Kills the node now, and starts it again.
+    pub async fn kill_at_once(&mut self) {
         self.tenant.node.kill().await.unwrap();
         self.tenant.node.start_again().await.unwrap();
         self.tenant.client = Client::new(self.tenant.node.server(), Some(&self.tenant.key)).unwrap();
-        in_the_middle
     }
 
     /// Looks every now and then until this is there, however long a long run takes.

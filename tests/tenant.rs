@@ -45,13 +45,7 @@ impl Tenant {
 
     /// Deploys an agent of one script; `manifest` is added to the manifest.
     pub async fn deploy(&self, name: &str, script: &str, manifest: &str) {
-        let models = format!("[models]\nchat = {MODEL:?}\nembed = {MODEL:?}\n");
-        let bundle = v1::Bundle {
-            files: BTreeMap::from([("agent.rhai".to_owned(), script.to_owned())]),
-            manifest_toml: format!("name = {name:?}\n{models}{manifest}"),
-        };
-        let request = v1::DeployAgentRequest { project: String::new(), bundle: Some(bundle) };
-        self.client.agents().deploy(request).await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
+        deploy(&self.client, name, script, manifest).await;
     }
 
     /// Opens a session.
@@ -122,6 +116,16 @@ impl Tenant {
         }
     }
 
+    /// What the command line says to these words, with the project's key.
+    pub fn told(&self, words: &[&str]) -> String {
+        let mut steward = std::process::Command::new(parts::steward());
+        steward.args(["--server", self.node.server(), "--key", &self.key]).args(words).env("HOME", self.folder.path());
+        let ended = steward.output().unwrap();
+        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(ended.status.success(), "{words:?}: {said}");
+        said
+    }
+
     /// Every receipt of the project.
     async fn receipts(&self) -> Vec<v1::Receipt> {
         let (mut receipts, mut page_token) = (Vec::new(), String::new());
@@ -164,6 +168,17 @@ pub fn setup(folder: &Path) -> NodeSetup {
         config: "scripted_model = true\nlog_name = \"tests.steward\"\n".to_owned(),
         environment: Vec::new(),
     }
+}
+
+/// Deploys an agent of one script in a client's project; `manifest` is added to the manifest.
+pub async fn deploy(client: &Client, name: &str, script: &str, manifest: &str) {
+    let models = format!("[models]\nchat = {MODEL:?}\nembed = {MODEL:?}\n");
+    let bundle = v1::Bundle {
+        files: BTreeMap::from([("agent.rhai".to_owned(), script.to_owned())]),
+        manifest_toml: format!("name = {name:?}\n{models}{manifest}"),
+    };
+    let request = v1::DeployAgentRequest { project: String::new(), bundle: Some(bundle) };
+    client.agents().deploy(request).await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
 }
 
 /// Sends a message and waits until its turn has ended.

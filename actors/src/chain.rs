@@ -8,6 +8,7 @@ mod anchoring;
 mod desk;
 mod drive;
 mod entity;
+mod followed;
 pub(crate) mod forced;
 mod gauges;
 mod intents;

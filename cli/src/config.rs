@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub drain_time: Duration,
     /// Serve TLS with this certificate.
     pub tls: Option<TlsConfig>,
+    /// Serve plain HTTP beyond loopback: for a network, or behind a proxy, that encrypts by itself.
+    pub plain_http: bool,
     /// The chains that receipts can be anchored on.
     pub chains: Vec<ChainConfig>,
     /// Load the deterministic model `scripted` too, for tests and trials without a model file.
@@ -280,6 +282,7 @@ impl Default for NodeConfig {
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
             tls: None,
+            plain_http: false,
             chains: Vec::new(),
             scripted_model: false,
         }
@@ -305,6 +308,21 @@ impl NodeConfig {
         config.check_store()?;
         config.chains.iter().try_for_each(ChainConfig::check)?;
         Ok(config)
+    }
+
+    /// Checks that keys cannot be read on their way: flags may have changed the address.
+    ///
+    /// # Errors
+    /// Says what to configure.
+    pub fn check_listen(&self) -> anyhow::Result<()> {
+        let is_encrypted = self.tls.is_some() || self.listen.ip().is_loopback() || self.plain_http;
+        ensure!(
+            is_encrypted,
+            "listen: {} is beyond loopback, where API keys in plain HTTP can be read on their way: give [tls] a \
+             certificate and key, or plain_http = true (--plain-http) where a proxy or the network encrypts",
+            self.listen
+        );
+        Ok(())
     }
 
     /// Checks that store and cluster fit each other: flags may have changed either.
@@ -347,6 +365,12 @@ mod tests {
         };
         check("datta = 'd'", "datta");
         check("listen = 'here'", "listen");
+        let listens = |text: &str| NodeConfig::parse(text).unwrap().check_listen();
+        for encrypted in ["listen = '[::1]:0'", "listen = '0.0.0.0:0'\nplain_http = true"] {
+            listens(encrypted).unwrap();
+        }
+        listens("listen = '0.0.0.0:0'\n[tls]\ncertificate = 'c'\nkey = 'k'").unwrap();
+        assert!(listens("listen = '10.0.0.1:7700'").unwrap_err().to_string().contains("plain_http = true"));
         let on_foundationdb = "store = 'fdb:f'\n[foundationdb]\nname = 'n'\ntag = 't'";
         assert_eq!(NodeConfig::parse(on_foundationdb).unwrap().foundationdb.unwrap().tag.as_deref(), Some("t"));
         check("[foundationdb]\nname = 'n'", "fdb:CLUSTER_FILE");

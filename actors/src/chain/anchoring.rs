@@ -93,9 +93,9 @@ impl Anchoring for ChainAnchoring {
         Ok(states)
     }
 
-    fn follow(&self, project: &ProjectId, chains: &[String], interval_ms: u64) -> Result<(), Failure> {
+    fn follow(&self, project: &ProjectId, chains: &[String], follow: Follow) -> Result<(), Failure> {
         for chain in &self.chains {
-            let follow = chains.contains(chain).then_some(Follow { interval_ms });
+            let follow = chains.contains(chain).then_some(follow);
             self.host.tell::<ChainActor>(&id(chain)?, ChainRequest::Follow(project.clone(), follow))?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The entity of a chain: binds the desk to the store, the chain and those who wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -36,6 +36,10 @@ pub struct ChainActor {
     pub(super) waiters: Vec<Waiter>,
     /// When each followed log was last looked at.
     pub(super) looked: BTreeMap<ProjectId, Timestamp>,
+    /// Who watches the followed logs of which only so many receipts may wait.
+    pub(super) watches: BTreeMap<ProjectId, Worker>,
+    /// The followed logs whose watch has ended.
+    pub(super) grown: BTreeSet<ProjectId>,
     /// Whether an effect is under way: one at a time, so that each is stored before the next.
     pub(super) is_busy: bool,
     /// When the endpoints were last asked for their newest blocks; nothing while they are being asked.
@@ -83,6 +87,8 @@ impl Entity for ChainActor {
             rows,
             waiters: Vec::new(),
             looked: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            grown: BTreeSet::new(),
             is_busy: false,
             endpoints_seen: Some(Timestamp::EPOCH),
             timer: None,
@@ -133,6 +139,7 @@ impl Entity for ChainActor {
                 self.tend_endpoints(context);
                 return Ok(());
             }
+            ChainEvent::Grown(project) => self.has_grown(project),
             ChainEvent::Woken => {}
             ChainEvent::Told => return Ok(()),
         }
@@ -192,6 +199,7 @@ impl ChainActor {
             self.tell_waiters(&end);
         }
         self.shown.show(&self.desk.outbox);
+        self.watch_followed(context).await?;
         self.drive(context);
         Ok(())
     }

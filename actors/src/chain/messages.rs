@@ -77,6 +77,8 @@ pub enum ChainEvent {
     Looked,
     /// Endpoints that failed were asked whether they are well again.
     Tended,
+    /// A followed log may have grown by as many receipts as may wait.
+    Grown(ProjectId),
     /// It is time to look again.
     Woken,
     /// Sessions were told of transactions that ended.

@@ -83,9 +83,12 @@ impl ChainSettings {
     }
 }
 
-/// How often a log is anchored by itself.
+/// When a log is anchored by itself: when one of the two is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follow {
     /// How long receipts may wait, in milliseconds; at least a second.
     pub interval_ms: u64,
+    /// How many receipts may wait; nothing: the time alone counts.
+    #[serde(default)]
+    pub receipts: Option<u64>,
 }

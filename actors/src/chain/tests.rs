@@ -22,6 +22,7 @@ use crate::receipt_log::{
     self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
 };
 
+mod followed;
 mod ordering;
 mod rows;
 mod shown;
@@ -40,6 +41,15 @@ impl Node {
     }
 
     async fn start_with(store: &Arc<dyn Store>, settings: ChainSettings) -> Self {
+        Self::try_start_with(store, settings).await.unwrap()
+    }
+
+    /// None when the store fails at once.
+    async fn try_start(store: &Arc<dyn Store>, chain: &Arc<MemoryChain>) -> Option<Self> {
+        Self::try_start_with(store, ChainSettings::new(Arc::clone(chain) as _)).await
+    }
+
+    async fn try_start_with(store: &Arc<dyn Store>, settings: ChainSettings) -> Option<Self> {
         let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
         let settings = ChainSettings {
             outbox: OutboxPolicy { poll_ms: 2, retry_ms: 2, ..OutboxPolicy::default() },
@@ -48,11 +58,17 @@ impl Node {
         };
         let chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), settings)]));
         let environment = ChainEnvironment { store: Arc::clone(store), identity: Arc::clone(&identity), chains };
-        let lease = SoleLease::take(&**store).await.unwrap();
+        let lease = SoleLease::take(&**store).await.ok()?;
         let builder = HostBuilder::new(Arc::new(SystemClock::new()), Arc::new(lease))
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(store), identity })
             .register::<ChainActor>(environment);
-        Self { host: builder.start().await.unwrap(), store: Arc::clone(store) }
+        Some(Self { host: builder.start().await.ok()?, store: Arc::clone(store) })
+    }
+
+    /// Wakes the chain and the project's log, as a start does.
+    fn wake(&self, project: &ProjectId) {
+        self.host.tell::<ReceiptLog>(&EntityId::from(project), ReceiptLogRequest::Wake).unwrap();
+        self.host.tell::<ChainActor>(&EntityId::new(CHAIN).unwrap(), ChainRequest::Wake).unwrap();
     }
 
     fn deadline(&self) -> Deadline {
@@ -74,16 +90,20 @@ impl Node {
 
     /// Waits until the chain has the project's log at this size.
     async fn until_anchored(&self, project: &ProjectId, size: u64) {
-        let clock = SystemClock::new();
-        let end = clock.now().saturating_add(Duration::from_secs(30));
-        loop {
-            let newest = receipt_log::newest_anchor_on(&*self.store, project, CHAIN).await.unwrap();
-            if newest.is_some_and(|anchored| anchored.size >= size) {
-                return;
-            }
-            assert!(clock.now() < end, "not anchored in time");
-            clock.sleep(Duration::from_millis(2)).await;
+        until_anchored(&self.store, project, size).await;
+    }
+}
+
+async fn until_anchored(store: &Arc<dyn Store>, project: &ProjectId, size: u64) {
+    let clock = SystemClock::new();
+    let end = clock.now().saturating_add(Duration::from_secs(30));
+    loop {
+        let newest = receipt_log::newest_anchor_on(&**store, project, CHAIN).await.unwrap();
+        if newest.is_some_and(|anchored| anchored.size >= size) {
+            return;
         }
+        assert!(clock.now() < end, "not anchored in time");
+        clock.sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -263,7 +283,7 @@ async fn a_followed_log_is_anchored_by_itself() {
     let node = Node::start(&store, &chain).await;
     let acme = project("acme");
     node.append(&acme, 0).await;
-    node.ask(ChainRequest::Follow(acme.clone(), Some(Follow { interval_ms: 1 }))).await;
+    node.ask(ChainRequest::Follow(acme.clone(), Some(Follow { interval_ms: 1, receipts: None }))).await;
     node.until_anchored(&acme, 1).await;
     node.append(&acme, 1).await;
     node.until_anchored(&acme, 2).await;

@@ -328,6 +328,25 @@ pub async fn settled(store: &dyn Store, project: &ProjectId) -> Result<(), Store
     }
 }
 
+/// Returns once the log has so many leaves. Dropping the future is safe.
+///
+/// # Errors
+/// The store's.
+pub async fn grown_to(store: &dyn Store, project: &ProjectId, size: u64) -> Result<(), StoreError> {
+    let row = records::head(project);
+    loop {
+        // The watch is active before the head is looked at again, so that no leaf is missed.
+        let txn = store.begin();
+        let found = txn.load_snapshot::<Head>(&row).await?.map_or(0, |head| head.size());
+        let changed = txn.watch(&row)?;
+        txn.commit().await?;
+        if found >= size {
+            return Ok(());
+        }
+        changed.await?;
+    }
+}
+
 async fn check_size(txn: &Txn, project: &ProjectId, size: u64) -> Result<(), ReceiptError> {
     let found = txn.load_snapshot::<Head>(&records::head(project)).await?.map_or(0, |head| head.size());
     if size <= found { Ok(()) } else { Err(MerkleError::Shrunk { old_size: size, new_size: found }.into()) }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use steward_adapters::breaker::Forced;
 use steward_storage::StoreExt;
-use steward_types::limits::{OPERATIONS_NODE_TIME_MAX, PAUSE_REASON_BYTES_MAX};
+use steward_types::limits::{AUDIT_ARGUMENTS_BYTES_MAX, OPERATIONS_NODE_TIME_MAX, PAUSE_REASON_BYTES_MAX};
 use steward_types::{NodeId, Timestamp};
 
 use super::members::{ClusterChange, Member, ShardPlace, unknown_node};
@@ -317,7 +317,7 @@ impl Operator {
             node: self.steward.members().this(),
             operation: operation.to_owned(),
             subject,
-            arguments,
+            arguments: bounded(arguments),
             outcome: AuditOutcome::Done,
         }
     }
@@ -335,6 +335,15 @@ impl Operator {
             PauseSubject::Chain(chain) => Err(unknown_chain(chain)),
         }
     }
+}
+
+/// Arguments that fit an entry: of longer ones the beginning, as the text `cut`.
+fn bounded(arguments: Value) -> Value {
+    let text = arguments.to_string();
+    if text.len() <= AUDIT_ARGUMENTS_BYTES_MAX {
+        return arguments;
+    }
+    json!({ "cut": text[..text.floor_char_boundary(AUDIT_ARGUMENTS_BYTES_MAX)] })
 }
 
 impl Gathered<bool> {

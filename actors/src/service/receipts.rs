@@ -10,7 +10,7 @@ use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
-use crate::chain::{ChainStatus, OutboxView, WalletView};
+use crate::chain::{ChainStatus, Follow, OutboxView, WalletView};
 use crate::host::{AskError, Deadline, Entity, EntityId, Host};
 use crate::project::ProjectView;
 use crate::receipt_log::{
@@ -41,7 +41,7 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// When a chain cannot take the message now.
-    fn follow(&self, project: &ProjectId, chains: &[String], interval_ms: u64) -> Result<(), Failure>;
+    fn follow(&self, project: &ProjectId, chains: &[String], follow: Follow) -> Result<(), Failure>;
 
     /// Makes a chain look at once at what there is to do.
     ///
@@ -96,7 +96,7 @@ impl Anchoring for NoAnchoring {
         Ok(Vec::new())
     }
 
-    fn follow(&self, _project: &ProjectId, _chains: &[String], _interval_ms: u64) -> Result<(), Failure> {
+    fn follow(&self, _project: &ProjectId, _chains: &[String], _follow: Follow) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -225,9 +225,10 @@ impl Steward {
         Ok(self.host().tell::<ReceiptLog>(&id, ReceiptLogRequest::Wake)?)
     }
 
-    /// Tells the chains how often to anchor a project's log.
+    /// Tells the chains when to anchor a project's log.
     pub(super) fn follow_project(&self, project: &ProjectView) -> Result<(), Failure> {
-        self.parts().anchoring.follow(&project.id, &project.chains, project.anchor_interval_ms)
+        let follow = Follow { interval_ms: project.anchor_interval_ms, receipts: project.anchor_receipts };
+        self.parts().anchoring.follow(&project.id, &project.chains, follow)
     }
 
     /// A page of a project's receipts from a place in the log on; and where to go on. Those on their way into the log
