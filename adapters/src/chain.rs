@@ -36,6 +36,12 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// The address that signs, as the chain writes it.
     fn account(&self) -> &str;
 
+    /// Whether the account's key can be reached, wherever it lies. Asks nothing of the chain.
+    ///
+    /// # Errors
+    /// [`ChainError::Signer`], with what would keep it from signing.
+    async fn check_signer(&self) -> Result<(), ChainError>;
+
     /// The hash of the chain's first block, which tells a chain that was reset from the one it was.
     async fn genesis(&self) -> Result<String, ChainError>;
 

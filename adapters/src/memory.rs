@@ -183,6 +183,14 @@ impl Chain for MemoryChain {
         ACCOUNT
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        if self.state.lock().fault != Some(Fault::SignerAway) {
+            return Ok(());
+        }
+        let (service, reason) = ("the signing service".to_owned(), "it is away".to_owned());
+        Err(SignerError::Unavailable { service, reason }.into())
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         let genesis = self.ask(|_| "block-0-0".to_owned()).await?;
         Ok(if self.lies() { "another chain's".to_owned() } else { genesis })
@@ -206,10 +214,7 @@ impl Chain for MemoryChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
-        if self.state.lock().fault == Some(Fault::SignerAway) {
-            let (service, reason) = ("the signing service".to_owned(), "it is away".to_owned());
-            return Err(SignerError::Unavailable { service, reason }.into());
-        }
+        self.check_signer().await?;
         let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
         let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
         Ok(SignedTransaction { expires, ..signed })

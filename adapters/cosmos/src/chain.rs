@@ -165,6 +165,10 @@ impl Chain for CosmosChain {
         self.account.as_ref()
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        Ok(self.signer.check().await?)
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         let standing = self.node.standing().await?;
         if self.pruned {
@@ -216,7 +220,8 @@ impl Chain for CosmosChain {
         let fee_max = Some(terms.fee);
         let bytes = draft.sign(&terms, &self.denom, &*self.signer).await?;
         let hash = hex::encode_upper(hash_of(&bytes));
-        Ok(SignedTransaction { bytes: bytes.into(), hash, sequence, expires: None, fee, fee_max, creates: None })
+        let (bytes, deposit) = (bytes.into(), Amount::ZERO);
+        Ok(SignedTransaction { bytes, hash, sequence, expires: None, fee, fee_max, deposit, creates: None })
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {

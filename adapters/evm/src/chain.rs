@@ -196,6 +196,7 @@ impl EvmChain {
             Failure::Refused(reason) => ChainError::Rejected { reason },
             Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
             Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
+            Failure::TooLong(source) => ChainError::AnswerTooLong { chain, source },
             Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
         }
     }
@@ -217,6 +218,10 @@ impl Chain for EvmChain {
 
     fn account(&self) -> &str {
         self.signer.address()
+    }
+
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        Ok(self.signer.check().await?)
     }
 
     async fn genesis(&self) -> Result<String, ChainError> {
@@ -274,6 +279,7 @@ impl Chain for EvmChain {
             expires: None,
             fee,
             fee_max: u128::from(gas_limit).checked_mul(fee.price.into()).map(Amount::new),
+            deposit: Amount::ZERO,
             creates,
         })
     }

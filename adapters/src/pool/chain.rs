@@ -41,6 +41,10 @@ impl Chain for Pool {
         &self.account
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        self.any().check_signer().await
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         self.agreed(Class::Read, "the chain's first block", &|chain| chain.genesis()).await
     }

@@ -2,13 +2,16 @@
 
 use alloy::dyn_abi::{DynSolEvent, DynSolValue, Specifier};
 use alloy::json_abi::Event;
-use alloy::primitives::{Address, hex};
+use alloy::primitives::{Address, U64, hex};
 use alloy::providers::Provider;
+use alloy::rpc::client::BatchRequest;
 use alloy::rpc::types::{Filter, Log};
+use alloy::transports::TransportError;
 use serde_json::{Map, Value};
 use steward_adapters::chain::{ChainError, EmittedEvent, EventFilter, EventId};
 use steward_types::limits::{CHAIN_EVENTS_MAX, EVENT_FILTER_BYTES_MAX};
 
+use super::reply::{Failure, failure};
 use super::{EvmChain, malformed};
 
 /// The events of one contract under one signature.
@@ -78,13 +81,19 @@ impl EvmChain {
             return Ok(Vec::new());
         }
         self.check_chain().await?;
-        // A node asked about blocks that it does not have yet answers with what it has.
-        if to > self.final_block(self.block_number().await?) {
+        let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());
+        let (head, logs) = self.logs(&filter.from_block(from).to_block(to)).await.map_err(|error| {
+            let too_long = matches!(failure(&error), Failure::TooLong(_)) && from < to;
+            let failed = self.failed(error);
+            if too_long {
+                ChainError::TooMany { chain: self.config.chain.clone(), reason: failed.in_full() }
+            } else {
+                failed
+            }
+        })?;
+        if to > self.final_block(head) {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block: to });
         }
-        let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());
-        let logs = self.provider.get_logs(&filter.from_block(from).to_block(to)).await;
-        let logs = logs.map_err(|error| self.failed(error))?;
         if from < to && logs.len() > CHAIN_EVENTS_MAX {
             let reason = format!("there are {} and {CHAIN_EVENTS_MAX} are given at once", logs.len());
             return Err(ChainError::TooMany { chain: self.config.chain.clone(), reason });
@@ -92,6 +101,19 @@ impl EvmChain {
         let mut events = logs.iter().map(|log| shape.read(log)).collect::<Result<Vec<_>, _>>()?;
         events.sort_by_key(|event| (event.id.block, event.id.index));
         Ok(events)
+    }
+}
+
+impl EvmChain {
+    /// Logs, and the newest block of the node that found them. A node asked about blocks that it does not have yet answers
+    /// with what it has; and behind one address may be several, of which one is behind. So both are one request, which one
+    /// node answers.
+    async fn logs(&self, filter: &Filter) -> Result<(u64, Vec<Log>), TransportError> {
+        let mut batch = BatchRequest::new(self.provider.client());
+        let head = batch.add_call::<_, U64>("eth_blockNumber", &())?;
+        let logs = batch.add_call::<_, Vec<Log>>("eth_getLogs", &(filter,))?;
+        batch.send().await?;
+        Ok((head.await?.to(), logs.await?))
     }
 }
 
