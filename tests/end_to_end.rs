@@ -18,6 +18,7 @@ mod payments;
 mod shell;
 mod solana;
 mod tenant;
+mod terminal;
 mod tidy;
 mod triggers;
 mod wallets;

@@ -346,12 +346,12 @@ impl Chain for EvmChain {
         Ok(self.call_at(contract, Bytes::copy_from_slice(input), block).await?.0)
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        recipient(address).map(drop)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        canonical(address)
     }
 
-    fn canonical_asset(&self, asset: &str) -> Option<String> {
-        Some(canonical(asset))
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        abi::method(method)
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
@@ -384,8 +384,8 @@ impl Chain for EvmChain {
         self.call(contract, &call).await
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Shape::parse(filter).map(drop)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        Shape::parse(filter).map(|shape| shape.filter())
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

@@ -303,8 +303,8 @@ impl Chain for SolanaChain {
         Err(rejected("programs are not called here"))
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        self::address("the address", address).map(drop)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        self::address("the address", address).map(|address| address.to_string())
     }
 
     fn needs_contract(&self) -> bool {
@@ -325,8 +325,8 @@ impl Chain for SolanaChain {
         Ok(newest.is_some_and(|newest| claim.is_in(&newest)))
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Watched::parse(filter).map(drop)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        Watched::parse(filter).map(|watched| watched.filter())
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

@@ -12,6 +12,7 @@ use steward_adapters::chain::{ChainError, EmittedEvent, EventFilter, EventId};
 use steward_types::limits::{CHAIN_EVENTS_MAX, EVENT_FILTER_BYTES_MAX};
 
 use super::reply::{Failure, failure};
+use super::unsigned::recipient;
 use super::{EvmChain, malformed};
 
 /// The events of one contract under one signature.
@@ -30,8 +31,7 @@ impl Shape {
         if address.len().max(event.len()) > EVENT_FILTER_BYTES_MAX {
             return Err(refused(format!("an address and an event may have {EVENT_FILTER_BYTES_MAX} bytes")));
         }
-        let contract = address.parse();
-        let contract = contract.map_err(|_| refused(format!("{address:?} is no address: write 0x and 40 digits")))?;
+        let contract = recipient(address)?;
         let wrong = |problem: &dyn std::fmt::Display| {
             let like = "Transfer(address indexed from, address indexed to, uint256 value)";
             refused(format!("{event:?} is no event's signature, such as {like}: {problem}"))
@@ -45,6 +45,13 @@ impl Shape {
         }
         let decoder: DynSolEvent = event.resolve().map_err(|error| wrong(&error))?;
         Ok(Self { contract, event, decoder })
+    }
+
+    /// It as a filter: the address in lower case, types in full, one space where there must be one.
+    pub(super) fn filter(&self) -> EventFilter {
+        let written = self.event.full_signature();
+        let event = written.strip_prefix("event ").unwrap_or(&written).to_owned();
+        EventFilter { address: format!("{:#x}", self.contract), event }
     }
 
     fn read(&self, log: &Log) -> Result<EmittedEvent, ChainError> {
@@ -174,12 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_has_one_writing_whatever_its_spaces_and_capitals() {
+        let written = "Transfer(address indexed from, address to, uint256[2] values)";
+        let lower = CONTRACT.to_lowercase();
+        for (address, event) in [
+            (CONTRACT, written),
+            (lower.as_str(), "event  Transfer( address  indexed from,address to,uint[2] values ) "),
+        ] {
+            let shape = Shape::parse(&EventFilter { address: address.to_owned(), event: event.to_owned() }).unwrap();
+            assert_eq!(shape.filter(), EventFilter { address: lower.clone(), event: written.to_owned() });
+        }
+        let unnamed = Shape::parse(&filter("Transfer(address, address,uint256)")).unwrap().filter();
+        assert_eq!(unnamed.event, "Transfer(address, address, uint256)");
+        assert_eq!(Shape::parse(&unnamed).unwrap().filter(), unnamed);
+        let tuple = Shape::parse(&filter("Paid((address,uint8)[] indexed who,bytes)")).unwrap().filter();
+        assert_eq!(Shape::parse(&tuple).unwrap().filter(), tuple);
+    }
+
+    #[test]
     fn what_is_no_event_is_refused_with_what_would_be_one() {
         let check = |filter: EventFilter, part: &str| {
             let Err(ChainError::Rejected { reason }) = Shape::parse(&filter).map(drop) else { panic!("{filter:?}") };
             assert!(reason.contains(part), "{reason}");
         };
-        check(EventFilter { address: "0x12".to_owned(), ..filter("A()") }, "40 digits");
+        check(EventFilter { address: "0x12".to_owned(), ..filter("A()") }, "no address of this chain");
+        let mistyped = CONTRACT.replace("Aeb", "aeb");
+        check(EventFilter { address: mistyped, ..filter("A()") }, "checksum");
         check(filter("Transfer"), "Transfer(address indexed");
         check(filter("Transfer(adres)"), "adres");
         check(filter("A(uint8) anonymous"), "anonymous");
