@@ -79,7 +79,8 @@ pub(crate) const fn narrow_shared_bytes(tiles: usize) -> usize {
     16 * tiles * 8 * 36 * size_of::<f32>()
 }
 
-/// What `attend` keeps: 64 keys, padded, and values; 16 queries, and their weights of 32 positions.
+/// What `attend` keeps: 64 keys, padded, and values; 16 queries, and their weights of 32 positions. Where the keys were,
+/// parts of 4 queries are handed over, which are smaller.
 pub(crate) const fn attend_shared_bytes(head_size: usize) -> usize {
     64 * (head_size + 8) * 2 + 64 * head_size * 2 + 16 * head_size * size_of::<f32>() + 16 * 32 * size_of::<f32>()
 }
