@@ -431,6 +431,10 @@ pub const CHAIN_TICK_MIN: Duration = Duration::from_millis(1);
 pub const ANCHORS_READ_MAX: usize = 1_000;
 /// Failures in a row after which a circuit breaker opens.
 pub const BREAKER_FAILURES_MAX: u32 = 3;
+/// How often a node looks for operators' orders of breakers that it was not told of.
+pub const FORCED_BREAKERS_LOOKED_TIME: Duration = Duration::from_secs(30);
+/// How long a node waits before it looks again where the store did not answer.
+pub const FORCED_BREAKERS_RETRY_TIME: Duration = Duration::from_secs(1);
 /// How long a breaker stays open the first time; it doubles each time.
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
