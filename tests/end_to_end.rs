@@ -2,21 +2,28 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod anchored;
+mod breakers;
 mod browser;
 mod cli;
+mod cluster;
 mod cosmos;
 mod demo;
 mod docs;
 mod grpcurl;
 mod hostile;
 mod kill;
+mod local_cluster;
 mod models;
 mod openai;
 mod packaging;
+mod paid;
 mod parts;
 mod payments;
+mod proved;
+mod real_chain;
 mod shell;
 mod solana;
+mod stand;
 mod tenant;
 mod terminal;
 mod tidy;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use steward_adapters::breaker::Forced;
 use steward_storage::Store;
 use steward_types::{ErrorCode, ProjectId};
 
@@ -127,25 +126,6 @@ impl Anchoring for ChainAnchoring {
         self.known(chain)?;
         match self.ask(chain, ChainRequest::Wallet, deadline).await? {
             ChainResponse::Wallet(wallet) => Ok(*wallet),
-            other => Err(misfit(&other)),
-        }
-    }
-
-    async fn force(
-        &self,
-        chain: &str,
-        endpoint: Option<String>,
-        forced: Option<Forced>,
-        deadline: Deadline,
-    ) -> Result<(), Failure> {
-        self.known(chain)?;
-        let request = match endpoint {
-            Some(name) => ChainRequest::ForceEndpoint(name, forced),
-            None => ChainRequest::Force(forced),
-        };
-        match self.ask(chain, request, deadline).await? {
-            ChainResponse::Done => Ok(()),
-            ChainResponse::Refused(code, message) => Err(Failure::new(code, message).with("chain", chain)),
             other => Err(misfit(&other)),
         }
     }

@@ -11,6 +11,7 @@ use steward_storage::StoreExt;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
 use super::desk::{Desk, End};
+use super::gauges::ShownOutbox;
 use super::messages::{ChainEvent, ChainRequest, ChainResponse};
 use super::ordering::{ordered_in_words, tell_sessions};
 use super::orders::{self, SettleError, Waiter as WaitingStep};
@@ -49,6 +50,8 @@ pub struct ChainActor {
     last_end: Option<String>,
     /// While it is paused nothing new is signed or sent; what was sent is followed to its end.
     pub(super) paused: Option<Pause>,
+    /// What metrics say of the outbox.
+    shown: ShownOutbox,
 }
 
 /// Somebody who waits until a log is on the chain.
@@ -78,6 +81,7 @@ impl Entity for ChainActor {
         let mut chain = Self {
             id,
             breaker: Breaker::new(settings.breaker.clone()),
+            shown: ShownOutbox::new(settings.outbox_gauge.clone()),
             settings,
             desk,
             rows,
@@ -120,12 +124,6 @@ impl Entity for ChainActor {
                 reply.send(ChainResponse::Done);
             }
             ChainRequest::Pending(project) => reply.send(ChainResponse::Pending(self.pending(&project))),
-            ChainRequest::Force(forced) => {
-                self.breaker.force(forced);
-                self.drive(context);
-                reply.send(ChainResponse::Done);
-            }
-            ChainRequest::ForceEndpoint(name, forced) => reply.send(self.force_endpoint(&name, forced)),
         }
         Ok(())
     }
@@ -184,7 +182,7 @@ impl ChainActor {
     /// Brings everything forward: outcomes, wishes, the store, and then the next effect.
     pub(super) async fn advance(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let now = context.clock().now();
-        self.paused = self.pause(context).await?;
+        self.heed_operators(context).await?;
         if self.paused.is_some() {
             self.desk.running_since = now;
         }
@@ -200,6 +198,7 @@ impl ChainActor {
         for end in ends {
             self.tell_waiters(&end);
         }
+        self.shown.show(&self.desk.outbox);
         self.watch_followed(context).await?;
         self.drive(context);
         Ok(())

@@ -12,6 +12,7 @@ use steward_adapters::pool::Pool;
 use steward_adapters::signer::SignerKind;
 use steward_storage::Store;
 
+use super::gauges::OutboxGauge;
 use super::spending::SpendingTerms;
 use crate::receipt_log::LogIdentity;
 
@@ -50,6 +51,8 @@ pub struct ChainSettings {
     pub breaker: BreakerPolicy,
     /// What projects may spend; nothing without it.
     pub spending: Option<SpendingTerms>,
+    /// How its outbox is, where this node has it, for metrics.
+    pub outbox_gauge: OutboxGauge,
 }
 
 impl ChainSettings {
@@ -65,6 +68,7 @@ impl ChainSettings {
             outbox: OutboxPolicy::default(),
             breaker: BreakerPolicy::default(),
             spending: None,
+            outbox_gauge: OutboxGauge::default(),
         }
     }
 

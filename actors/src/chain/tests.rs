@@ -220,12 +220,61 @@ async fn an_operator_can_hold_a_chain_back() {
     let node = Node::start(&store, &chain).await;
     let acme = project("acme");
     node.append(&acme, 0).await;
-    node.ask(ChainRequest::Force(Some(Forced::Open))).await;
+    force(&store, None, Some(Forced::Open), 1).await;
+    // The order outlives the node.
+    let node = Node::start(&store, &chain).await;
     let answer = node.ask(ChainRequest::Anchor(acme.clone())).await;
     assert!(matches!(answer, ChainResponse::Refused(ErrorCode::ChainUnavailable, _)), "{answer:?}");
     assert!(landed(&chain).is_empty());
-    node.ask(ChainRequest::Force(None)).await;
+    let ChainResponse::Status(status) = node.ask(ChainRequest::Status).await else { panic!("no status") };
+    assert_eq!(status.forced, Some(Forced::Open));
+    force(&store, None, None, 2).await;
+    node.ask(ChainRequest::Wake).await;
     node.until_anchored(&acme, 1).await;
+}
+
+/// An operator's order about the chain's breaker, or one of its endpoints, from whichever node.
+async fn force(store: &Arc<dyn Store>, endpoint: Option<&str>, forced: Option<Forced>, number: u64) {
+    let (chain, endpoint) = (CHAIN.to_owned(), endpoint.map(str::to_owned));
+    let since = Timestamp::from_millis(number);
+    let order = &ForcedBreaker { chain, endpoint, forced, since, by: "op".to_owned() };
+    let unique = number.to_be_bytes();
+    store.run(|txn| async move { forced::order(&txn, order, &unique) }).await.unwrap();
+}
+
+/// A node's pool of two endpoints, which follows the orders in the store as long as it is kept.
+fn following(store: &Arc<dyn Store>) -> (Arc<Pool>, tokio::task::JoinSet<()>) {
+    let (_, first) = parts(1);
+    let endpoints = [("one", Arc::new(first.beside())), ("two", first)];
+    let drivers = endpoints.map(|(name, chain)| (name.to_owned(), chain as Arc<dyn Chain>)).to_vec();
+    let clock = Arc::new(SystemClock::new());
+    let pool = Arc::new(Pool::new(drivers, PoolPolicy::default(), Arc::clone(&clock) as _).unwrap());
+    let chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), ChainSettings::pooled(Arc::clone(&pool)))]));
+    (pool, forced::follow(Arc::clone(store), chains, clock))
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_forced_is_so_on_every_node_and_after_a_start() {
+    let (store, _) = parts(1);
+    let clock = SystemClock::new();
+    let (here, _following_here) = following(&store);
+    let (there, _following_there) = following(&store);
+    let until = async |pool: &Pool, expected: [Option<Forced>; 2]| {
+        while pool.status().into_iter().map(|status| status.forced).ne(expected) {
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+    };
+    force(&store, Some("two"), Some(Forced::Open), 1).await;
+    force(&store, Some("of another configuration"), Some(Forced::Open), 2).await;
+    until(&here, [None, Some(Forced::Open)]).await;
+    until(&there, [None, Some(Forced::Open)]).await;
+    let (later, _following_later) = following(&store);
+    until(&later, [None, Some(Forced::Open)]).await;
+    force(&store, Some("one"), Some(Forced::Closed), 3).await;
+    force(&store, Some("two"), None, 4).await;
+    for pool in [&here, &there, &later] {
+        until(pool, [Some(Forced::Closed), None]).await;
+    }
 }
 
 #[tokio::test]

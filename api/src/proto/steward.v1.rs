@@ -7634,6 +7634,10 @@ pub struct ProveReceiptRequest {
     /// The project; empty: the key's own.
     #[prost(string, tag = "3")]
     pub project: ::prost::alloc::string::String,
+    /// The chain: the proof is under the earliest root over the receipt that this chain has, and names no other chain; empty:
+    /// any chain's, with every chain that has the root of that size.
+    #[prost(string, tag = "4")]
+    pub chain: ::prost::alloc::string::String,
 }
 /// A proof of inclusion.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -98,7 +98,7 @@ impl EvmChain {
                 failed
             }
         })?;
-        if to > self.final_block(head) {
+        if to > head || to > self.final_block(head).await? {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block: to });
         }
         if from < to && logs.len() > CHAIN_EVENTS_MAX {
