@@ -25,6 +25,7 @@ mod shell;
 mod solana;
 mod stand;
 mod tenant;
+mod terminal;
 mod tidy;
 mod triggers;
 mod wallets;

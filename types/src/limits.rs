@@ -397,6 +397,8 @@ pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
 pub const CHAIN_ORDERS_LOOKED_TIME: Duration = Duration::from_secs(5);
 /// How often a session that waits for a transaction looks whether it ended, besides being told.
 pub const CHAIN_WAIT_LOOKED_TIME: Duration = Duration::from_secs(30);
+/// Bytes of one answer of a chain's endpoint: more than the events of a busy block take.
+pub const CHAIN_ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is

@@ -8,7 +8,8 @@ use steward_types::limits::{
     DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX, DOCTOR_WAIT_TIME_MAX,
 };
 
-use super::chains::chain_moves;
+use super::chains::{chain_moves, key_is_reached};
+use super::triggers::trigger_follows;
 use super::{Diagnosis, Facts, Finding, Severity};
 use crate::service::MemberState;
 
@@ -26,6 +27,8 @@ const CHECKS: &[Check] = &[
     ("dead letters", Facts::every_message_was_handled),
     ("models", Facts::models_are_loaded),
     ("chains", Facts::chains_move),
+    ("signers", Facts::keys_can_be_reached),
+    ("triggers", Facts::triggers_follow),
     ("receipts", Facts::receipts_are_logged),
     ("pauses", Facts::nothing_is_paused),
 ];
@@ -191,6 +194,14 @@ impl Facts {
         found
     }
 
+    fn keys_can_be_reached(&self) -> Found {
+        self.signers.iter().filter_map(|(chain, kind, reached)| key_is_reached(chain, *kind, reached)).collect()
+    }
+
+    fn triggers_follow(&self) -> Found {
+        self.triggers.iter().flat_map(trigger_follows).collect()
+    }
+
     fn receipts_are_logged(&self) -> Found {
         let late = self.receipts.iter().filter_map(|(project, waiting)| {
             let age = self.asked.1.saturating_since(waiting.oldest?);
@@ -263,12 +274,16 @@ impl Finding {
 
 #[cfg(test)]
 mod tests {
+    use steward_adapters::chain::EventFilter;
+    use steward_adapters::signer::SignerKind;
+    use steward_scripting::TriggerFrom;
     use steward_types::{ErrorCode, Timestamp};
 
     use super::*;
     use crate::service::members::{Alone, Members};
     use crate::service::query::{Gathered, MissingNode, ModelLine, NodeReport};
-    use crate::service::{Failure, Member};
+    use crate::service::{Failure, Member, TriggerView};
+    use crate::trigger::{TriggerCondition, TriggerSpec, TriggerStatus};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 
@@ -296,6 +311,12 @@ mod tests {
         }
     }
 
+    fn trigger_view(status: Result<TriggerStatus, Failure>) -> TriggerView {
+        let filter = EventFilter { address: "somebody".to_owned(), event: "Transfer".to_owned() };
+        let spec = TriggerSpec { chain: "c".to_owned(), filter, from: TriggerFrom::Now, version: 1 };
+        TriggerView { name: "acme/clerk/deposits".parse().unwrap(), spec, status, skipped: Vec::new() }
+    }
+
     fn well() -> Facts {
         Facts {
             asked: (NOW, NOW),
@@ -304,6 +325,8 @@ mod tests {
             shards: Alone::new(4, NOW).shards(),
             quarantined: Gathered { answers: Vec::new(), missing: Vec::new() },
             chains: Vec::new(),
+            signers: Vec::new(),
+            triggers: Vec::new(),
             receipts: Vec::new(),
             audits: None,
             pauses: Vec::new(),
@@ -350,6 +373,24 @@ mod tests {
             cause: "no file".to_owned(),
         };
         check(|facts| facts.reports.answers[0].1.models.push(failed), Critical, "models", "no file");
+        let away = Err(Failure::new(ErrorCode::ChainUnavailable, "it is away"));
+        let signer = |kind, reached| move |facts: &mut Facts| facts.signers.push(("c".to_owned(), Some(kind), reached));
+        check(signer(SignerKind::Kms, away), Critical, "signers", "kms, and cannot be reached: it is away");
+        check(signer(SignerKind::Environment, Ok(())), Notice, "signers", "environment");
+        let status = |condition| TriggerStatus {
+            condition,
+            reason: "the chain was reset".to_owned(),
+            last_error: String::new(),
+            checkpoint: None,
+            final_block: None,
+            started: 0,
+            skipped: 0,
+            open: 0,
+        };
+        let trigger = |status| move |facts: &mut Facts| facts.triggers.push(trigger_view(status));
+        check(trigger(Ok(status(TriggerCondition::Stopped))), Critical, "triggers", "stopped: the chain was reset");
+        let quarantined = Failure::new(ErrorCode::EntityQuarantined, "it is in quarantine");
+        check(trigger(Err(quarantined)), Warning, "triggers", "it is in quarantine");
         let gone = Failure::new(ErrorCode::StoreUnavailable, "gone");
         check(|facts| facts.store = Err(gone), Critical, "store", "gone");
     }
