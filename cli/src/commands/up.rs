@@ -41,6 +41,7 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
     config.data = up.data.unwrap_or(config.data);
     config.listen = up.listen.unwrap_or(config.listen);
     config.store = up.store.unwrap_or(config.store);
+    config.devices = up.devices.unwrap_or(config.devices);
     if let Some(identity) = up.join {
         config.cluster = Some(match config.cluster {
             Some(settings) => ClusterSettings { identity, ..settings },
