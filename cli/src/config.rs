@@ -1,6 +1,7 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
 mod costs;
+mod devices;
 mod signing;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -16,6 +17,7 @@ use steward_adapters_cosmos::GasPrice;
 use steward_types::{Amount, limits};
 
 pub use self::costs::Confirmations;
+pub use self::devices::{DeviceChoice, DeviceName};
 pub use self::signing::{KmsSettings, VaultSettings};
 
 /// What a node needs to know.
@@ -32,8 +34,12 @@ pub struct NodeConfig {
     pub foundationdb: Option<FoundationDbSettings>,
     /// The cluster that the node is a member of; without it the node is alone.
     pub cluster: Option<ClusterSettings>,
+    /// Where models may be: `auto` (the CPU and every GPU that can be used), or devices such as `cpu,cuda:0`.
+    pub devices: DeviceChoice,
     /// Memory that models may take on the CPU, in MiB.
     pub device_memory_mib: u64,
+    /// Memory that models may take on each GPU, in MiB: what is free less a margin, unless this is less.
+    pub gpu_memory_mib: Option<u64>,
     /// The receipt log's name in its checkpoints, such as a domain of the operator.
     pub log_name: String,
     /// How long a stop may take before what is left is cut off.
@@ -278,7 +284,9 @@ impl Default for NodeConfig {
             store: StoreChoice::Embedded,
             foundationdb: None,
             cluster: None,
+            devices: DeviceChoice::Auto,
             device_memory_mib: 4096,
+            gpu_memory_mib: None,
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
             tls: None,

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use steward_inference::DeviceKind;
 use steward_types::{ModelId, NodeId};
 
 /// A device and what is free of it.
@@ -14,6 +15,9 @@ pub struct DeviceLoad {
     pub node: NodeId,
     /// Its name on that node.
     pub device: String,
+    /// What it is.
+    #[serde(default)]
+    pub kind: DeviceKind,
     /// Bytes free for replicas; what is there already of the wished models counts as taken.
     pub memory_free_bytes: u64,
     /// How busy it is, in thousandths.
@@ -68,7 +72,8 @@ pub struct Unplaced {
 }
 
 /// Places replicas. The largest models choose first, because they fit in the fewest places. A model's next replica goes
-/// to a node with the fewest of its replicas, there to the device that it fills best, of those to the least busy.
+/// to a node that has none, there to a graphics card if one has room, to the device that it fills best, of those to the
+/// least busy.
 pub fn place_replicas(devices: &[DeviceLoad], models: &[ReplicaWish]) -> ReplicaPlan {
     let mut sorted: Vec<&DeviceLoad> = devices.iter().collect();
     sorted.sort_by(|a, b| (a.node, &a.device).cmp(&(b.node, &b.device)));
@@ -131,34 +136,29 @@ fn kept(room: &[Room<'_>], wish: &ReplicaWish) -> Vec<Replica> {
 
 /// The search for places of one model's replicas.
 struct Search {
-    /// Devices that get none. One holds at most one replica of a model: a second would share nothing but its speed.
+    /// Devices that get none. A node holds at most one replica of a model, which all that come to the node share.
     barred: Vec<bool>,
-    /// How many replicas there are on each device's node.
-    on_node: Vec<usize>,
 }
 
 impl Search {
     fn new(room: &[Room<'_>], wish: &ReplicaWish, kept: &[Replica]) -> Self {
         let taken: BTreeSet<&Replica> = wish.present.iter().chain(&wish.refused).chain(kept).collect();
-        let mut on_node = BTreeMap::<NodeId, usize>::new();
-        kept.iter().for_each(|replica| *on_node.entry(replica.node).or_default() += 1);
-        let count = |room: &Room<'_>| on_node.get(&room.device.node).copied().unwrap_or(0);
-        let barred = room.iter().map(|room| taken.contains(&room.replica())).collect();
-        Self { barred, on_node: room.iter().map(count).collect() }
+        let nodes: BTreeSet<NodeId> = kept.iter().map(|replica| replica.node).collect();
+        let is_barred = |room: &Room<'_>| taken.contains(&room.replica()) || nodes.contains(&room.device.node);
+        Self { barred: room.iter().map(is_barred).collect() }
     }
 
-    /// A node with the fewest replicas, there the device that is filled best, of those the least busy.
+    /// A graphics card before a processor, the device that is filled best, of those the least busy.
     fn best(&self, room: &[Room<'_>], needed: u64) -> Option<usize> {
         let fits = |(at, room): &(usize, &Room<'_>)| room.free >= needed && !self.barred[*at];
         let rank =
-            |(at, room): &(usize, &Room<'_>)| (self.on_node[*at], room.free - needed, room.device.load_permille, *at);
+            |(at, room): &(usize, &Room<'_>)| (room.device.kind, room.free - needed, room.device.load_permille, *at);
         room.iter().enumerate().filter(fits).min_by_key(rank).map(|(at, _)| at)
     }
 
     fn take(&mut self, room: &[Room<'_>], at: usize) {
-        self.barred[at] = true;
-        for (room_at, on_node) in room.iter().zip(&mut self.on_node) {
-            *on_node += usize::from(room_at.device.node == room[at].device.node);
+        for (other, barred) in room.iter().zip(&mut self.barred) {
+            *barred |= other.device.node == room[at].device.node;
         }
     }
 }
@@ -174,7 +174,8 @@ mod tests {
     }
 
     fn device(number: u8, name: &str, free: u64) -> DeviceLoad {
-        DeviceLoad { node: node(number), device: name.to_owned(), memory_free_bytes: free, load_permille: 0 }
+        let kind = DeviceKind::Gpu;
+        DeviceLoad { node: node(number), device: name.to_owned(), kind, memory_free_bytes: free, load_permille: 0 }
     }
 
     fn wish(model: &str, bytes: u64, replicas: u32) -> ReplicaWish {
@@ -195,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn replicas_of_one_model_are_on_different_nodes_while_there_are_some() {
+    fn replicas_of_one_model_are_on_different_nodes() {
         let devices = [device(1, "gpu0", 100), device(1, "gpu1", 100), device(2, "gpu0", 400)];
         let two = place_replicas(&devices, &[wish("m", 90, 2)]);
         assert_eq!(places(&two, "m"), [(node(1), "gpu0".into()), (node(2), "gpu0".into())]);
         let four = place_replicas(&devices, &[wish("m", 90, 4)]);
-        assert_eq!((four.placed.values().next().unwrap().len(), four.unplaced[0].replicas), (3, 1));
+        assert_eq!((four.placed.values().next().unwrap().len(), four.unplaced[0].replicas), (2, 2));
     }
 
     #[test]
@@ -215,6 +216,15 @@ mod tests {
         let present = [1, 9].map(|number| Replica { node: node(number), device: "gpu0".into() }).to_vec();
         let plan = place_replicas(&devices, &[ReplicaWish { present, ..wish("m", 80, 2) }]);
         assert_eq!(places(&plan, "m"), [(node(1), "gpu0".into()), (node(3), "gpu0".into())]);
+    }
+
+    #[test]
+    fn a_graphics_card_is_taken_before_a_processor_while_there_is_room() {
+        let processor = DeviceLoad { kind: DeviceKind::Processor, ..device(1, "cpu", 80) };
+        let devices = [processor, device(1, "cuda:0", 500), device(2, "cuda:0", 79)];
+        assert_eq!(places(&place_replicas(&devices, &[wish("m", 80, 1)]), "m"), [(node(1), "cuda:0".into())]);
+        let full = [devices[0].clone(), device(1, "cuda:0", 10)];
+        assert_eq!(places(&place_replicas(&full, &[wish("m", 80, 1)]), "m"), [(node(1), "cpu".into())]);
     }
 
     #[test]
