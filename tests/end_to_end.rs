@@ -3,6 +3,7 @@
 
 mod anchored;
 mod browser;
+mod chain_failover;
 mod cli;
 mod cluster;
 mod cosmos;
@@ -17,6 +18,7 @@ mod openai;
 mod packaging;
 mod parts;
 mod payments;
+mod rolling;
 mod shell;
 mod solana;
 mod tenant;
