@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod anchored;
+mod breakers;
 mod browser;
 mod chain_failover;
 mod cli;
@@ -16,11 +17,15 @@ mod local_cluster;
 mod models;
 mod openai;
 mod packaging;
+mod paid;
 mod parts;
 mod payments;
+mod proved;
+mod real_chain;
 mod rolling;
 mod shell;
 mod solana;
+mod stand;
 mod tenant;
 mod tidy;
 mod triggers;

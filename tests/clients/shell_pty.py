@@ -5,12 +5,15 @@ usage: shell_pty.py STEWARD SERVER KEY SESSION
 
 import os
 import pty
+import re
 import select
 import sys
 import time
 
 STEWARD, SERVER, KEY, SESSION = sys.argv[1:]
 PATIENCE = 60
+# What a terminal carries out and does not show.
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[78]")
 
 
 class Terminal:
@@ -33,7 +36,7 @@ class Terminal:
             # The editor asks where the cursor is, and waits for the terminal's answer.
             for _ in range(data.count("\x1b[6n")):
                 os.write(self.fd, b"\x1b[1;1R")
-            self.seen += data
+            self.seen = ESCAPES.sub("", self.seen + data)
         at = self.seen.index(until) + len(until)
         said, self.seen = self.seen[:at], self.seen[at:]
         return said
@@ -44,8 +47,11 @@ class Terminal:
 
 shell = Terminal([STEWARD, "--server", SERVER, "--key", KEY, "--project", "acme", "shell"])
 shell.read("steward> ")
+# Tab offers the id, Enter takes it into the line, and Enter again runs the line.
 shell.type("sessions show ses_\t")
 shell.read(SESSION)
+shell.type("\r")
+shell.read(f"sessions show {SESSION}")
 shell.type("\r")
 shell.read("turns")
 shell.read("steward> ")

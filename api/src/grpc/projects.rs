@@ -81,9 +81,10 @@ impl Projects for Services {
             Some(interval) => span_from("anchor_interval", interval).or_status()?,
             None => ANCHOR_TIME_DEFAULT,
         };
-        let told = json!({ "chains": request.chains, "interval_seconds": interval.as_secs() });
+        let receipts = request.anchor_receipts;
+        let told = json!({ "chains": request.chains, "interval_seconds": interval.as_secs(), "receipts": receipts });
         let change = Change::new("set anchoring", &project).with(told);
-        let setting = self.steward.set_anchoring(&project, request.chains, interval);
+        let setting = self.steward.set_anchoring(&project, request.chains, interval, receipts);
         let view = self.change(&caller, change, setting).await.or_status()?;
         Ok(Response::new(convert::project(view)))
     }

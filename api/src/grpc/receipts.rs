@@ -50,8 +50,10 @@ impl Receipts for Services {
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
         let id = parse("id", &request.id).or_status()?;
-        let mut proof = self.steward.prove(&project, id, ProveUnder::Best).await.or_status()?;
-        if request.tree_size != 0 && proof.tree_size != request.tree_size {
+        let any_chain = request.chain.is_empty();
+        let under = if any_chain { ProveUnder::Best } else { ProveUnder::AnchoredOn(request.chain) };
+        let mut proof = self.steward.prove(&project, id, under).await.or_status()?;
+        if any_chain && request.tree_size != 0 && proof.tree_size != request.tree_size {
             proof = self.steward.prove(&project, id, ProveUnder::Newest).await.or_status()?;
         }
         if request.tree_size != 0 && proof.tree_size != request.tree_size {
