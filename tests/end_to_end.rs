@@ -4,6 +4,7 @@
 mod anchored;
 mod breakers;
 mod browser;
+mod chain_failover;
 mod cli;
 mod cluster;
 mod cosmos;
@@ -21,6 +22,7 @@ mod parts;
 mod payments;
 mod proved;
 mod real_chain;
+mod rolling;
 mod shell;
 mod solana;
 mod stand;

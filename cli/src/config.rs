@@ -125,6 +125,9 @@ pub struct ClusterSettings {
     /// What fails together with it, such as a rack or a data centre.
     #[serde(default)]
     pub zone: String,
+    /// How many shards the cluster has: the first member decides, and it stays so. Without it, as many as there are.
+    #[serde(default)]
+    pub shards: Option<u32>,
     /// Its share of the work compared with other nodes'.
     #[serde(default = "weight_default")]
     pub weight: u32,
@@ -139,6 +142,7 @@ impl ClusterSettings {
             listen: any_loopback(),
             advertise: String::new(),
             zone: String::new(),
+            shards: None,
             weight: weight_default(),
         }
     }
@@ -345,6 +349,12 @@ impl NodeConfig {
             "cluster: several nodes share a store, so give store = 'served:HOST:PORT' or 'fdb:CLUSTER_FILE' too, or \
              cluster.join = ['HOST:PORT'] of a member"
         );
+        let shards = self.cluster.as_ref().and_then(|cluster| cluster.shards).unwrap_or(limits::SHARDS);
+        ensure!(
+            (1..=limits::SHARDS_MAX).contains(&shards),
+            "cluster.shards is {shards}, and must be from 1 to {}",
+            limits::SHARDS_MAX
+        );
         let served = matches!(self.store, StoreChoice::Served(_));
         ensure!(
             self.cluster.is_some() || !served,
@@ -385,6 +395,7 @@ mod tests {
         check("store = 'fdb:f'\n[foundationdb]\nprefix = 'n'", "prefix");
         check("store = 'served:nowhere'", "served:HOST:PORT");
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
+        check("store = 'served:h:1'\n[cluster]\nidentity = 'i'\nshards = 0", "from 1 to 65536");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");
         check(
             "[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'",

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use steward_adapters::signer::SignerKind;
-use steward_storage::{Isolation, key::pack};
+use steward_storage::{Isolation, StoreCondition, key::pack};
 use steward_types::limits::{DOCTOR_RECEIPTS_MAX, PAGE_ITEMS_MAX};
 use steward_types::{ProjectId, Timestamp};
 
@@ -76,6 +76,8 @@ struct Facts {
     audits: Option<Vec<(ProjectId, Audit)>>,
     pauses: Vec<Pause>,
     store: Result<Duration, Failure>,
+    /// How the store's client on this node says that it is, where it says.
+    condition: Option<StoreCondition>,
 }
 
 impl Steward {
@@ -102,6 +104,7 @@ impl Steward {
             audits: audit.then(Vec::new),
             pauses: Vec::new(),
             store,
+            condition: self.store().condition(),
         };
         // Without a store nothing below can be read, and it is the first thing to mend.
         if facts.store.is_ok() {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use steward_storage::StoreCondition;
 use steward_types::NodeId;
 use steward_types::limits::{
-    DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX, DOCTOR_WAIT_TIME_MAX,
+    DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLIENT_BUSY_PERMILLE_MAX, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX,
+    DOCTOR_WAIT_TIME_MAX,
 };
 
 use super::chains::{chain_moves, key_is_reached};
@@ -19,6 +21,7 @@ type Check = (&'static str, fn(&Facts) -> Found);
 /// The checks in the order in which they are told.
 const CHECKS: &[Check] = &[
     ("store", Facts::store_answers),
+    ("store", Facts::the_stores_client_is_well),
     ("members", Facts::members_are_there),
     ("shards", Facts::shards_are_served),
     ("clocks", Facts::clocks_agree),
@@ -36,6 +39,7 @@ const CHECKS: &[Check] = &[
 impl Facts {
     pub(super) fn judge(&self) -> Diagnosis {
         let mut checks: Vec<_> = CHECKS.iter().map(|(name, _)| *name).collect();
+        checks.dedup();
         let mut findings: Vec<_> =
             CHECKS.iter().flat_map(|(name, check)| check(self).into_iter().map(|found| found.of(name))).collect();
         if self.audits.is_some() {
@@ -44,6 +48,30 @@ impl Facts {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Diagnosis { checks, findings }
+    }
+
+    fn the_stores_client_is_well(&self) -> Found {
+        let Some(condition) = &self.condition else { return Vec::new() };
+        let StoreCondition { healthy, connections, connections_failed, busy_permille, .. } = condition;
+        let mut found = Vec::new();
+        if !healthy || *connections_failed > 0 {
+            found.push(Finding::warning(
+                "store",
+                format!(
+                    "this node's client has {connections} connections, {connections_failed} failed, and says that it is {}",
+                    if *healthy { "healthy" } else { "not healthy" }
+                ),
+                "`fdbcli --exec status` says which servers are away: docs/operations.md",
+            ));
+        }
+        if *busy_permille > DOCTOR_CLIENT_BUSY_PERMILLE_MAX {
+            found.push(Finding::warning(
+                "store",
+                format!("this node's client is busy {}.{} % of the time", busy_permille / 10, busy_permille % 10),
+                "start more nodes: one thread a process carries all its traffic",
+            ));
+        }
+        found
     }
 
     fn store_answers(&self) -> Found {

@@ -57,6 +57,7 @@ fn well() -> Facts {
         audits: None,
         pauses: Vec::new(),
         store: Ok(Duration::from_millis(1)),
+        condition: None,
     }
 }
 
@@ -115,6 +116,13 @@ fn each_fault_is_found_and_has_a_remedy() {
     check(trigger(Err(quarantined)), Warning, "triggers", "it is in quarantine");
     let gone = Failure::new(ErrorCode::StoreUnavailable, "gone");
     check(|facts| facts.store = Err(gone), Critical, "store", "gone");
+    let client = |healthy, connections_failed, busy_permille| {
+        let version = "7.3.79".to_owned();
+        Some(StoreCondition { healthy, connections: 4, connections_failed, busy_permille, version })
+    };
+    check(|facts| facts.condition = client(false, 0, 0), Warning, "store", "not healthy");
+    check(|facts| facts.condition = client(true, 2, 0), Warning, "store", "2 failed");
+    check(|facts| facts.condition = client(true, 0, 951), Warning, "store", "95.1 %");
 }
 
 #[test]
