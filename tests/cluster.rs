@@ -17,7 +17,7 @@ use steward_types::Micros;
 use tokio::process::{Child, Command};
 
 use crate::parts;
-use crate::tenant::{self, PROJECT, Tenant};
+use crate::tenant::{self, PROJECT};
 
 const ECHO: &str = "fn on_message(msg) { reply(msg.text); }";
 const LIMIT: Micros = Micros::new(1_000_000_000);
