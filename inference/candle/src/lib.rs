@@ -10,8 +10,8 @@ mod embedder;
 mod generator;
 pub mod gguf;
 pub mod kernel;
-mod linear;
-mod llama;
+pub mod linear;
+pub mod llama;
 mod loader;
 mod replica;
 mod sampler;
@@ -19,4 +19,4 @@ mod text_stream;
 mod tokenizer;
 
 pub use loader::CandleLoader;
-pub use steward_inference_cuda as cuda;
+pub use steward_inference_cuda::{Gpu, GpuError, MEMORY_MARGIN_BYTES};

@@ -46,7 +46,7 @@ pub struct Row {
 #[derive(Debug)]
 pub enum Llama {
     /// In the machine's memory.
-    Processor(ProcessorLlama),
+    Processor(Box<ProcessorLlama>),
     /// In a GPU's.
     Gpu(Box<GpuLlama>),
 }
@@ -81,7 +81,7 @@ impl Llama {
     ) -> Result<Self, LoadError> {
         Ok(match gpu {
             Some(gpu) => Self::Gpu(Box::new(GpuLlama::load(gpu, file, header, config, progress)?)),
-            None => Self::Processor(ProcessorLlama::load(file, header, config, progress)?),
+            None => Self::Processor(Box::new(ProcessorLlama::load(file, header, config, progress)?)),
         })
     }
 

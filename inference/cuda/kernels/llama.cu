@@ -19,13 +19,13 @@ typedef unsigned long long u64;
 #define GROUP 32
 // Parts of a sum over columns.
 #define SEGMENTS 16
-// Positions of one part of a row's attention.
-#define SPLIT 128
-// Positions that are in shared memory at once.
-#define TILE 64
+// Positions of one part of a row's attention: those that are in shared memory at once.
+#define SPLIT 64
 // Queries of a warp and warps of a block, in attention.
 #define QUERIES 4
 #define ATTENTION_WARPS 4
+// Shared memory of a block of the narrow product; see `NARROW_SHARED_BYTES` in src/kernel.rs.
+#define NARROW_SHARED_BYTES 98304
 // Tokens of a block of the wide product, and column blocks that it loads at once.
 #define WIDE_TOKENS 64
 #define STAGE 4
@@ -119,22 +119,21 @@ __device__ void put_block(const Activations& to, u32 row, u32 block, float value
 }
 
 // RMS norm: Zhang and Sennrich (2019). Row i of the result is the norm of row `index[i]`, or i where there is none.
-extern "C" __global__ void __launch_bounds__(256) norm(const float* input, const u32* index, const float* weights,
-                                                       float* values, u8* quants, float2* scales, u32 columns,
-                                                       u32 width, float epsilon) {
-    __shared__ float sums[8];
+extern "C" __global__ void __launch_bounds__(1024) norm(const float* input, const u32* index, const float* weights,
+                                                        float* values, u8* quants, float2* scales, u32 columns,
+                                                        u32 width, float epsilon) {
+    __shared__ float sums[32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float* x = input + (u64)(index ? index[blockIdx.x] : blockIdx.x) * columns;
     float sum = 0.0f;
-    for (u32 column = threadIdx.x; column < columns; column += 256) sum = __fmaf_rn(x[column], x[column], sum);
+    for (u32 column = threadIdx.x; column < columns; column += 1024) sum = __fmaf_rn(x[column], x[column], sum);
     sum = warp_sum(sum);
     if (lane == 0) sums[warp] = sum;
     __syncthreads();
-    float total = 0.0f;
-    for (u32 i = 0; i < 8; i++) total += sums[i];
+    const float total = warp_sum(sums[lane]);
     const float factor = 1.0f / sqrtf(total / (float)columns + epsilon);
     const Activations to = {values, quants, scales, width};
-    for (u32 block = warp; block < width / BLOCK; block += 8) {
+    for (u32 block = warp; block < width / BLOCK; block += 32) {
         const u32 column = block * BLOCK + lane;
         put_block(to, blockIdx.x, block, column < columns ? x[column] * factor * weights[column] : 0.0f);
     }
@@ -195,7 +194,8 @@ __device__ Fragment load_fragment(const u8* quants, const u8* scales, u64 block,
 }
 
 // Adds one block's part to the sums of 16 weight rows times 8 tokens. The integer products are exact, so every kernel
-// that adds the blocks in the same order gives the same bits.
+// that adds the blocks in the same order gives the same bits. They come as floats with ROUNDER added, which one fused
+// step takes off and scales: ROUNDER times a 16-bit float is exact.
 template <int FORMAT>
 __device__ void add_block(float sums[4], const Fragment& weights, u32 first, u32 second, float2 left, float2 right) {
     int dots[4];
@@ -206,7 +206,8 @@ __device__ void add_block(float sums[4], const Fragment& weights, u32 first, u32
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const float2 scale = weights.scales[i / 2], activation = i % 2 ? right : left;
-        sums[i] = __fmaf_rn(__int_as_float(dots[i]) - ROUNDER, scale.x * activation.x, sums[i]);
+        const float scaled = __fmaf_rn(__int_as_float(dots[i]), scale.x, -ROUNDER * scale.x);
+        sums[i] = __fmaf_rn(scaled, activation.x, sums[i]);
         if (FORMAT != Q8) sums[i] = __fmaf_rn(scale.y, activation.y, sums[i]);
     }
 }
@@ -215,32 +216,101 @@ __device__ void store(float* output, u64 at, float value, u32 adds) {
     output[at] = adds ? output[at] + value : value;
 }
 
-// Few tokens, at most 8 * TILES: the time is that of reading the weights. Each block has one group of weight rows, each
-// of its 16 warps one segment.
+__device__ void copy_async_16(void* to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
+}
+
+__device__ void copy_async_8(void* to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
+}
+
+// Copies, or writes zeros where there is nothing to copy.
+__device__ void copy_async_16_or_zero(void* to, const void* from, bool is_there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from),
+                 "r"(is_there ? 16 : 0));
+}
+
+__device__ void copy_async_8_or_zero(void* to, const void* from, bool is_there) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from),
+                 "r"(is_there ? 8 : 0));
+}
+
+// One block's weights of a group, their scales, and the same columns of 8 * TILES tokens, as a warp keeps them.
+template <int FORMAT, int TILES>
+struct NarrowStage {
+    u8 quants[planes(FORMAT) * GROUP * 16];
+    u8 scales[GROUP * (FORMAT == Q8 ? 2 : 4)];
+    u32 words[TILES * 8][8];
+    float2 x_scales[TILES * 8];
+};
+
+template <int FORMAT, int TILES>
+__device__ void load_narrow(NarrowStage<FORMAT, TILES>& stage, const u8* quants, const u8* scales, const u32* x,
+                            const float2* x_scales, u32 block, u32 blocks, u32 tokens) {
+    const u32 lane = threadIdx.x % 32;
+    const u64 at = (u64)blockIdx.x * blocks + block;
+#pragma unroll
+    for (int plane = 0; plane < planes(FORMAT); plane++) {
+        const u32 place = (plane * GROUP + lane) * 16;
+        copy_async_16(stage.quants + place, quants + at * sizeof(stage.quants) + place);
+    }
+    if (lane < sizeof(stage.scales) / 16) {
+        copy_async_16(stage.scales + lane * 16, scales + at * sizeof(stage.scales) + lane * 16);
+    }
+#pragma unroll
+    for (u32 piece = lane; piece < TILES * 16; piece += 32) {
+        const u32 token = piece / 2, half = piece % 2 * 4;
+        copy_async_16_or_zero(&stage.words[token][half], x + ((u64)token * blocks + block) * 8 + half, token < tokens);
+    }
+    if (lane < TILES * 8) copy_async_8_or_zero(&stage.x_scales[lane], x_scales + (u64)lane * blocks + block, lane < tokens);
+}
+
+// Few tokens, at most 8 * TILES: the time is that of reading the weights, so that each warp has several blocks of them
+// on their way while it works on one. Each block of threads has one group of weight rows, each of its 16 warps one
+// segment.
 template <int FORMAT, int TILES>
 __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x, const float2* x_scales,
                                 float* output, u32 blocks, u32 rows, u32 tokens, u32 stride, u32 adds) {
-    extern __shared__ float parts[];
+    typedef NarrowStage<FORMAT, TILES> Stage;
+    constexpr int DEPTH = NARROW_SHARED_BYTES / SEGMENTS / sizeof(Stage);
     // A token's 32 sums, padded so that a warp's stores meet no bank twice.
-    const u32 padded = 36, part = TILES * 8 * padded;
+    constexpr u32 padded = 36, part = TILES * 8 * padded;
+    static_assert(DEPTH >= 2 && SEGMENTS * part * sizeof(float) <= NARROW_SHARED_BYTES, "all fits");
+    extern __shared__ __align__(16) u8 shared[];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4, word = lane % 4;
+    Stage* stages = (Stage*)shared + warp * DEPTH;
+    const u32 begin = segment_begin(warp, blocks), end = segment_begin(warp + 1, blocks);
+#pragma unroll
+    for (u32 i = 0; i < DEPTH; i++) {
+        if (begin + i < end) {
+            load_narrow<FORMAT, TILES>(stages[i], quants, scales, x, x_scales, begin + i, blocks, tokens);
+        }
+        asm volatile("cp.async.commit_group;");
+    }
     float sums[2][TILES][4] = {};
-    const u32 end = segment_begin(warp + 1, blocks);
-#pragma unroll(TILES == 4 ? 1 : 2)
-    for (u32 block = segment_begin(warp, blocks); block < end; block++) {
-        const u64 at = (u64)blockIdx.x * blocks + block;
-        const Fragment upper = load_fragment<FORMAT>(quants, scales, at, quad, word);
-        const Fragment lower = load_fragment<FORMAT>(quants, scales, at, 16 + quad, word);
+    u32 slot = 0;
+    for (u32 block = begin; block < end; block++) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 1) : "memory");
+        __syncwarp();
+        const Stage& stage = stages[slot];
+        const Fragment upper = load_fragment<FORMAT>(stage.quants, stage.scales, 0, quad, word);
+        const Fragment lower = load_fragment<FORMAT>(stage.quants, stage.scales, 0, 16 + quad, word);
 #pragma unroll
         for (int tile = 0; tile < TILES; tile++) {
-            const u32* words = x + ((u64)(tile * 8 + quad) * blocks + block) * 8;
-            const u32 first = words[word], second = words[word + 4];
-            const float2* pair = x_scales + (u64)(tile * 8 + word * 2) * blocks + block;
-            const float2 left = pair[0], right = pair[blocks];
-            add_block<FORMAT>(sums[0][tile], upper, first, second, left, right);
-            add_block<FORMAT>(sums[1][tile], lower, first, second, left, right);
+            const u32* words = stage.words[tile * 8 + quad];
+            const float2 left = stage.x_scales[tile * 8 + word * 2], right = stage.x_scales[tile * 8 + word * 2 + 1];
+            add_block<FORMAT>(sums[0][tile], upper, words[word], words[word + 4], left, right);
+            add_block<FORMAT>(sums[1][tile], lower, words[word], words[word + 4], left, right);
         }
+        __syncwarp();
+        if (block + DEPTH < end) {
+            load_narrow<FORMAT, TILES>(stages[slot], quants, scales, x, x_scales, block + DEPTH, blocks, tokens);
+        }
+        asm volatile("cp.async.commit_group;");
+        slot = slot + 1 == DEPTH ? 0 : slot + 1;
     }
+    float* parts = (float*)shared;
+    __syncthreads();
 #pragma unroll
     for (int half = 0; half < 2; half++) {
 #pragma unroll
@@ -262,14 +332,6 @@ __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x
         }
         store(output, (u64)token * stride + row, total, adds);
     }
-}
-
-__device__ void copy_async_16(void* to, const void* from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
-}
-
-__device__ void copy_async_8(void* to, const void* from) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
 }
 
 struct WideStage {
@@ -481,7 +543,7 @@ extern "C" __global__ void __launch_bounds__(256) place(float* input, const Row*
     const Row row = rows[blockIdx.x];
     const u32 half = padded / 2, all = heads + 2 * kv_heads;
     float* numbers = input + (u64)blockIdx.x * all * head_size;
-    for (u32 at = threadIdx.x; at < all * half; at += 256) {
+    for (u32 at = blockIdx.y * 256 + threadIdx.x; at < all * half; at += gridDim.y * 256) {
         const u32 head = at / half, pair = at % half, left = 2 * pair, right = left + 1;
         float* own = numbers + (u64)head * head_size;
         float x = left < head_size ? own[left] : 0.0f, y = right < head_size ? own[right] : 0.0f;
@@ -504,136 +566,180 @@ extern "C" __global__ void __launch_bounds__(256) place(float* input, const Row*
     }
 }
 
-// One part of the attention of a tile's rows, with one key-value head: of positions split * SPLIT and on. What it finds
-// for each query is the largest score, the sum of exponentials, and the values weighed by these; `join` puts the parts
-// together. Online softmax: Milakov and Gimelshein (2018). A position that a row must not see changes no bit of it.
+// Attention of one query to some positions: the largest score, the sum of exponentials less that, and the values
+// weighed by these; a lane has two columns of each word.
 template <int WORDS>
-__device__ void attend(const float* input, const Row* rows, const Tile* tiles, float* parts, float2* part_sums,
-                       u32 layer, u32 heads, u32 kv_heads, u32 head_size, u32 padded, u32 splits, float scale) {
-    extern __shared__ __align__(16) u8 shared[];
-    const u32 key_size = padded + 8;
-    u16* keys = (u16*)shared;
-    u16* values = keys + TILE * key_size;
-    float* queries = (float*)(values + TILE * padded);
-    float* weights = queries + QUERIES * ATTENTION_WARPS * padded;
-    const u32 group = heads / kv_heads;
-    const Tile tile = tiles[blockIdx.z];
-    const u32 batches = (tile.rows * group + QUERIES * ATTENTION_WARPS - 1) / (QUERIES * ATTENTION_WARPS);
-    const u32 kv_head = blockIdx.y % kv_heads, batch = blockIdx.y / kv_heads;
-    const Row last = rows[tile.first + tile.rows - 1];
-    if (batch >= batches || blockIdx.x * SPLIT > last.position) return;
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const u32 first = batch * QUERIES * ATTENTION_WARPS, count = min(tile.rows * group - first, QUERIES * ATTENTION_WARPS);
-    for (u32 at = threadIdx.x; at < count * padded; at += 128) {
-        const u32 query = first + at / padded, place = at % padded;
-        const u64 row = tile.first + query / group, head = kv_head * group + query % group;
-        queries[at] = place < head_size ? input[(row * (heads + 2 * kv_heads) + head) * head_size + place] : 0.0f;
+struct Part {
+    float largest, total;
+    float2 sums[WORDS];
+};
+
+// Puts two parts together, the earlier one first: Milakov and Gimelshein (2018). An empty one changes no bit.
+template <int WORDS>
+__device__ void merge(Part<WORDS>& to, const Part<WORDS>& from) {
+    const float most = fmaxf(to.largest, from.largest);
+    const float kept = to.largest == most ? 1.0f : expf(to.largest - most);
+    const float factor = from.largest == most ? 1.0f : expf(from.largest - most);
+    to.largest = most;
+    to.total = __fmaf_rn(from.total, factor, to.total * kept);
+#pragma unroll
+    for (int word = 0; word < WORDS; word++) {
+        to.sums[word].x = __fmaf_rn(from.sums[word].x, factor, to.sums[word].x * kept);
+        to.sums[word].y = __fmaf_rn(from.sums[word].y, factor, to.sums[word].y * kept);
     }
-    const int live = (int)count - (int)(warp * QUERIES);
-    float largest[QUERIES], totals[QUERIES] = {};
-    float2 sums[QUERIES][WORDS] = {};
-    u32 positions[QUERIES];
+}
+
+// Attention of a warp's `live` queries to 32 positions, of which query i sees the first `seen[i]`; a lane has one.
+template <int WORDS>
+__device__ void attend_32(Part<WORDS> found[QUERIES], const u16* keys, const u16* values, const float* queries,
+                          float* weights, const int seen[QUERIES], int live, u32 padded, float scale) {
+    const u32 lane = threadIdx.x % 32;
+    const u16* key = keys + lane * (padded + 8);
+    float scores[QUERIES] = {};
+    for (u32 chunk = 0; chunk < padded / 8; chunk++) {
+        float numbers[8];
+        unpack<F16>(numbers, *(const uint4*)(key + chunk * 8));
 #pragma unroll
-    for (int query = 0; query < QUERIES; query++) {
-        largest[query] = NEGATIVE_INFINITY;
-        positions[query] = query < live ? rows[tile.first + (first + warp * QUERIES + query) / group].position : 0;
-    }
-    const u64 head_begin = ((u64)layer * kv_heads + kv_head) * last.capacity;
-    const u32 chunks = padded / 8;
-    const u32 end = min((blockIdx.x + 1) * SPLIT, last.position + 1);
-    for (u32 begin = blockIdx.x * SPLIT; begin < end; begin += TILE) {
-        __syncthreads();
-        for (u32 at = threadIdx.x; at < TILE * chunks; at += 128) {
-            const u32 position = begin + at / chunks, chunk = at % chunks;
-            const u64 from = (head_begin + position) * chunks + chunk;
-            const uint4 none = make_uint4(0, 0, 0, 0);
-            const bool is_there = position <= last.position;
-            *(uint4*)(keys + at / chunks * key_size + chunk * 8) = is_there ? ((const uint4*)last.keys)[from] : none;
-            *(uint4*)(values + at * 8) = is_there ? ((const uint4*)last.values)[from] : none;
-        }
-        __syncthreads();
-        if (live <= 0) continue;
-#pragma unroll 1
-        for (u32 half = 0; half < TILE && begin + half < end; half += 32) {
-            const u32 position = begin + half + lane;
-            const u16* key = keys + (half + lane) * key_size;
-            float scores[QUERIES] = {};
-            for (u32 chunk = 0; chunk < chunks; chunk++) {
-                float numbers[8];
-                unpack<F16>(numbers, *(const uint4*)(key + chunk * 8));
-#pragma unroll
-                for (int query = 0; query < QUERIES; query++) {
-                    if (query >= live) continue;
-                    const float4* own = (const float4*)(queries + (warp * QUERIES + query) * padded + chunk * 8);
-                    const float4 left = own[0], right = own[1];
-                    scores[query] = __fmaf_rn(numbers[0], left.x, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[1], left.y, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[2], left.z, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[3], left.w, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[4], right.x, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[5], right.y, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[6], right.z, scores[query]);
-                    scores[query] = __fmaf_rn(numbers[7], right.w, scores[query]);
-                }
-            }
-            float* own_weights = weights + warp * QUERIES * 32;
-#pragma unroll
-            for (int query = 0; query < QUERIES; query++) {
-                if (query >= live) continue;
-                const bool sees = position <= positions[query];
-                const float score = sees ? scores[query] * scale : NEGATIVE_INFINITY;
-                const float most = fmaxf(largest[query], warp_max(score));
-                const float kept = largest[query] == most ? 1.0f : expf(largest[query] - most);
-                const float weight = sees ? expf(score - most) : 0.0f;
-                totals[query] = totals[query] * kept + warp_sum(weight);
-                largest[query] = most;
-                own_weights[query * 32 + lane] = weight;
-#pragma unroll
-                for (int word = 0; word < WORDS; word++) {
-                    sums[query][word].x *= kept;
-                    sums[query][word].y *= kept;
-                }
-            }
-            __syncwarp();
-            for (u32 place = 0; place < 32; place += 4) {
-                float4 four[QUERIES];
-#pragma unroll
-                for (int query = 0; query < QUERIES; query++) {
-                    if (query < live) four[query] = *(const float4*)(own_weights + query * 32 + place);
-                }
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-#pragma unroll
-                    for (int word = 0; word < WORDS; word++) {
-                        const u32 column = word * 64 + lane * 2;
-                        if (column >= padded) continue;
-                        const u32 both = *(const u32*)(values + (half + place + i) * padded + column);
-                        const float2 value = halves_to_floats(both);
-#pragma unroll
-                        for (int query = 0; query < QUERIES; query++) {
-                            if (query >= live) continue;
-                            const float4 all = four[query];
-                            const float weight = i == 0 ? all.x : i == 1 ? all.y : i == 2 ? all.z : all.w;
-                            sums[query][word].x = __fmaf_rn(weight, value.x, sums[query][word].x);
-                            sums[query][word].y = __fmaf_rn(weight, value.y, sums[query][word].y);
-                        }
-                    }
-                }
-            }
-            __syncwarp();
+        for (int query = 0; query < QUERIES; query++) {
+            if (query >= live) continue;
+            const float4* own = (const float4*)(queries + query * padded + chunk * 8);
+            const float4 left = own[0], right = own[1];
+            scores[query] = __fmaf_rn(numbers[0], left.x, scores[query]);
+            scores[query] = __fmaf_rn(numbers[1], left.y, scores[query]);
+            scores[query] = __fmaf_rn(numbers[2], left.z, scores[query]);
+            scores[query] = __fmaf_rn(numbers[3], left.w, scores[query]);
+            scores[query] = __fmaf_rn(numbers[4], right.x, scores[query]);
+            scores[query] = __fmaf_rn(numbers[5], right.y, scores[query]);
+            scores[query] = __fmaf_rn(numbers[6], right.z, scores[query]);
+            scores[query] = __fmaf_rn(numbers[7], right.w, scores[query]);
         }
     }
 #pragma unroll
     for (int query = 0; query < QUERIES; query++) {
         if (query >= live) continue;
-        const u32 number = first + warp * QUERIES + query;
+        const bool sees = (int)lane < seen[query];
+        const float score = sees ? scores[query] * scale : NEGATIVE_INFINITY;
+        found[query].largest = warp_max(score);
+        const float weight = sees ? expf(score - found[query].largest) : 0.0f;
+        found[query].total = warp_sum(weight);
+        weights[query * 32 + lane] = weight;
+#pragma unroll
+        for (int word = 0; word < WORDS; word++) found[query].sums[word] = make_float2(0.0f, 0.0f);
+    }
+    __syncwarp();
+    for (u32 place = 0; place < 32; place += 4) {
+        float4 four[QUERIES];
+#pragma unroll
+        for (int query = 0; query < QUERIES; query++) {
+            if (query < live) four[query] = *(const float4*)(weights + query * 32 + place);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int word = 0; word < WORDS; word++) {
+                const u32 column = word * 64 + lane * 2;
+                if (column >= padded) continue;
+                const float2 value = halves_to_floats(*(const u32*)(values + (place + i) * padded + column));
+#pragma unroll
+                for (int query = 0; query < QUERIES; query++) {
+                    if (query >= live) continue;
+                    const float4 all = four[query];
+                    const float weight = i == 0 ? all.x : i == 1 ? all.y : i == 2 ? all.z : all.w;
+                    found[query].sums[word].x = __fmaf_rn(weight, value.x, found[query].sums[word].x);
+                    found[query].sums[word].y = __fmaf_rn(weight, value.y, found[query].sums[word].y);
+                }
+            }
+        }
+    }
+    __syncwarp();
+}
+
+// One part of the attention of a tile's rows, with one key-value head: to positions blockIdx.x * SPLIT and on; `join`
+// puts the parts together. Where there are queries for one warp only, a second warp takes half of the positions; the
+// halves are put together in the same way either way. A position that a row must not see changes no bit of it.
+template <int WORDS>
+__device__ void attend(const float* input, const Row* rows, const Tile* tiles, float* parts, float2* part_sums,
+                       u32 layer, u32 heads, u32 kv_heads, u32 head_size, u32 padded, u32 splits, float scale) {
+    extern __shared__ __align__(16) u8 shared[];
+    const u32 key_size = padded + 8, group = heads / kv_heads, begin = blockIdx.x * SPLIT;
+    u16* keys = (u16*)shared;
+    u16* values = keys + SPLIT * key_size;
+    float* queries = (float*)(values + SPLIT * padded);
+    float* weights = queries + QUERIES * ATTENTION_WARPS * padded;
+    const Tile tile = tiles[blockIdx.z];
+    const Row last = rows[tile.first + tile.rows - 1];
+    const u32 kv_head = blockIdx.y % kv_heads, first = blockIdx.y / kv_heads * QUERIES * ATTENTION_WARPS;
+    if (first >= tile.rows * group || begin > last.position) return;
+    const u32 count = min(tile.rows * group - first, QUERIES * ATTENTION_WARPS);
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunks = padded / 8;
+    const u64 head_begin = ((u64)layer * kv_heads + kv_head) * last.capacity + begin;
+#pragma unroll 4
+    for (u32 at = threadIdx.x; at < SPLIT * chunks; at += 128) {
+        const u32 place = at / chunks, chunk = at % chunks;
+        const u64 from = (head_begin + place) * chunks + chunk;
+        const uint4 none = make_uint4(0, 0, 0, 0);
+        const bool is_there = begin + place <= last.position;
+        *(uint4*)(keys + place * key_size + chunk * 8) = is_there ? ((const uint4*)last.keys)[from] : none;
+        *(uint4*)(values + at * 8) = is_there ? ((const uint4*)last.values)[from] : none;
+    }
+    for (u32 at = threadIdx.x; at < count * padded; at += 128) {
+        const u32 query = first + at / padded, place = at % padded;
+        const u64 row = tile.first + query / group, head = kv_head * group + query % group;
+        queries[at] = place < head_size ? input[(row * (heads + 2 * kv_heads) + head) * head_size + place] : 0.0f;
+    }
+    __syncthreads();
+    const bool shares = count <= QUERIES;
+    const u32 batch = shares ? 0 : warp * QUERIES, half = shares ? warp * 32 : 0;
+    const int live = shares && warp > 1 ? 0 : min((int)count - (int)batch, QUERIES);
+    int seen[QUERIES];
+#pragma unroll
+    for (int query = 0; query < QUERIES; query++) {
+        const u32 row = tile.first + (first + batch + query) / group;
+        seen[query] = query < live ? (int)rows[row].position + 1 - (int)(begin + half) : 0;
+    }
+    Part<WORDS> found[QUERIES], later[QUERIES];
+    float* own_queries = queries + batch * padded;
+    float* own_weights = weights + warp * QUERIES * 32;
+    if (live > 0) {
+        attend_32<WORDS>(found, keys + half * key_size, values + half * padded, own_queries, own_weights, seen, live,
+                         padded, scale);
+    }
+    if (!shares && live > 0 && begin + 32 <= last.position) {
+#pragma unroll
+        for (int query = 0; query < QUERIES; query++) seen[query] -= 32;
+        attend_32<WORDS>(later, keys + 32 * key_size, values + 32 * padded, own_queries, own_weights, seen, live, padded,
+                         scale);
+#pragma unroll
+        for (int query = 0; query < QUERIES; query++) {
+            if (query < live) merge(found[query], later[query]);
+        }
+    }
+    if (shares) {
+        // The second warp hands its half over where the keys were.
+        __syncthreads();
+        Part<WORDS>* handed = (Part<WORDS>*)shared + lane;
+#pragma unroll
+        for (int query = 0; query < QUERIES; query++) {
+            if (warp == 1 && query < live) handed[query * 32] = found[query];
+        }
+        __syncthreads();
+        if (warp > 0) return;
+#pragma unroll
+        for (int query = 0; query < QUERIES; query++) {
+            if (query < live) merge(found[query], handed[query * 32]);
+        }
+    }
+#pragma unroll
+    for (int query = 0; query < QUERIES; query++) {
+        if (query >= live) continue;
+        const u32 number = first + batch + query;
         const u64 row = tile.first + number / group, head = kv_head * group + number % group;
         const u64 part = (row * heads + head) * splits + blockIdx.x;
-        if (lane == 0) part_sums[part] = make_float2(largest[query], totals[query]);
+        if (lane == 0) part_sums[part] = make_float2(found[query].largest, found[query].total);
 #pragma unroll
         for (int word = 0; word < WORDS; word++) {
             const u32 column = word * 64 + lane * 2;
-            if (column < padded) *(float2*)(parts + part * padded + column) = sums[query][word];
+            if (column < padded) *(float2*)(parts + part * padded + column) = found[query].sums[word];
         }
     }
 }
@@ -660,7 +766,9 @@ extern "C" __global__ void __launch_bounds__(256) join(const Row* rows, const fl
         const u32 count = rows[blockIdx.y].position / SPLIT + 1;
         const u64 first = ((u64)blockIdx.y * heads + column / head_size) * splits;
         float largest = NEGATIVE_INFINITY, total = 0.0f;
+#pragma unroll 4
         for (u32 split = 0; split < count; split++) largest = fmaxf(largest, part_sums[first + split].x);
+#pragma unroll 4
         for (u32 split = 0; split < count; split++) {
             const float2 part = part_sums[first + split];
             const float factor = expf(part.x - largest);

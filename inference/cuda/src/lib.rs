@@ -20,6 +20,6 @@ pub use matrix::{Format, Matrix, MatrixShape, StoredAs};
 pub use memory::{Buffer, PinnedBuffer};
 pub use operations::{
     Activations, Adds, AttentionPlan, AttentionShape, Cache, CacheShape, HEAD_SIZE_MAX, Output, Placing, RowEntry,
-    RowTable, Rows, TileEntry, Workspace, tile_rows,
+    RowTable, Rows, Workspace,
 };
 pub use queue::Queue;

@@ -26,6 +26,7 @@ impl Buffer {
         let buffer = Self { gpu: Arc::clone(gpu), address, bytes };
         // SAFETY: so many bytes were allocated at the address.
         gpu.check("clearing memory", unsafe { (gpu.driver().memory_set)(address, 0, bytes) })?;
+        buffer.settle()?;
         Ok(buffer)
     }
 
@@ -35,7 +36,15 @@ impl Buffer {
         // SAFETY: the buffer is as long as the bytes; the call returns when they are copied.
         let status = unsafe { (gpu.driver().upload)(buffer.address, bytes.as_ptr().cast(), bytes.len()) };
         gpu.check("copying to the device", status)?;
+        buffer.settle()?;
         Ok(buffer)
+    }
+
+    /// Waits until what was written to it by no queue is there. Queues do not wait for that.
+    fn settle(&self) -> Result<(), GpuError> {
+        let no_queue = std::ptr::null_mut();
+        // SAFETY: null names the context's own stream.
+        self.gpu.check("filling memory", unsafe { (self.gpu.driver().stream_synchronize)(no_queue) })
     }
 
     /// The same from 32-bit floats.

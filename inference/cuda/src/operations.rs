@@ -11,13 +11,13 @@ use crate::matrix::BLOCK;
 use crate::queue::{Argument, Grid};
 use crate::{Buffer, Gpu, GpuError, Queue};
 
-pub use attention::{
-    AttentionPlan, AttentionShape, Cache, CacheShape, HEAD_SIZE_MAX, Placing, TileEntry, Workspace, tile_rows,
-};
+pub use attention::{AttentionPlan, AttentionShape, Cache, CacheShape, HEAD_SIZE_MAX, Placing, Workspace};
 pub use products::{Adds, Output};
 
 /// Threads of a block, in most kernels.
 const THREADS: u32 = 256;
+/// Threads of a block of the norm, which has a whole row.
+const NORM_THREADS: u32 = 1024;
 /// Warps of such a block.
 const WARPS: usize = 8;
 /// Bytes of a 32-bit float.
@@ -55,10 +55,24 @@ pub struct RowTable {
 #[derive(Debug)]
 pub struct Rows<'a> {
     pub(crate) table: &'a RowTable,
-    pub(crate) positions: Vec<usize>,
+    pub(crate) places: Vec<Place>,
     pub(crate) tokens_end: usize,
     pub(crate) cache_shape: Option<CacheShape>,
     caches: PhantomData<&'a Cache>,
+}
+
+/// Where a row is: in which cache, by its address, and at which position.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    cache: u64,
+    pub(crate) position: usize,
+}
+
+impl Place {
+    /// Whether the other is the next of the same sequence.
+    pub(crate) fn comes_before(&self, other: &Self) -> bool {
+        self.cache == other.cache && self.position + 1 == other.position
+    }
 }
 
 /// Bytes of `struct Row` in the kernels.
@@ -78,6 +92,21 @@ impl Activations {
         let buffer = |bytes| Buffer::new(gpu, "activations", bytes);
         let (values, quants) = (buffer(numbers * FLOAT)?, buffer(numbers)?);
         Ok(Self { values, quants, scales: buffer(numbers / BLOCK * 2 * FLOAT)?, columns, rows_max })
+    }
+
+    /// The numbers, row after row, each filled up with zeros to whole blocks of 32.
+    pub fn values(&self) -> &Buffer {
+        &self.values
+    }
+
+    /// The numbers as quants of eight bits.
+    pub fn quants(&self) -> &Buffer {
+        &self.quants
+    }
+
+    /// Of each block of 32 quants, the scale, and that times the sum of the quants.
+    pub fn scales(&self) -> &Buffer {
+        &self.scales
     }
 
     /// Numbers of a row, with what fills it up.
@@ -127,15 +156,16 @@ impl RowTable {
             tokens_end = tokens_end.max(token as usize + 1);
         }
         queue.upload(&self.buffer, &bytes)?;
-        let positions = entries.iter().map(|entry| entry.position).collect();
-        Ok(Rows { table: self, positions, tokens_end, cache_shape, caches: PhantomData })
+        let place = |entry: &RowEntry<'_>| Place { cache: entry.cache.addresses().0, position: entry.position };
+        let places = entries.iter().map(place).collect();
+        Ok(Rows { table: self, places, tokens_end, cache_shape, caches: PhantomData })
     }
 }
 
 impl Rows<'_> {
     /// How many rows.
     pub fn count(&self) -> usize {
-        self.positions.len()
+        self.places.len()
     }
 
     /// The rows from `first` on, as a kernel takes them.
@@ -172,7 +202,7 @@ impl Queue {
             Argument::Size(size(to.width())),
             Argument::Float(epsilon),
         ];
-        let grid = Grid { blocks: [count, 1, 1], threads: THREADS, shared_bytes: 0 };
+        let grid = Grid { blocks: [count, 1, 1], threads: NORM_THREADS, shared_bytes: 0 };
         // SAFETY: these are the arguments of `norm`, and the buffers were checked to be as long as it reads and writes.
         unsafe { self.launch(Kernel::Norm, grid, &arguments) }
     }

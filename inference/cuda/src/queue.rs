@@ -76,6 +76,19 @@ impl Queue {
         Ok(to.floats(count))
     }
 
+    /// The bytes of a whole buffer, when all that was given before is done: for tests and tools.
+    pub fn read(&self, from: &Buffer) -> Result<Vec<u8>, GpuError> {
+        self.gpu.bind()?;
+        let mut bytes = vec![0; from.bytes()];
+        // SAFETY: both are as long, and the copy is awaited before the bytes are given away.
+        let status = unsafe {
+            (self.gpu.driver().download_async)(bytes.as_mut_ptr().cast(), from.address(), bytes.len(), self.stream)
+        };
+        let begun = self.gpu.check("copying from the device", status);
+        self.synchronize()?;
+        begun.map(|()| bytes)
+    }
+
     /// Waits until all that was given is done. What failed on the card is told here at the latest.
     pub fn synchronize(&self) -> Result<(), GpuError> {
         self.gpu.bind()?;

@@ -8,8 +8,7 @@ use std::io::{Read, Seek};
 use std::sync::Arc;
 
 use steward_inference_cuda::{
-    AttentionPlan, AttentionShape, Cache, CacheShape, Gpu, GpuError, Output, Placing, Queue, RowEntry, Rows, TileEntry,
-    tile_rows,
+    AttentionPlan, AttentionShape, Cache, CacheShape, Gpu, GpuError, Output, Placing, Queue, RowEntry, Rows,
 };
 
 use super::{LlamaConfig, LoadError, Row};
@@ -78,7 +77,7 @@ impl GpuLlama {
         {
             let Self { queue, work, weights, .. } = &*self;
             let told = work.rows.fill(queue, &entries)?;
-            let plan = work.attention.plan(queue, shape, &told, &tiles(shape, rows))?;
+            let plan = work.attention.plan(queue, shape, &told)?;
             queue.embed(&weights.embedding, &told, &work.hidden)?;
             for (number, layer) in weights.layers.iter().enumerate() {
                 self.attention((number, layer), &told, &plan)?;
@@ -145,32 +144,4 @@ fn attention_shape(config: &LlamaConfig) -> AttentionShape {
 fn cache_shape(config: &LlamaConfig) -> CacheShape {
     let crate::kernel::Attention { kv_heads, head_size, .. } = config.attention;
     CacheShape { layers: config.layers, kv_heads, head_size }
-}
-
-/// Rows that follow each other in one sequence, as many together as share a reading of its keys.
-fn tiles(shape: AttentionShape, rows: &[Row]) -> Vec<TileEntry> {
-    let mut tiles: Vec<TileEntry> = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let follows = |before: &Row| before.cache == row.cache && before.position + 1 == row.position;
-        match tiles.last_mut() {
-            Some(tile) if tile.rows < tile_rows(shape) && follows(&rows[at - 1]) => tile.rows += 1,
-            _ => tiles.push(TileEntry { first: at, rows: 1 }),
-        }
-    }
-    tiles
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tile_holds_rows_of_one_sequence_that_follow_each_other() {
-        let row = |cache, position| Row { cache, position, token: 0, wants_logits: false };
-        let shape = AttentionShape { heads: 8, kv_heads: 1, head_size: 64 };
-        assert_eq!(tile_rows(shape), 2);
-        let rows = [row(0, 7), row(1, 8), row(1, 9), row(1, 10), row(2, 4)];
-        let found: Vec<(usize, usize)> = tiles(shape, &rows).iter().map(|tile| (tile.first, tile.rows)).collect();
-        assert_eq!(found, [(0, 1), (1, 2), (3, 1), (4, 1)]);
-    }
 }

@@ -11,7 +11,7 @@ use crate::{Buffer, Gpu, GpuError, Queue};
 /// Largest head that the kernels know.
 pub const HEAD_SIZE_MAX: usize = 256;
 /// Positions of one part of a row's attention.
-pub const SPLIT_POSITIONS: usize = 128;
+pub const SPLIT_POSITIONS: usize = 64;
 
 /// Queries that a block of threads has at once.
 const QUERIES: usize = 16;
@@ -62,15 +62,6 @@ pub struct Placing<'a> {
     pub pairs: usize,
 }
 
-/// Rows of one batch that follow each other in one sequence: they share the reading of its keys and values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TileEntry {
-    /// The first row.
-    pub first: usize,
-    /// How many, at most [`tile_rows`].
-    pub rows: usize,
-}
-
 /// Where parts of attention are kept until they are put together.
 #[derive(Debug)]
 pub struct Workspace {
@@ -82,28 +73,26 @@ pub struct Workspace {
 }
 
 /// Some rows of a batch whose attention is done at once.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Pass {
     first: usize,
     rows: usize,
+    first_tile: usize,
     tiles: usize,
+    /// Parts of the row that has the most.
     splits: usize,
 }
 
 /// How a batch's attention is done: the same in every layer.
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct AttentionPlan {
-    passes: Vec<(Pass, usize)>,
+    passes: Vec<Pass>,
+    /// Each tile's first row, counted from its pass's, and how many it has.
+    tiles: Vec<[usize; 2]>,
 }
 
 /// Bytes of `struct Tile` in the kernels.
 const TILE_BYTES: usize = 8;
-
-/// Most rows of one tile.
-pub const fn tile_rows(shape: AttentionShape) -> usize {
-    let rows = QUERIES / (shape.heads / shape.kv_heads);
-    if rows == 0 { 1 } else { rows }
-}
 
 impl AttentionShape {
     /// Numbers of a row of queries, keys and values.
@@ -113,6 +102,17 @@ impl AttentionShape {
 
     const fn padded(self) -> usize {
         self.head_size.next_multiple_of(HEAD_STEP)
+    }
+
+    /// Most rows that share the reading of their sequence's keys and values.
+    const fn tile_rows(self) -> usize {
+        let rows = QUERIES / (self.heads / self.kv_heads);
+        if rows == 0 { 1 } else { rows }
+    }
+
+    /// Numbers of the parts of so many rows.
+    const fn part_numbers(self, rows: usize, splits: usize) -> usize {
+        rows * splits * self.heads * self.padded()
     }
 
     const fn splits(positions: usize) -> usize {
@@ -162,8 +162,7 @@ impl Workspace {
     }
 
     fn numbers(shape: AttentionShape, positions_max: usize, bytes_wished: usize) -> usize {
-        let row = AttentionShape::splits(positions_max) * shape.heads * shape.padded();
-        row.max(bytes_wished / FLOAT)
+        shape.part_numbers(1, AttentionShape::splits(positions_max)).max(bytes_wished / FLOAT)
     }
 
     /// Room for `bytes_wished` of parts, or for those of one row of `positions_max`; a batch of more is done in several
@@ -186,43 +185,38 @@ impl Workspace {
         })
     }
 
-    /// Plans the attention of a batch whose rows these tiles hold, all of them and in order, and tells the card.
+    /// Plans the attention of a batch, and tells the card. Rows that follow each other in one sequence are put in tiles,
+    /// and tiles in passes, as many as there is room for.
     ///
     /// # Panics
-    /// When the tiles are not the rows.
-    pub fn plan(
-        &self,
-        queue: &Queue,
-        shape: AttentionShape,
-        rows: &Rows<'_>,
-        tiles: &[TileEntry],
-    ) -> Result<AttentionPlan, GpuError> {
-        assert!(tiles.len() <= self.tiles_max, "{} of {} tiles", tiles.len(), self.tiles_max);
-        let mut passes: Vec<(Pass, usize)> = Vec::new();
-        let mut bytes = Vec::with_capacity(tiles.len() * TILE_BYTES);
-        let mut next = 0;
-        for (number, tile) in tiles.iter().enumerate() {
-            assert!(tile.first == next && (1..=tile_rows(shape)).contains(&tile.rows), "tiles hold the rows in order");
-            next += tile.rows;
-            let own = &rows.positions[tile.first..next];
-            assert!(own.windows(2).all(|two| two[0] + 1 == two[1]), "a tile's rows follow each other");
-            let splits = AttentionShape::splits(own[own.len() - 1] + 1);
-            let numbers = |rows: usize, splits: usize| rows * splits * shape.heads * shape.padded();
-            match passes.last_mut() {
-                Some((pass, _)) if numbers(pass.rows + tile.rows, pass.splits.max(splits)) <= self.numbers_max => {
-                    pass.rows += tile.rows;
+    /// When there are more rows than there is room for, or a row alone is too long.
+    pub fn plan(&self, queue: &Queue, shape: AttentionShape, rows: &Rows<'_>) -> Result<AttentionPlan, GpuError> {
+        assert!(rows.count() <= self.tiles_max, "{} of {} rows", rows.count(), self.tiles_max);
+        let mut plan = AttentionPlan::default();
+        for (row, place) in rows.places.iter().enumerate() {
+            let splits = AttentionShape::splits(place.position + 1);
+            let fits =
+                |pass: &&mut Pass| shape.part_numbers(pass.rows + 1, pass.splits.max(splits)) <= self.numbers_max;
+            let Some(pass) = plan.passes.last_mut().filter(fits) else {
+                assert!(shape.part_numbers(1, splits) <= self.numbers_max, "a row's parts have room");
+                plan.passes.push(Pass { first: row, rows: 1, first_tile: plan.tiles.len(), tiles: 1, splits });
+                plan.tiles.push([0, 1]);
+                continue;
+            };
+            let follows = rows.places[row - 1].comes_before(place);
+            match plan.tiles.last_mut() {
+                Some([_, tile]) if follows && *tile < shape.tile_rows() => *tile += 1,
+                _ => {
+                    plan.tiles.push([row - pass.first, 1]);
                     pass.tiles += 1;
-                    pass.splits = pass.splits.max(splits);
                 }
-                _ => passes.push((Pass { first: tile.first, rows: tile.rows, tiles: 1, splits }, number)),
             }
-            let first = tile.first - passes.last().map_or(0, |(pass, _)| pass.first);
-            bytes.extend(size(first).to_le_bytes());
-            bytes.extend(size(tile.rows).to_le_bytes());
+            pass.rows += 1;
+            pass.splits = pass.splits.max(splits);
         }
-        assert!(next == rows.count(), "tiles hold all rows");
-        queue.upload(&self.tiles, &bytes)?;
-        Ok(AttentionPlan { passes })
+        let numbers = plan.tiles.iter().flatten().flat_map(|&number| size(number).to_le_bytes());
+        queue.upload(&self.tiles, &numbers.collect::<Vec<u8>>())?;
+        Ok(plan)
     }
 }
 
@@ -254,7 +248,9 @@ impl Queue {
             head_size,
             padded,
         ];
-        let grid = Grid { blocks: [rows.count(), 1, 1], threads: THREADS, shared_bytes: 0 };
+        let pairs = (shape.heads + 2 * shape.kv_heads) * shape.padded() / 2;
+        let blocks = [rows.count(), pairs.div_ceil(THREADS as usize), 1];
+        let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
         // SAFETY: these are the arguments of `place`; the rows lie within their caches, which are of this shape.
         unsafe { self.launch(Kernel::Place, grid, &arguments) }
     }
@@ -273,8 +269,8 @@ impl Queue {
     ) -> Result<(), GpuError> {
         check_cache(rows, layer, shape);
         assert!(shape.head_size <= HEAD_SIZE_MAX && to.columns == shape.heads * shape.head_size, "heads fit");
-        for (pass, first_tile) in &plan.passes {
-            self.attend_pass(input, rows, (layer, shape), workspace, (pass, *first_tile))?;
+        for pass in &plan.passes {
+            self.attend_pass(input, rows, (layer, shape), workspace, pass)?;
             self.join_pass(rows, shape, workspace, pass, to)?;
         }
         Ok(())
@@ -286,7 +282,7 @@ impl Queue {
         rows: &Rows<'_>,
         (layer, shape): (usize, AttentionShape),
         workspace: &Workspace,
-        (pass, first_tile): (&Pass, usize),
+        pass: &Pass,
     ) -> Result<(), GpuError> {
         let kernel = match shape.padded() {
             0..=64 => Kernel::Attend64,
@@ -301,7 +297,7 @@ impl Queue {
         let arguments = [
             Argument::Address(input.at(pass.first * shape.row() * FLOAT, pass.rows * shape.row(), FLOAT)),
             rows.argument(pass.first, pass.rows),
-            Argument::Address(workspace.tiles.at(first_tile * TILE_BYTES, pass.tiles, TILE_BYTES)),
+            Argument::Address(workspace.tiles.at(pass.first_tile * TILE_BYTES, pass.tiles, TILE_BYTES)),
             parts,
             sums,
             layer,
@@ -312,7 +308,7 @@ impl Queue {
             splits,
             Argument::Float(scale),
         ];
-        let batches = (tile_rows(shape) * (shape.heads / shape.kv_heads)).div_ceil(QUERIES);
+        let batches = (shape.tile_rows() * (shape.heads / shape.kv_heads)).div_ceil(QUERIES);
         let blocks = [pass.splits, shape.kv_heads * batches, pass.tiles];
         let grid = Grid { blocks, threads: 128, shared_bytes: attend_shared_bytes(shape.padded()) };
         // SAFETY: these are the arguments of `attend`; rows and tiles were checked when the plan was made.
