@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod anchored;
+mod breakers;
 mod browser;
 mod cli;
+mod cluster;
 mod commands;
 mod cosmos;
 mod demo;
@@ -13,14 +15,19 @@ mod home;
 mod hostile;
 mod hub;
 mod kill;
+mod local_cluster;
 mod models;
 mod openai;
 mod packaging;
+mod paid;
 mod parts;
 mod payments;
+mod proved;
 mod quickstart;
+mod real_chain;
 mod shell;
 mod solana;
+mod stand;
 mod tenant;
 mod tidy;
 mod triggers;

@@ -8,6 +8,9 @@ mod anchoring;
 mod desk;
 mod drive;
 mod entity;
+mod followed;
+pub(crate) mod forced;
+mod gauges;
 mod intents;
 mod messages;
 mod ordering;
@@ -22,6 +25,8 @@ mod wishes;
 
 pub use anchoring::ChainAnchoring;
 pub use entity::ChainActor;
+pub use forced::ForcedBreaker;
+pub use gauges::OutboxGauge;
 pub use intents::{IntentState, IntentView, OutboxView};
 pub use messages::{ChainEvent, ChainRequest, ChainResponse, PendingAnchor};
 pub use orders::{OrderId, OrderIdError, OrderOutcome, OrderRecord};

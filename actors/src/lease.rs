@@ -33,6 +33,28 @@ pub trait Lease: Send + Sync + fmt::Debug + 'static {
     async fn check(&self, txn: &Txn, shard: u32) -> Result<(), LeaseError>;
 }
 
+/// What an entity's transactions write under: its shard, and the lease that this node holds of it.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    lease: Arc<dyn Lease>,
+    shard: u32,
+}
+
+impl Fence {
+    /// The fence of entities of `shard`.
+    pub fn new(lease: Arc<dyn Lease>, shard: u32) -> Self {
+        Self { lease, shard }
+    }
+
+    /// As [`Lease::check`].
+    ///
+    /// # Errors
+    /// As [`Lease::check`].
+    pub async fn check(&self, txn: &Txn) -> Result<(), LeaseError> {
+        self.lease.check(txn, self.shard).await
+    }
+}
+
 /// Why a transaction may not write.
 #[derive(Debug, Error)]
 pub enum LeaseError {

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use steward_storage::Store;
 use steward_types::{Clock, Entropy, ProjectId, Timestamp};
+use tokio::task::JoinSet;
 
 use crate::activity::Activity;
 use crate::chain::Chains;
@@ -97,6 +98,8 @@ struct Inner {
     lanes: crate::budget::Lanes,
     direct_calls: tokio_util::task::TaskTracker,
     started: Timestamp,
+    /// Carries out what operators order of breakers, as long as the node lives.
+    _following: JoinSet<()>,
 }
 
 /// Whose things may be seen.
@@ -123,7 +126,15 @@ impl Steward {
     pub fn new(parts: Parts) -> Self {
         let (lanes, direct_calls) = (crate::budget::Lanes::new(), tokio_util::task::TaskTracker::new());
         let started = parts.clock.now();
-        Self(Arc::new(Inner { parts, lanes, direct_calls, started }))
+        let (store, chains, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.chains), Arc::clone(&parts.clock));
+        let _following = crate::chain::forced::follow(store, chains, clock);
+        Self(Arc::new(Inner { parts, lanes, direct_calls, started, _following }))
+    }
+
+    /// Sets the gauges that tell how this node's chains are to what is so now.
+    pub fn show_metrics(&self) {
+        let now = self.clock().now();
+        self.0.parts.chains.values().for_each(|chain| chain.show_metrics(now));
     }
 
     /// The entities.

@@ -96,7 +96,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Login => login::run(&global, output).await,
         Command::Agents(crate::args::Agents::Check { folder }) => agents::check(&folder, output),
         Command::Receipts(crate::args::Receipts::Verify { file, trust, rpc }) => {
-            receipts::verify(&file, trust.as_deref(), rpc.as_deref(), output).await
+            receipts::verify(&file, trust.as_deref(), &rpc, output).await
         }
         Command::Chains { command: Some(crate::args::Chains::Add(chain)) } => chains::add(&chain, output).await,
         Command::Wallets { command: Some(command) } if wallets::is_local(&command) => wallets::write(command, output),

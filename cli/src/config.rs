@@ -1,5 +1,6 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
+mod costs;
 mod signing;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -10,9 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use steward_actors::chain::SpendingTerms;
+use steward_adapters::endpoint::Costs;
 use steward_adapters_cosmos::GasPrice;
 use steward_types::{Amount, limits};
 
+pub use self::costs::Confirmations;
 pub use self::signing::{KmsSettings, VaultSettings};
 
 /// What a node needs to know.
@@ -38,6 +41,8 @@ pub struct NodeConfig {
     pub drain_time: Duration,
     /// Serve TLS with this certificate.
     pub tls: Option<TlsConfig>,
+    /// Serve plain HTTP beyond loopback: for a network, or behind a proxy, that encrypts by itself.
+    pub plain_http: bool,
     /// The chains that receipts can be anchored on.
     pub chains: Vec<ChainConfig>,
     /// Load the deterministic model `scripted` too, for tests and trials without a model file.
@@ -172,6 +177,15 @@ pub struct ChainConfig {
     /// Compute units that may be spent at each endpoint at once, once they have gathered.
     #[serde(default = "units_burst_default")]
     pub units_burst: u32,
+    /// Compute units of one request, by what it is for.
+    #[serde(default)]
+    pub costs: Option<Costs>,
+    /// The most that is offered for a unit of gas, in wei; on Solana for a compute unit, in millionths of a lamport.
+    #[serde(default)]
+    pub fee_price_max: Option<u64>,
+    /// The most gas that one transaction may need; on Solana compute units.
+    #[serde(default)]
+    pub gas_max: Option<u64>,
     /// The environment variable that holds the signing key in hexadecimal: for development.
     #[serde(default)]
     pub key_env: Option<String>,
@@ -193,10 +207,10 @@ pub struct ChainConfig {
     /// The receipt log contract's address; without it the node deploys one. Not on Cosmos chains.
     #[serde(default)]
     pub contract: Option<String>,
-    /// A transaction is final when its block has so many blocks, its own among them. Not on Cosmos chains, whose blocks
-    /// are final.
-    #[serde(default = "confirmations_default")]
-    pub confirmations: u64,
+    /// A transaction is final when its block has so many blocks, its own among them, or when the chain says so. Not on
+    /// Cosmos chains, whose blocks are final.
+    #[serde(default)]
+    pub confirmations: Confirmations,
     /// What projects may spend on it, from the wallet of its key; nothing without this.
     #[serde(default)]
     pub spending: Option<SpendingTerms>,
@@ -220,10 +234,6 @@ pub struct CosmosSettings {
     /// Whether the endpoint may have forgotten the chain's first blocks.
     #[serde(default)]
     pub pruned: bool,
-}
-
-const fn confirmations_default() -> u64 {
-    12
 }
 
 const fn quorum_default() -> usize {
@@ -256,7 +266,7 @@ impl ChainConfig {
         ensure!(self.units_per_second != Some(0), "chain {}: units_per_second must not be 0", self.id);
         let is_priced = self.spending.as_ref().is_none_or(|spending| spending.fee_price.per > Amount::ZERO);
         ensure!(is_priced, "chain {}: spending.fee_price.per must not be 0", self.id);
-        Ok(())
+        self.check_costs().with_context(|| format!("chain {}", self.id))
     }
 }
 
@@ -272,6 +282,7 @@ impl Default for NodeConfig {
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
             tls: None,
+            plain_http: false,
             chains: Vec::new(),
             scripted_model: false,
         }
@@ -297,6 +308,21 @@ impl NodeConfig {
         config.check_store()?;
         config.chains.iter().try_for_each(ChainConfig::check)?;
         Ok(config)
+    }
+
+    /// Checks that keys cannot be read on their way: flags may have changed the address.
+    ///
+    /// # Errors
+    /// Says what to configure.
+    pub fn check_listen(&self) -> anyhow::Result<()> {
+        let is_encrypted = self.tls.is_some() || self.listen.ip().is_loopback() || self.plain_http;
+        ensure!(
+            is_encrypted,
+            "listen: {} is beyond loopback, where API keys in plain HTTP can be read on their way: give [tls] a \
+             certificate and key, or plain_http = true (--plain-http) where a proxy or the network encrypts",
+            self.listen
+        );
+        Ok(())
     }
 
     /// Checks that store and cluster fit each other: flags may have changed either.
@@ -332,13 +358,19 @@ mod tests {
     #[test]
     fn a_configuration_is_read_or_refused_with_its_place() {
         let good = "data = 'd'\ndrain_time = '5s'\n[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'\nkey_env = 'K'";
-        assert_eq!(NodeConfig::parse(good).unwrap().chains[0].confirmations, 12);
+        assert_eq!(NodeConfig::parse(good).unwrap().chains[0].confirmations, Confirmations::Blocks(12));
         let check = |text: &str, expected: &str| {
             let error = format!("{:#}", NodeConfig::parse(text).unwrap_err());
             assert!(error.contains(expected), "{error}");
         };
         check("datta = 'd'", "datta");
         check("listen = 'here'", "listen");
+        let listens = |text: &str| NodeConfig::parse(text).unwrap().check_listen();
+        for encrypted in ["listen = '[::1]:0'", "listen = '0.0.0.0:0'\nplain_http = true"] {
+            listens(encrypted).unwrap();
+        }
+        listens("listen = '0.0.0.0:0'\n[tls]\ncertificate = 'c'\nkey = 'k'").unwrap();
+        assert!(listens("listen = '10.0.0.1:7700'").unwrap_err().to_string().contains("plain_http = true"));
         let on_foundationdb = "store = 'fdb:f'\n[foundationdb]\nname = 'n'\ntag = 't'";
         assert_eq!(NodeConfig::parse(on_foundationdb).unwrap().foundationdb.unwrap().tag.as_deref(), Some("t"));
         check("[foundationdb]\nname = 'n'", "fdb:CLUSTER_FILE");

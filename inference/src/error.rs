@@ -36,6 +36,16 @@ pub enum ModelError {
         /// Bytes that are left.
         free_bytes: u64,
     },
+    /// The device that the model is on failed.
+    #[error("device {device} failed: {operation}: {what}")]
+    DeviceFailed {
+        /// The device.
+        device: String,
+        /// What was being done on it.
+        operation: String,
+        /// What its driver says.
+        what: String,
+    },
     /// The prompt, or the prompt with one token more, does not fit the model's context.
     #[error("the prompt has {tokens} tokens, the model's context holds {limit}")]
     ContextTooLong {
@@ -91,6 +101,7 @@ impl ModelError {
             Self::NotFound { .. } => ErrorCode::ModelNotFound,
             Self::FileInvalid { .. } => ErrorCode::ModelFileInvalid,
             Self::DeviceMemory { .. } => ErrorCode::DeviceMemory,
+            Self::DeviceFailed { .. } => ErrorCode::DeviceFailed,
             Self::ContextTooLong { .. } => ErrorCode::ContextTooLong,
             Self::Unsuited { .. } => ErrorCode::ModelUnsuited,
             Self::Busy { .. } => ErrorCode::ModelBusy,

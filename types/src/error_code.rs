@@ -169,6 +169,8 @@ error_codes! {
     ModelFileInvalid = "MODEL_FILE_INVALID", InvalidArgument;
     /// The model needs more memory than the device has left.
     DeviceMemory = "DEVICE_MEMORY", ResourceExhausted;
+    /// The device that the model is on failed, or is not there.
+    DeviceFailed = "DEVICE_FAILED", Unavailable;
     /// The prompt does not fit the model's context.
     ContextTooLong = "CONTEXT_TOO_LONG", InvalidArgument;
     /// The model can't do this (embed with a generator, generate with an embedder).

@@ -235,11 +235,13 @@ pub const TIMER_PAGE: usize = 256;
 pub const PROGRAMS_MAX: usize = 256;
 /// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
-/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
-/// [`RECOVERY_PAGE_TIME`].
+/// Turns in flight on one node above which it recovers sessions and fires timers only as turns end.
 pub const RECOVERY_TURNS_MAX: u64 = 256;
-/// How long a page of sessions to recover, or of timers, waits for turns to end.
-pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
+/// How long no turn may end before a page of sessions to recover, or of timers, goes on although there is no room: all
+/// turns may be slow ones.
+pub const RECOVERY_STALL_TIME: Duration = Duration::from_secs(1);
+/// The longest that such a page waits for room: others' turns may always fill it.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(10);
 
 // Memory of agents.
 
@@ -281,6 +283,8 @@ pub const STOP_SEQUENCES_MAX: usize = 4;
 pub const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 /// Generations that one replica makes tokens for at once.
 pub const REPLICA_ACTIVE_MAX: usize = 8;
+/// The same on a GPU, where a batch of many costs little more than one of few.
+pub const REPLICA_ACTIVE_GPU_MAX: usize = 32;
 /// Generations that wait for their turn on one replica.
 pub const REPLICA_QUEUE_MAX: usize = 64;
 /// Ended generations of one replica whose keys and values are kept for others that begin alike, memory permitting.
@@ -406,6 +410,12 @@ pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest time that a project may let its receipts wait before they are anchored.
+pub const ANCHOR_INTERVAL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// The most receipts that a project may wait for before they are anchored, where it says a number.
+pub const ANCHOR_RECEIPTS_MAX: u64 = 1_000_000;
+/// How long a chain waits before it looks again at a log that it could not watch.
+pub const ANCHOR_WATCH_RETRY_TIME: Duration = Duration::from_secs(5);
 /// Longest time of one call to a service that signs: less than a chain waits for one endpoint, which is asked meanwhile.
 pub const SIGNER_CALL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bytes of an answer of a service that signs.
@@ -421,6 +431,10 @@ pub const CHAIN_TICK_MIN: Duration = Duration::from_millis(1);
 pub const ANCHORS_READ_MAX: usize = 1_000;
 /// Failures in a row after which a circuit breaker opens.
 pub const BREAKER_FAILURES_MAX: u32 = 3;
+/// How often a node looks for operators' orders of breakers that it was not told of.
+pub const FORCED_BREAKERS_LOOKED_TIME: Duration = Duration::from_secs(30);
+/// How long a node waits before it looks again where the store did not answer.
+pub const FORCED_BREAKERS_RETRY_TIME: Duration = Duration::from_secs(1);
 /// How long a breaker stays open the first time; it doubles each time.
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
@@ -536,6 +550,8 @@ pub const DIRECT_CALL_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 pub const TURN_WAIT_TIME_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Longest wait for connections to end when a server stops.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often certificate files are read again, for certificates that were replaced.
+pub const CERTIFICATE_READ_TIME: Duration = Duration::from_secs(10);
 /// Longest time for a TLS handshake.
 pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Least time between two looks at a watched actor.
@@ -552,9 +568,11 @@ pub const SESSION_EVENTS_MAX: u64 = 1_000_000;
 /// Largest payload of one call over a link, and of its answer.
 pub const LINK_PAYLOAD_BYTES_MAX: usize = 4 << 20;
 /// Bytes after which a batch of frames takes no more.
-pub const LINK_BATCH_BYTES: usize = 256 << 10;
+pub const LINK_BATCH_BYTES: usize = 64 << 10;
 /// Bytes of waiting frames that go out although enough batches are under way.
 pub const LINK_EAGER_BYTES: usize = 64 << 10;
+/// Bytes that a link's task reads or sends before it lets others have their turn, those of the control lane among them.
+pub const LINK_TURN_BYTES: usize = 256 << 10;
 /// Batches of small frames under way at once; further frames wait and share the next batch.
 pub const LINK_BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Largest message that a peer may send over a link's connection.
@@ -616,6 +634,8 @@ pub const OPERATIONS_NODE_TIME_MAX: Duration = Duration::from_secs(2);
 pub const OPERATIONS_NODES_AT_ONCE: usize = 64;
 /// How long a drain may take when its operator says nothing else.
 pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest arguments of an entry in the audit trail, as JSON; of longer ones the beginning is kept.
+pub const AUDIT_ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
 /// Longest reason of a pause.
 pub const PAUSE_REASON_BYTES_MAX: usize = 200;
 /// Rows that the store's statistics count in one part of the store before they say "at least".

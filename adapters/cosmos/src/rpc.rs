@@ -7,7 +7,7 @@ use reqwest::{Client, StatusCode, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use steward_adapters::endpoint::retry_after;
+use steward_adapters::endpoint::{request_sent, retry_after};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use thiserror::Error;
 use url::Url;
@@ -87,6 +87,7 @@ impl Rpc {
     pub async fn call<T: DeserializeOwned>(&self, method: &'static str, parameters: Value) -> Result<T, RpcError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters });
+        request_sent();
         let response = self.client.post(self.endpoint.clone()).json(&request).send().await;
         let response = response.map_err(|error| RpcError::Unreachable(error.without_url()))?;
         let status = response.status();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use reqwest::{Client, StatusCode, redirect};
-use steward_adapters::endpoint::retry_after;
+use steward_adapters::endpoint::{request_sent, retry_after};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use tower::Service;
 use url::Url;
@@ -34,6 +34,7 @@ impl HttpTransport {
     }
 
     async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
+        request_sent();
         let sent = self.client.post(self.endpoint).headers(request.headers()).json(&request).send().await;
         let response = sent.map_err(TransportErrorKind::custom)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));

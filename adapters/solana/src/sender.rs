@@ -14,7 +14,7 @@ use serde_json::Value;
 use solana_client::client_error::{ClientError, ClientErrorKind, Result};
 use solana_client::rpc_request::{RpcError, RpcRequest, RpcResponseErrorData};
 use solana_client::rpc_sender::{RpcSender, RpcTransportStats};
-use steward_adapters::endpoint::retry_after;
+use steward_adapters::endpoint::{request_sent, retry_after};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use thiserror::Error;
 use url::Url;
@@ -70,6 +70,7 @@ impl Sender {
 
     async fn answer(&self, id: u64, request: RpcRequest, parameters: Value) -> Result<Value> {
         let body = request.build_request_json(id, parameters);
+        request_sent();
         let response = self.client.post(self.endpoint.clone()).json(&body).send().await.map_err(unreachable)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let body = response.bytes().await.map_err(unreachable)?;

@@ -6487,6 +6487,9 @@ pub struct Project {
     /// How long receipts may wait before they are anchored.
     #[prost(message, optional, tag = "5")]
     pub anchor_interval: ::core::option::Option<::prost_types::Duration>,
+    /// How many receipts may wait before they are anchored, whichever comes first; absent: the time alone counts.
+    #[prost(uint64, optional, tag = "6")]
+    pub anchor_receipts: ::core::option::Option<u64>,
 }
 /// What things cost, in micro-units (1 000 000 are one unit).
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -6594,9 +6597,13 @@ pub struct SetAnchoringRequest {
     /// The chains by name; empty: the receipts are kept and signed, but not anchored.
     #[prost(string, repeated, tag = "2")]
     pub chains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// How long receipts may wait; absent: one minute.
+    /// How long receipts may wait, from a second to 30 days; absent: one minute.
     #[prost(message, optional, tag = "3")]
     pub anchor_interval: ::core::option::Option<::prost_types::Duration>,
+    /// How many receipts may wait, from 1 to 1000000: with the last of them the log is anchored, though the time is not
+    /// over, but at most once a second. Absent: the time alone counts.
+    #[prost(uint64, optional, tag = "4")]
+    pub anchor_receipts: ::core::option::Option<u64>,
 }
 /// An API key as it can be shown.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6882,7 +6889,7 @@ pub mod projects_client {
                 .insert(GrpcMethod::new("steward.v1.Projects", "SetPrices"));
             self.inner.unary(req, path, codec).await
         }
-        /// Chooses the chains that anchor the project's receipts, and how often.
+        /// Chooses the chains that anchor the project's receipts, and when.
         pub async fn set_anchoring(
             &mut self,
             request: impl tonic::IntoRequest<super::SetAnchoringRequest>,
@@ -7014,7 +7021,7 @@ pub mod projects_server {
             &self,
             request: tonic::Request<super::SetPricesRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
-        /// Chooses the chains that anchor the project's receipts, and how often.
+        /// Chooses the chains that anchor the project's receipts, and when.
         async fn set_anchoring(
             &self,
             request: tonic::Request<super::SetAnchoringRequest>,
@@ -7627,6 +7634,10 @@ pub struct ProveReceiptRequest {
     /// The project; empty: the key's own.
     #[prost(string, tag = "3")]
     pub project: ::prost::alloc::string::String,
+    /// The chain: the proof is under the earliest root over the receipt that this chain has, and names no other chain; empty:
+    /// any chain's, with every chain that has the root of that size.
+    #[prost(string, tag = "4")]
+    pub chain: ::prost::alloc::string::String,
 }
 /// A proof of inclusion.
 #[derive(Clone, PartialEq, ::prost::Message)]

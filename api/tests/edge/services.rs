@@ -42,6 +42,35 @@ async fn a_project_is_created_once_and_priced() {
 }
 
 #[tokio::test]
+async fn a_project_says_how_long_and_how_many_receipts_may_wait() {
+    let node = Node::start().await;
+    let (client, _) = node.project("acme").await;
+    let shown = client.projects().get(v1::GetProjectRequest::default()).await.unwrap().into_inner();
+    assert_eq!((shown.anchor_interval.unwrap().seconds, shown.anchor_receipts), (60, None));
+    let set = |seconds: i64, receipts: Option<u64>| v1::SetAnchoringRequest {
+        project: String::new(),
+        chains: vec!["anvil".to_owned()],
+        anchor_interval: Some(prost_types::Duration { seconds, nanos: 0 }),
+        anchor_receipts: receipts,
+    };
+    for (seconds, receipts, field) in [
+        (0, None, "anchor_interval"),
+        (-1, None, "anchor_interval"),
+        (30 * 24 * 3_600 + 1, None, "anchor_interval"),
+        (1, Some(0), "anchor_receipts"),
+        (1, Some(1_000_001), "anchor_receipts"),
+    ] {
+        let refused = client.projects().set_anchoring(set(seconds, receipts)).await.unwrap_err();
+        assert_eq!(reason(&refused), "INVALID_REQUEST", "{refused:?}");
+        assert!(refused.message().contains(field), "{refused:?}");
+    }
+    let changed = client.projects().set_anchoring(set(600, Some(1_000))).await.unwrap().into_inner();
+    assert_eq!((changed.anchor_interval.as_ref().unwrap().seconds, changed.anchor_receipts), (600, Some(1_000)));
+    let shown = client.projects().get(v1::GetProjectRequest::default()).await.unwrap().into_inner();
+    assert_eq!(shown, changed);
+}
+
+#[tokio::test]
 async fn an_agent_is_checked_deployed_once_and_read_back() {
     let node = Node::start().await;
     let (client, _) = node.project("acme").await;

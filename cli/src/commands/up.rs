@@ -40,6 +40,7 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
     };
     config.data = up.data.unwrap_or(config.data);
     config.listen = up.listen.unwrap_or(config.listen);
+    config.plain_http |= up.plain_http;
     config.store = up.store.unwrap_or(config.store);
     if let Some(identity) = up.join {
         config.cluster = Some(match config.cluster {

@@ -267,7 +267,7 @@ pub async fn anchor_and_prove(
     output.line("");
     receipts::anchors(output, std::slice::from_ref(&anchor));
     let receipt = receipts_listed.into_iter().next().context("the session has no receipt")?;
-    let proof = receipts::prove(session, &receipt.id).await?;
+    let proof = receipts::prove(session, &receipt.id, Some(CHAIN)).await?;
     std::fs::write(file, &proof.proof_json)?;
     let key = session
         .client
@@ -277,5 +277,5 @@ pub async fn anchor_and_prove(
         .into_inner()
         .verifier_key;
     output.line(format!("\n  steward receipts verify {} --trust '{key}' --rpc {endpoint}", file.display()));
-    receipts::verify(file, Some(&key), Some(endpoint), output).await
+    receipts::verify(file, Some(&key), &[endpoint.to_owned()], output).await
 }

@@ -1,26 +1,33 @@
-//! A decoder of the llama kind: its weights, and one pass over a batch of rows.
+//! A decoder of the llama kind: its weights, and one pass over a batch of rows, on the processor or on a GPU.
 //!
 //! A row is one token of one sequence. A batch may mix a prompt's many rows with single rows of other sequences.
 
 mod cache;
 mod config;
+mod gpu;
+mod processor;
+mod reader;
 mod rope;
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
+use std::sync::Arc;
 
-use candle_core::quantized::GgmlDType;
-use rayon::prelude::*;
+use steward_inference::ModelError;
+use steward_inference_cuda::{Cache, Gpu, GpuError};
+use steward_types::limits::{REPLICA_ACTIVE_GPU_MAX, REPLICA_ACTIVE_MAX};
 
-pub use cache::KeyValueCache;
 pub use config::LlamaConfig;
+pub use gpu::GpuBytes;
 
-use crate::gguf::{Header, HeaderError, TensorEntry};
-use crate::kernel::attend;
-use crate::linear::{Activations, Linear};
-use rope::RotaryTable;
+use crate::gguf::{Header, HeaderError};
+use cache::ProcessorCache;
+use gpu::GpuLlama;
+use processor::ProcessorLlama;
 
-/// Multiplications in a batch's attention above which its rows are shared between threads.
-const PARALLEL_ATTENTION_MIN: usize = 4 << 20;
+/// Rows of one prompt in one round on the processor. It is the same whatever else runs, so that results are too.
+const PROMPT_ROWS: usize = 64;
+/// The same on a GPU, where many rows cost little more than few.
+const PROMPT_ROWS_GPU: usize = 256;
 
 /// One token of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,201 +44,163 @@ pub struct Row {
 
 /// A loaded model.
 #[derive(Debug)]
-pub struct Llama {
-    config: LlamaConfig,
-    embedding: Linear,
-    layers: Vec<Layer>,
-    output_norm: Vec<f32>,
-    /// None when the embedding table serves.
-    output: Option<Linear>,
-    rotary: RotaryTable,
+pub enum Llama {
+    /// In the machine's memory.
+    Processor(Box<ProcessorLlama>),
+    /// In a GPU's.
+    Gpu(Box<GpuLlama>),
 }
 
+/// One sequence's keys and values, where its model is.
 #[derive(Debug)]
-struct Layer {
-    attention_norm: Vec<f32>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    feed_forward_norm: Vec<f32>,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+pub enum KeyValueCache {
+    /// In the machine's memory.
+    Processor(ProcessorCache),
+    /// In a GPU's.
+    Gpu(Cache),
 }
 
-/// Reads tensors, and says how many bytes it has read.
-struct TensorReader<'a, R> {
-    file: R,
-    header: &'a Header,
-    progress: &'a mut dyn FnMut(u64),
-}
-
-impl<R: Read + Seek> TensorReader<'_, R> {
-    fn stored(&mut self, name: &str) -> Result<(TensorEntry, Vec<u8>), HeaderError> {
-        let entry = self.header.tensor(name)?.clone();
-        let failed = |error| HeaderError::new(format!("tensor {name:?} cannot be read: {error}"));
-        // The header was checked against the file's length, so this many bytes are there.
-        let mut bytes = vec![0; usize::try_from(entry.bytes).unwrap_or(0)];
-        self.file.seek(SeekFrom::Start(self.header.data_offset + entry.offset)).map_err(failed)?;
-        self.file.read_exact(&mut bytes).map_err(failed)?;
-        (self.progress)(entry.bytes);
-        Ok((entry, bytes))
-    }
-
-    fn linear(&mut self, name: &str) -> Result<Linear, HeaderError> {
-        let (entry, bytes) = self.stored(name)?;
-        Linear::load(&entry, &bytes).map_err(|error| HeaderError::new(format!("tensor {name:?}: {error}")))
-    }
-
-    /// A vector of 32-bit floats.
-    fn vector(&mut self, name: &str) -> Result<Vec<f32>, HeaderError> {
-        let (entry, bytes) = self.stored(name)?;
-        if entry.dtype != GgmlDType::F32 {
-            let dtype = entry.dtype;
-            return Err(HeaderError::new(format!("tensor {name:?} is stored as {dtype:?}, only F32 is supported")));
-        }
-        Ok(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
-    }
-
-    fn layer(&mut self, number: usize) -> Result<Layer, HeaderError> {
-        let name = |part: &str| format!("blk.{number}.{part}.weight");
-        Ok(Layer {
-            attention_norm: self.vector(&name("attn_norm"))?,
-            query: self.linear(&name("attn_q"))?,
-            key: self.linear(&name("attn_k"))?,
-            value: self.linear(&name("attn_v"))?,
-            attention_output: self.linear(&name("attn_output"))?,
-            feed_forward_norm: self.vector(&name("ffn_norm"))?,
-            gate: self.linear(&name("ffn_gate"))?,
-            up: self.linear(&name("ffn_up"))?,
-            down: self.linear(&name("ffn_down"))?,
-        })
-    }
+/// Why a model could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Its file.
+    File(HeaderError),
+    /// The device.
+    Gpu(GpuError),
 }
 
 impl Llama {
-    /// Loads the weights of a file whose header was checked by [`LlamaConfig::check`]. `progress` hears how many more
-    /// bytes were read.
+    /// Loads the weights of a file whose header was checked by [`LlamaConfig::check`], to a GPU or to the machine's
+    /// memory. `progress` hears how many more bytes were read.
     pub fn load(
+        gpu: Option<&Arc<Gpu>>,
         file: impl Read + Seek,
         header: &Header,
         config: LlamaConfig,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Self, HeaderError> {
-        let mut reader = TensorReader { file, header, progress };
-        let embedding = reader.linear("token_embd.weight")?;
-        let layers = (0..config.layers).map(|number| reader.layer(number)).collect::<Result<_, _>>()?;
-        let output_norm = reader.vector("output_norm.weight")?;
-        let has_own = |name| header.tensors.contains_key(name);
-        let output = has_own("output.weight").then(|| reader.linear("output.weight")).transpose()?;
-        let factors = has_own("rope_freqs.weight").then(|| reader.vector("rope_freqs.weight")).transpose()?;
-        let rotary = RotaryTable::new(&config, factors.as_deref());
-        Ok(Self { config, embedding, layers, output_norm, output, rotary })
+    ) -> Result<Self, LoadError> {
+        Ok(match gpu {
+            Some(gpu) => Self::Gpu(Box::new(GpuLlama::load(gpu, file, header, config, progress)?)),
+            None => Self::Processor(Box::new(ProcessorLlama::load(file, header, config, progress)?)),
+        })
     }
 
     /// Its sizes.
     pub fn config(&self) -> &LlamaConfig {
-        &self.config
+        match self {
+            Self::Processor(llama) => llama.config(),
+            Self::Gpu(llama) => llama.config(),
+        }
     }
 
     /// Whether a row's result is the same in every batch, so that sequences may share one.
     pub fn is_batch_invariant(&self) -> bool {
-        let invariant = |linear: &Linear| linear.is_batch_invariant();
-        let layer = |layer: &Layer| {
-            let Layer { query, key, value, attention_output, gate, up, down, .. } = layer;
-            [query, key, value, attention_output, gate, up, down].into_iter().all(invariant)
-        };
-        invariant(&self.embedding) && self.output.as_ref().is_none_or(invariant) && self.layers.iter().all(layer)
+        match self {
+            Self::Processor(llama) => llama.is_batch_invariant(),
+            // Each kernel sums a row's numbers in one order, whatever else there is.
+            Self::Gpu(_) => true,
+        }
+    }
+
+    /// Rows of one prompt in one batch.
+    pub fn prompt_rows(&self) -> usize {
+        match self {
+            Self::Processor(_) => PROMPT_ROWS,
+            Self::Gpu(_) => PROMPT_ROWS_GPU,
+        }
+    }
+
+    /// Most sequences that are worth to be run together.
+    pub fn active_max(&self) -> usize {
+        match self {
+            Self::Processor(_) => REPLICA_ACTIVE_MAX,
+            Self::Gpu(_) => REPLICA_ACTIVE_GPU_MAX,
+        }
+    }
+
+    /// Bytes that one token of one sequence takes in the cache.
+    pub fn kv_bytes_per_token(&self) -> u64 {
+        match self {
+            Self::Processor(llama) => llama.config().kv_bytes_per_token(),
+            Self::Gpu(llama) => llama.kv_bytes_per_token(),
+        }
+    }
+
+    /// An empty cache with room for `capacity` tokens.
+    pub fn cache(&self, capacity: usize) -> Result<KeyValueCache, ModelError> {
+        Ok(match self {
+            Self::Processor(llama) => KeyValueCache::Processor(ProcessorCache::new(llama.config(), capacity)),
+            Self::Gpu(llama) => KeyValueCache::Gpu(llama.cache(capacity).map_err(device_error)?),
+        })
+    }
+
+    /// Copies the keys and values of the first `positions` from another cache of this model.
+    pub fn copy_prefix(
+        &self,
+        from: &KeyValueCache,
+        to: &mut KeyValueCache,
+        positions: usize,
+    ) -> Result<(), ModelError> {
+        match (self, from, to) {
+            (Self::Processor(_), KeyValueCache::Processor(from), KeyValueCache::Processor(to)) => {
+                to.copy_prefix(from, positions);
+                Ok(())
+            }
+            (Self::Gpu(llama), KeyValueCache::Gpu(from), KeyValueCache::Gpu(to)) => {
+                llama.copy_prefix(from, to, positions).map_err(device_error)
+            }
+            _ => Err(misplaced()),
+        }
     }
 
     /// Runs a batch: each row's keys and values go into its sequence's cache, and the logits of the rows that want them
     /// come back, in the order of the rows. A sequence's rows stand in the order of their positions.
-    pub fn forward(&self, rows: &[Row], caches: &mut [&mut KeyValueCache]) -> candle_core::Result<Vec<Vec<f32>>> {
-        let mut hidden = Vec::with_capacity(rows.len() * self.config.hidden);
-        for row in rows {
-            hidden.extend(self.embedding.row(row.token)?);
+    pub fn forward(&mut self, rows: &[Row], caches: &mut [&mut KeyValueCache]) -> Result<Vec<Vec<f32>>, ModelError> {
+        match self {
+            Self::Processor(llama) => {
+                let own = caches.iter_mut().map(|cache| match &mut **cache {
+                    KeyValueCache::Processor(cache) => Some(cache),
+                    KeyValueCache::Gpu(_) => None,
+                });
+                let mut own: Vec<&mut ProcessorCache> = own.collect::<Option<_>>().ok_or_else(misplaced)?;
+                let failed = |error: candle_core::Error| ModelError::Failed { what: error.to_string() };
+                llama.forward(rows, &mut own).map_err(failed)
+            }
+            Self::Gpu(llama) => {
+                let own = caches.iter().map(|cache| match &**cache {
+                    KeyValueCache::Gpu(cache) => Some(cache),
+                    KeyValueCache::Processor(_) => None,
+                });
+                let own: Vec<&Cache> = own.collect::<Option<_>>().ok_or_else(misplaced)?;
+                llama.forward(rows, &own).map_err(device_error)
+            }
         }
-        for (number, layer) in self.layers.iter().enumerate() {
-            self.attention(number, layer, rows, caches, &mut hidden)?;
-            self.feed_forward(layer, &mut hidden)?;
-        }
-        let size = self.config.hidden;
-        let wanted = rows.iter().zip(hidden.chunks_exact(size)).filter(|(row, _)| row.wants_logits);
-        let wanted: Vec<f32> = wanted.flat_map(|(_, hidden)| hidden.iter().copied()).collect();
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let normed = self.norm(&wanted, &self.output_norm);
-        let output = self.output.as_ref().unwrap_or(&self.embedding);
-        let logits = output.forward(&Activations::new(&normed, size))?;
-        Ok(logits.chunks_exact(self.config.vocabulary).map(<[f32]>::to_vec).collect())
-    }
-
-    fn attention(
-        &self,
-        number: usize,
-        layer: &Layer,
-        rows: &[Row],
-        caches: &mut [&mut KeyValueCache],
-        hidden: &mut [f32],
-    ) -> candle_core::Result<()> {
-        let shape = self.config.attention;
-        let normed = self.norm(hidden, &layer.attention_norm);
-        let input = Activations::new(&normed, self.config.hidden);
-        let (mut query, mut key) = (layer.query.forward(&input)?, layer.key.forward(&input)?);
-        let value = layer.value.forward(&input)?;
-        let (query_size, key_size) = (shape.heads * shape.head_size, shape.kv_heads * shape.head_size);
-        for (at, row) in rows.iter().enumerate() {
-            let key = &mut key[at * key_size..][..key_size];
-            self.rotary.rotate(&mut query[at * query_size..][..query_size], shape.head_size, row.position);
-            self.rotary.rotate(key, shape.head_size, row.position);
-            caches[row.cache].write(number, row.position, key, &value[at * key_size..][..key_size]);
-        }
-        let mut attended = vec![0.0; query.len()];
-        let caches: &[&mut KeyValueCache] = caches;
-        let attend_row = |(row, (query, output)): (&Row, (&[f32], &mut [f32]))| {
-            let cache = &caches[row.cache];
-            attend(shape, query, cache.layer(number), (row.position + 1, cache.capacity()), output);
-        };
-        let work: usize = rows.iter().map(|row| (row.position + 1) * query_size * 2).sum();
-        if work < PARALLEL_ATTENTION_MIN {
-            let parts = query.chunks_exact(query_size).zip(attended.chunks_exact_mut(query_size));
-            rows.iter().zip(parts).for_each(attend_row);
-        } else {
-            let parts = query.par_chunks_exact(query_size).zip(attended.par_chunks_exact_mut(query_size));
-            rows.par_iter().zip(parts).for_each(attend_row);
-        }
-        add(hidden, &layer.attention_output.forward(&Activations::new(&attended, query_size))?);
-        Ok(())
-    }
-
-    fn feed_forward(&self, layer: &Layer, hidden: &mut [f32]) -> candle_core::Result<()> {
-        let normed = self.norm(hidden, &layer.feed_forward_norm);
-        let input = Activations::new(&normed, self.config.hidden);
-        let (mut gate, up) = (layer.gate.forward(&input)?, layer.up.forward(&input)?);
-        for (gate, up) in gate.iter_mut().zip(&up) {
-            *gate = *gate / (1.0 + (-*gate).exp()) * up;
-        }
-        add(hidden, &layer.down.forward(&Activations::new(&gate, self.config.feed_forward))?);
-        Ok(())
-    }
-
-    /// Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
-    fn norm(&self, values: &[f32], weights: &[f32]) -> Vec<f32> {
-        let mut normed = Vec::with_capacity(values.len());
-        for row in values.chunks_exact(weights.len()) {
-            #[expect(clippy::cast_precision_loss, reason = "a row has few thousand numbers")]
-            let mean = row.iter().map(|x| x * x).sum::<f32>() / row.len() as f32;
-            let factor = 1.0 / (mean + self.config.norm_epsilon).sqrt();
-            normed.extend(row.iter().zip(weights).map(|(x, weight)| x * factor * weight));
-        }
-        normed
     }
 }
 
-fn add(values: &mut [f32], more: &[f32]) {
-    for (value, more) in values.iter_mut().zip(more) {
-        *value += more;
+/// An error of a GPU as that of a model on it.
+pub fn device_error(error: GpuError) -> ModelError {
+    match error {
+        GpuError::OutOfMemory { device, purpose, bytes, free_bytes } => {
+            ModelError::DeviceMemory { device, owner: purpose, needed_bytes: bytes, free_bytes }
+        }
+        GpuError::Failed { device, operation, reason } => ModelError::DeviceFailed { device, operation, what: reason },
+        other => ModelError::Failed { what: other.to_string() },
+    }
+}
+
+fn misplaced() -> ModelError {
+    ModelError::Failed { what: "a sequence's cache is not where its model is".to_owned() }
+}
+
+impl From<HeaderError> for LoadError {
+    fn from(error: HeaderError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<GpuError> for LoadError {
+    fn from(error: GpuError) -> Self {
+        Self::Gpu(error)
     }
 }

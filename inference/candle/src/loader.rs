@@ -17,21 +17,45 @@ use steward_inference::{
     DeviceBudget, LoadProgress, LoadStage, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource,
     ProgressSink,
 };
-use steward_types::Clock;
+use steward_inference_cuda::Gpu;
+use steward_types::{Clock, ModelId};
 
 /// Bytes that are hashed at a time.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
+/// How the names of GPUs begin.
+const GPU_PREFIX: &str = "cuda:";
 
-/// Opens GGUF files of the llama kind and safetensors folders of the BERT kind, on the processor.
+/// Opens GGUF files of the llama kind, on the processor or on a GPU, and safetensors folders of the BERT kind, on the
+/// processor.
 #[derive(Debug, Clone)]
 pub struct CandleLoader {
     clock: Arc<dyn Clock>,
+    gpus: Vec<Arc<Gpu>>,
 }
 
 impl CandleLoader {
-    /// A loader whose models measure their time by `clock`.
+    /// A loader whose models measure their time by `clock`, for the processor.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock }
+        Self { clock, gpus: Vec::new() }
+    }
+
+    /// The same for these GPUs too: a budget of a GPU's name stands for it.
+    #[must_use]
+    pub fn with_gpus(self, gpus: Vec<Arc<Gpu>>) -> Self {
+        Self { gpus, ..self }
+    }
+
+    /// The GPU that a device is; none for the processor.
+    fn gpu(&self, device: &DeviceBudget) -> Result<Option<&Arc<Gpu>>, ModelError> {
+        let found = self.gpus.iter().find(|gpu| gpu.device() == device.name());
+        if found.is_none() && device.name().starts_with(GPU_PREFIX) {
+            return Err(ModelError::DeviceFailed {
+                device: device.name().to_owned(),
+                operation: "loading a model".to_owned(),
+                what: "this node has not opened it".to_owned(),
+            });
+        }
+        Ok(found)
     }
 
     /// Opens a model on this thread, which may take seconds. What it is, is told from the file: a folder holds
@@ -43,7 +67,11 @@ impl CandleLoader {
         progress: &ProgressSink,
     ) -> Result<Arc<dyn Model>, ModelError> {
         let loading = Loading { source, progress, clock: &self.clock };
-        if source.path.is_dir() { loading.folder(device) } else { loading.gguf(device) }
+        match (source.path.is_dir(), self.gpu(device)?) {
+            (true, None) => loading.folder(device),
+            (true, Some(gpu)) => Err(only_on_the_processor(&source.id, gpu)),
+            (false, gpu) => loading.gguf(device, gpu),
+        }
     }
 
     /// Reads what a model is on this thread, which takes as long as reading its file once.
@@ -112,6 +140,13 @@ impl Loading<'_> {
             }
             _ => Ok(hash),
         }
+    }
+}
+
+fn only_on_the_processor(id: &ModelId, gpu: &Gpu) -> ModelError {
+    ModelError::Unsuited {
+        id: id.clone(),
+        operation: format!("embed on {}: embedders run on cpu", gpu.device()).into(),
     }
 }
 

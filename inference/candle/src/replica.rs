@@ -31,8 +31,8 @@ pub struct Engine {
     pub device: Arc<DeviceBudget>,
     /// Measures what each sequence took.
     pub clock: Arc<dyn Clock>,
-    /// The weights' memory: given back when the thread has ended and freed them.
-    pub _weights: Reservation,
+    /// The model's memory: given back when the thread has ended and freed it.
+    pub _reserved: Vec<Reservation>,
 }
 
 /// A handle to the serving thread.

@@ -10,6 +10,7 @@ use super::*;
 use crate::budget::{
     AuditReceipts, LevelName, Owner, Scope, StatementRequest, Sweep, audit, statement, step_hold, sweep,
 };
+use crate::lease::{Fence, Unleased};
 
 mod interleaving;
 
@@ -17,6 +18,10 @@ const START: Timestamp = Timestamp::from_millis(1_795_262_399_999);
 
 fn store() -> Arc<dyn Store> {
     Arc::new(MemoryStore::with_clock(Arc::new(ManualClock::new(START))))
+}
+
+fn alone() -> Fence {
+    Fence::new(Arc::new(Unleased), 0)
 }
 
 fn project() -> ProjectId {
@@ -85,7 +90,7 @@ async fn what_is_short_of_a_slice_is_taken_exactly_and_what_is_short_of_that_is_
     reserve(&txn, &account(1), &request(hold(1, 2), 5), START).await.unwrap();
     txn.commit().await.unwrap();
     // The first session sits on 90: an idle sweep gives them back.
-    let swept = sweep(&*store, &project(), Sweep::Idle, START).await.unwrap();
+    let swept = sweep(&*store, &alone(), &project(), Sweep::Idle, START).await.unwrap();
     assert_eq!(swept.returned, Micros::new(90));
     assert_eq!(level(&*store).await.available(), Micros::new(90));
 }
@@ -195,16 +200,25 @@ async fn what_nobody_uses_or_finishes_comes_back_by_itself() {
     reserve(&txn, &account(0), &request(hold(0, 1), 30), START).await.unwrap();
     txn.commit().await.unwrap();
     let later = |seconds| START.saturating_add(Duration::from_secs(seconds));
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(59)).await.unwrap().holds_released, 0);
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(60)).await.unwrap().holds_released, 1);
+    assert_eq!(sweep(&*store, &alone(), &project(), Sweep::Expired, later(59)).await.unwrap().holds_released, 0);
+    assert_eq!(sweep(&*store, &alone(), &project(), Sweep::Expired, later(60)).await.unwrap().holds_released, 1);
     assert_eq!(level(&*store).await.outstanding, Micros::new(200));
     // The session's allowance goes after its lease, the direct call's a minute later, because it was used then.
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(900)).await.unwrap().returned, Micros::new(70));
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(960)).await.unwrap().returned, Micros::new(100));
+    assert_eq!(
+        sweep(&*store, &alone(), &project(), Sweep::Expired, later(900)).await.unwrap().returned,
+        Micros::new(70)
+    );
+    assert_eq!(
+        sweep(&*store, &alone(), &project(), Sweep::Expired, later(960)).await.unwrap().returned,
+        Micros::new(100)
+    );
     let txn = store.begin();
     settle(&txn, &account(0), hold(0, 1), Micros::new(10), later(2_000)).await.unwrap();
     txn.commit().await.unwrap();
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(4_000)).await.unwrap().returned, Micros::new(20));
+    assert_eq!(
+        sweep(&*store, &alone(), &project(), Sweep::Expired, later(4_000)).await.unwrap().returned,
+        Micros::new(20)
+    );
     let level = level(&*store).await;
     assert_eq!((level.outstanding.get(), level.settled_ever.get()), (0, 10));
 }

@@ -79,7 +79,7 @@ impl EvmChain {
         }
         self.check_chain().await?;
         // A node asked about blocks that it does not have yet answers with what it has.
-        if to > self.final_block(self.block_number().await?) {
+        if to > self.final_block(self.block_number().await?).await? {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block: to });
         }
         let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());

@@ -7,6 +7,7 @@ mod endpoints;
 mod events;
 mod exactly_once;
 mod figures;
+mod finality;
 mod paying;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
-//! One sequence's keys and values, allocated once for all the tokens that it may ever have.
+//! One sequence's keys and values in the machine's memory, allocated once for all the tokens that it may ever have.
 
 use super::LlamaConfig;
 
 /// Keys and values by layer, key-value head and position.
 #[derive(Debug)]
-pub struct KeyValueCache {
+pub struct ProcessorCache {
     keys: Vec<f32>,
     values: Vec<f32>,
     capacity: usize,
@@ -12,7 +12,7 @@ pub struct KeyValueCache {
     layer_size: usize,
 }
 
-impl KeyValueCache {
+impl ProcessorCache {
     /// Room for `capacity` tokens.
     pub fn new(config: &LlamaConfig, capacity: usize) -> Self {
         let head_size = config.attention.head_size;

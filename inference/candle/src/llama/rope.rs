@@ -21,6 +21,11 @@ impl RotaryTable {
         Self { frequencies: (0..pairs).map(frequency).collect() }
     }
 
+    /// Radians a position, one for each pair.
+    pub fn frequencies(&self) -> &[f32] {
+        &self.frequencies
+    }
+
     /// Turns each head of a row at `position`.
     #[expect(clippy::cast_precision_loss, reason = "positions stay below 2^24")]
     pub fn rotate(&self, row: &mut [f32], head_size: usize, position: usize) {

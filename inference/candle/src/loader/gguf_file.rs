@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{BufReader, Seek};
 use std::sync::Arc;
 
-use steward_inference::{DeviceBudget, LoadStage, Model, ModelCard, ModelError, ModelFamily};
+use steward_inference::{DeviceBudget, LoadStage, Model, ModelCard, ModelError, ModelFamily, Reservation};
+use steward_inference_cuda::Gpu;
 
 use super::{Loading, invalid, open_file, unreadable};
 use crate::generator::Generator;
 use crate::gguf::{Header, HeaderError};
-use crate::llama::{Llama, LlamaConfig};
+use crate::llama::{GpuBytes, Llama, LlamaConfig, LoadError, device_error};
 use crate::replica::Engine;
 use crate::tokenizer::GeneratorTokenizer;
 
@@ -23,12 +24,15 @@ struct Checked {
 }
 
 impl Loading<'_> {
-    pub(super) fn gguf(&self, device: &Arc<DeviceBudget>) -> Result<Arc<dyn Model>, ModelError> {
+    pub(super) fn gguf(
+        &self,
+        device: &Arc<DeviceBudget>,
+        gpu: Option<&Arc<Gpu>>,
+    ) -> Result<Arc<dyn Model>, ModelError> {
         let path = self.source.path.as_path();
         let wrong = |error: HeaderError| invalid(path, error.to_string());
         let mut checked = self.check_gguf()?;
-        let weights_bytes = checked.config.weights_bytes(&checked.header);
-        let reserved = device.reserve(format!("{} weights", self.source.id), weights_bytes)?;
+        let reserved = self.reserve(device, gpu, &checked)?;
         let card = self.gguf_card_of(&mut checked)?;
         let Checked { mut file, header, tokenizer, config, .. } = checked;
         file.rewind().map_err(|error| unreadable(path, &error))?;
@@ -39,15 +43,41 @@ impl Loading<'_> {
         };
         let engine = Engine {
             id: self.source.id.clone(),
-            llama: Llama::load(file, &header, config, &mut progress).map_err(wrong)?,
+            llama: Llama::load(gpu, file, &header, config, &mut progress).map_err(|error| match error {
+                LoadError::File(error) => wrong(error),
+                LoadError::Gpu(error) => device_error(error),
+            })?,
             tokenizer: Arc::new(tokenizer),
             device: Arc::clone(device),
             clock: Arc::clone(self.clock),
-            _weights: reserved,
+            _reserved: reserved,
         };
         let generator = Generator::start(card, engine)?;
         self.tell(LoadStage::Ready, total, total);
         Ok(Arc::new(generator))
+    }
+
+    /// Takes the memory that the model needs, before anything of it is loaded.
+    fn reserve(
+        &self,
+        device: &Arc<DeviceBudget>,
+        gpu: Option<&Arc<Gpu>>,
+        checked: &Checked,
+    ) -> Result<Vec<Reservation>, ModelError> {
+        let Checked { header, config, .. } = checked;
+        let (weights, work) = (format!("{} weights", self.source.id), format!("{} batches", self.source.id));
+        let Some(gpu) = gpu else { return Ok(vec![device.reserve(weights, config.weights_bytes(header))?]) };
+        let path = self.source.path.as_path();
+        let needed = GpuBytes::of(config, header).map_err(|error| invalid(path, error.to_string()))?;
+        let reserved = vec![device.reserve(weights.clone(), needed.weights)?, device.reserve(work, needed.work)?];
+        // Other programs may have taken what the budget counts on.
+        let free_bytes = gpu.memory().map_err(device_error)?.free_bytes;
+        let needed_bytes = needed.weights.saturating_add(needed.work);
+        if needed_bytes > free_bytes {
+            let device = gpu.device().to_owned();
+            return Err(ModelError::DeviceMemory { device, owner: weights, needed_bytes, free_bytes });
+        }
+        Ok(reserved)
     }
 
     /// What the file is, by its header and its hash.

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use steward_inference::Spare;
+use steward_inference::{ModelError, Spare};
 use steward_types::limits::{REPLICA_PREFIX_TOKENS_MIN, REPLICA_PREFIXES_MAX};
 
 use super::sequence::Read;
-use crate::llama::KeyValueCache;
+use crate::llama::{KeyValueCache, Llama};
 
 /// What is kept, the least recently used first.
 #[derive(Debug, Default)]
@@ -37,19 +37,20 @@ impl Prefixes {
 
     /// Copies the longest known beginning of `prompt` into its cache, and says how many tokens that are. The prompt's last
     /// token is always left to be read, since its logits are wanted.
-    pub fn read_into(&mut self, cache: &mut KeyValueCache, prompt: &[u32]) -> usize {
+    pub fn read_into(&mut self, llama: &Llama, cache: &mut KeyValueCache, prompt: &[u32]) -> Result<usize, ModelError> {
         let unread_most = prompt.len().saturating_sub(1);
         loop {
             let common = self.0.iter().map(|kept| common(&kept.tokens, prompt).min(unread_most));
             let best = common.enumerate().max_by_key(|(_, tokens)| *tokens);
             let Some((place, tokens)) = best.filter(|(_, tokens)| *tokens >= REPLICA_PREFIX_TOKENS_MIN) else {
-                return 0;
+                return Ok(0);
             };
-            let Some(kept) = self.0.remove(place) else { return 0 };
+            let Some(kept) = self.0.remove(place) else { return Ok(0) };
             // When somebody needed its memory, another may do.
-            if kept.cache.look(|from| cache.copy_prefix(from, tokens)).is_some() {
+            if let Some(copied) = kept.cache.look(|from| llama.copy_prefix(from, cache, tokens)) {
+                copied?;
                 self.0.push_back(kept);
-                return tokens;
+                return Ok(tokens);
             }
         }
     }

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use steward_inference::{CreditState, FinishReason, ModelError};
-use steward_types::limits::REPLICA_ACTIVE_MAX;
+use rayon::prelude::*;
+use steward_inference::{CreditState, FinishReason, ModelError, Reservation};
 
 use super::prefixes::Prefixes;
 use super::sequence::{Job, Sequence, Step};
 use super::{Door, Engine, Progress};
 use crate::llama::{KeyValueCache, Row};
 
-/// Rows of one prompt in one round. It is the same whatever else runs, so that results are too.
-const PROMPT_CHUNK_ROWS: usize = 64;
+/// Sequences whose tokens are worth to be drawn on several threads.
+const PARALLEL_DRAWS_MIN: usize = 9;
 
 /// The active sequences of one replica.
 pub struct Schedule {
@@ -45,23 +45,31 @@ impl Schedule {
 
     /// Lets jobs in while there is room for them.
     fn admit(&mut self) {
-        while self.active.len() < REPLICA_ACTIVE_MAX {
+        while self.active.len() < self.engine.llama.active_max() {
             let Some(job) = self.door.take() else { return };
             if job.credit().state() == CreditState::Cancelled {
                 continue;
             }
-            let config = self.engine.llama.config();
-            let bytes = config.kv_bytes_per_token().saturating_mul(job.tokens_max() as u64);
+            let bytes = self.engine.llama.kv_bytes_per_token().saturating_mul(job.tokens_max() as u64);
             match self.engine.device.reserve(format!("{} cache", self.engine.id), bytes) {
-                Ok(reservation) => {
-                    let mut cache = KeyValueCache::new(config, job.tokens_max());
-                    let read = self.prefixes.read_into(&mut cache, &job.prompt);
-                    self.active.push(Sequence::new(job, cache, reservation, read));
-                }
+                Ok(reservation) => self.begin(job, reservation),
                 // A sequence of this replica will give memory back, so it is worth while to wait.
                 Err(_) if !self.active.is_empty() => return self.door.put_back(job),
                 Err(error) => job.fail(error),
             }
+        }
+    }
+
+    /// Begins a job whose cache's memory is reserved.
+    fn begin(&mut self, job: Job, reservation: Reservation) {
+        let Self { engine, prefixes, .. } = self;
+        let cache = engine.llama.cache(job.tokens_max()).and_then(|mut cache| {
+            let read = prefixes.read_into(&engine.llama, &mut cache, &job.prompt)?;
+            Ok((cache, read))
+        });
+        match cache {
+            Ok((cache, read)) => self.active.push(Sequence::new(job, cache, reservation, read)),
+            Err(error) => job.fail(error),
         }
     }
 
@@ -121,47 +129,48 @@ impl Schedule {
         ready.retain(|place| *place == chosen || !reading.contains(place));
     }
 
-    /// One batch of these sequences.
+    /// One batch of these sequences, which stand in order.
     fn step(&mut self, places: &[usize]) {
         let started = self.engine.clock.monotonic();
-        let rows: Vec<Row> = places
-            .iter()
-            .enumerate()
-            .flat_map(|(cache, &place)| self.active[place].rows(cache, PROMPT_CHUNK_ROWS))
-            .collect();
-        let mut caches: Vec<&mut KeyValueCache> = self
-            .active
-            .iter_mut()
-            .enumerate()
-            .filter(|(place, _)| places.contains(place))
-            .map(|(_, sequence)| sequence.cache())
-            .collect();
+        let prompt_rows = self.engine.llama.prompt_rows();
+        let rows: Vec<Row> =
+            places.iter().enumerate().flat_map(|(cache, &place)| self.active[place].rows(cache, prompt_rows)).collect();
+        let mut caches: Vec<&mut KeyValueCache> =
+            chosen(&mut self.active, places).into_iter().map(Sequence::cache).collect();
         let result = self.engine.llama.forward(&rows, &mut caches);
         let took = self.engine.clock.monotonic().saturating_sub(started);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / rows.len().max(1) as u64;
+        let mut sequences = chosen(&mut self.active, places);
         let mut logits = match result {
             Ok(logits) => logits.into_iter(),
             Err(error) => {
-                let what = error.to_string();
-                return places.iter().for_each(|&place| {
-                    self.active[place].end_with(Err(ModelError::Failed { what: what.clone() }));
-                });
+                return sequences.into_iter().for_each(|sequence| sequence.end_with(Err(error.clone())));
             }
         };
-        for &place in places {
-            let sequence = &mut self.active[place];
-            match sequence.advance(PROMPT_CHUNK_ROWS, micros) {
-                Step::Reading => {}
-                Step::Drawing => match logits.next() {
-                    Some(mut logits) => sequence.draw(&mut logits, &self.engine.tokenizer),
-                    None => {
-                        let what = "the model gave no logits".to_owned();
-                        sequence.end_with(Err(ModelError::Failed { what }));
-                    }
-                },
+        let mut drawing = Vec::with_capacity(sequences.len());
+        for sequence in sequences.drain(..) {
+            match (sequence.advance(prompt_rows, micros), logits.len()) {
+                (Step::Reading, _) => {}
+                (Step::Drawing, 0) => {
+                    let what = "the model gave no logits".to_owned();
+                    sequence.end_with(Err(ModelError::Failed { what }));
+                }
+                (Step::Drawing, _) => drawing.extend(logits.next().map(|logits| (sequence, logits))),
             }
         }
+        let tokenizer = &self.engine.tokenizer;
+        let draw = |(sequence, logits): &mut (&mut Sequence, Vec<f32>)| sequence.draw(logits, tokenizer);
+        if drawing.len() < PARALLEL_DRAWS_MIN {
+            drawing.iter_mut().for_each(draw);
+        } else {
+            drawing.par_iter_mut().for_each(draw);
+        }
     }
+}
+
+/// The sequences at these places.
+fn chosen<'a>(active: &'a mut [Sequence], places: &[usize]) -> Vec<&'a mut Sequence> {
+    active.iter_mut().enumerate().filter(|(place, _)| places.contains(place)).map(|(_, sequence)| sequence).collect()
 }
 
 impl Job {

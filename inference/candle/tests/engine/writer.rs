@@ -10,17 +10,26 @@ use steward_inference::{DeviceBudget, Model, ModelError, ModelSource};
 use steward_inference_candle::CandleLoader;
 use steward_types::{Entropy, SeededEntropy, SystemClock};
 
-pub const HIDDEN: usize = 64;
-pub const WIDE: usize = 96;
-pub const HEADS: usize = 4;
-pub const KV_HEADS: usize = 2;
-pub const LAYERS: usize = 2;
 pub const CONTEXT: u32 = 256;
 pub const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n\
                             {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 /// Control tokens, with ids from 0.
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 const MERGES: [&str; 6] = ["t h", "th e", "Ġ the", "i n", "a n", "an d"];
+
+/// A llama's sizes.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    pub layers: usize,
+    pub hidden: usize,
+    pub wide: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub context: u32,
+}
+
+/// Two layers of little.
+pub const SMALL: Sizes = Sizes { layers: 2, hidden: 64, wide: 96, heads: 4, kv_heads: 2, context: CONTEXT };
 
 /// A value of metadata.
 #[derive(Clone)]
@@ -44,18 +53,24 @@ pub struct Gguf {
 impl Gguf {
     /// A small llama whose matrices are stored as `dtype`.
     pub fn llama(dtype: GgmlDType) -> Self {
+        Self::llama_of(dtype, &SMALL)
+    }
+
+    /// A llama of these sizes.
+    pub fn llama_of(dtype: GgmlDType, sizes: &Sizes) -> Self {
+        let &Sizes { layers, hidden, wide, heads, kv_heads, context } = sizes;
         let tokens = vocabulary();
         let types = (0..tokens.len()).map(|token| if token < CONTROL.len() { 3 } else { 1 }).collect();
         let text = |text: &str| Entry::Text(text.to_owned());
         let size = |size: usize| Entry::U32(u32::try_from(size).unwrap());
         let metadata = [
             ("general.architecture", text("llama")),
-            ("llama.block_count", size(LAYERS)),
-            ("llama.context_length", Entry::U32(CONTEXT)),
-            ("llama.embedding_length", size(HIDDEN)),
-            ("llama.feed_forward_length", size(WIDE)),
-            ("llama.attention.head_count", size(HEADS)),
-            ("llama.attention.head_count_kv", size(KV_HEADS)),
+            ("llama.block_count", size(layers)),
+            ("llama.context_length", Entry::U32(context)),
+            ("llama.embedding_length", size(hidden)),
+            ("llama.feed_forward_length", size(wide)),
+            ("llama.attention.head_count", size(heads)),
+            ("llama.attention.head_count_kv", size(kv_heads)),
             ("llama.attention.layer_norm_rms_epsilon", Entry::F32(1e-5)),
             ("tokenizer.ggml.model", text("gpt2")),
             ("tokenizer.ggml.pre", text("smollm")),
@@ -70,21 +85,21 @@ impl Gguf {
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let mut file = Self { version: 3, metadata, tensors: Vec::new() };
         let entropy = SeededEntropy::new(11);
-        file.matrix(&entropy, "token_embd", tokens.len(), HIDDEN, dtype);
-        file.norm("output_norm");
-        for layer in 0..LAYERS {
+        file.matrix(&entropy, "token_embd", tokens.len(), hidden, dtype);
+        file.norm("output_norm", hidden);
+        for layer in 0..layers {
             let name = |part: &str| format!("blk.{layer}.{part}");
-            let kv = HIDDEN / HEADS * KV_HEADS;
-            file.norm(&name("attn_norm"));
-            file.norm(&name("ffn_norm"));
+            let kv = hidden / heads * kv_heads;
+            file.norm(&name("attn_norm"), hidden);
+            file.norm(&name("ffn_norm"), hidden);
             for (part, rows, columns) in [
-                ("attn_q", HIDDEN, HIDDEN),
-                ("attn_k", kv, HIDDEN),
-                ("attn_v", kv, HIDDEN),
-                ("attn_output", HIDDEN, HIDDEN),
-                ("ffn_gate", WIDE, HIDDEN),
-                ("ffn_up", WIDE, HIDDEN),
-                ("ffn_down", HIDDEN, WIDE),
+                ("attn_q", hidden, hidden),
+                ("attn_k", kv, hidden),
+                ("attn_v", kv, hidden),
+                ("attn_output", hidden, hidden),
+                ("ffn_gate", wide, hidden),
+                ("ffn_up", wide, hidden),
+                ("ffn_down", hidden, wide),
             ] {
                 file.matrix(&entropy, &name(part), rows, columns, dtype);
             }
@@ -105,9 +120,9 @@ impl Gguf {
         self.tensors.push((format!("{name}.weight"), shape, number(dtype), stored.data().unwrap().into_owned()));
     }
 
-    fn norm(&mut self, name: &str) {
-        let ones = [1f32; HIDDEN].iter().flat_map(|one| one.to_le_bytes()).collect();
-        self.tensors.push((format!("{name}.weight"), vec![HIDDEN as u64], 0, ones));
+    fn norm(&mut self, name: &str, size: usize) {
+        let ones = 1f32.to_le_bytes().repeat(size);
+        self.tensors.push((format!("{name}.weight"), vec![size as u64], 0, ones));
     }
 
     /// The whole file.
@@ -188,8 +203,18 @@ fn put_value(file: &mut Vec<u8>, value: &Entry) {
 fn number(dtype: GgmlDType) -> u32 {
     match dtype {
         GgmlDType::F32 => 0,
+        GgmlDType::F16 => 1,
+        GgmlDType::Q4_0 => 2,
         GgmlDType::Q4_1 => 3,
+        GgmlDType::Q5_0 => 6,
+        GgmlDType::Q5_1 => 7,
         GgmlDType::Q8_0 => 8,
+        GgmlDType::Q2K => 10,
+        GgmlDType::Q3K => 11,
+        GgmlDType::Q4K => 12,
+        GgmlDType::Q5K => 13,
+        GgmlDType::Q6K => 14,
+        GgmlDType::BF16 => 30,
         other => panic!("{other:?} is not written"),
     }
 }
@@ -282,4 +307,14 @@ pub fn write(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, bytes).unwrap();
     (folder, path)
+}
+
+/// So many random weights in Q4_1: around zero, and about 1/50 in size.
+pub fn random_q4_1(count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count / 32 * 20];
+    SeededEntropy::new(3).fill(&mut bytes);
+    for block in bytes.chunks_exact_mut(20) {
+        block[..4].copy_from_slice(&[0x66, 0x1c, 0x2c, 0xa8]);
+    }
+    bytes
 }
