@@ -8,6 +8,7 @@ pub mod breakers;
 pub mod budgets;
 mod chain_add;
 pub mod chains;
+mod checkpoint;
 pub mod cluster;
 pub mod devices;
 pub mod doctor;

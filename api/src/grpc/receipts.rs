@@ -76,6 +76,18 @@ impl Receipts for Services {
         Ok(Response::new(convert::checkpoint(view)))
     }
 
+    async fn consistency(
+        &self,
+        request: Request<v1::ConsistencyRequest>,
+    ) -> Result<Response<v1::ConsistencyResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::ConsistencyRequest { project: named, old_size, new_size } = request.into_inner();
+        let project = project(&caller, &named).or_status()?;
+        let new_size = Some(new_size).filter(|&size| size != 0);
+        let proof = self.steward.consistency(&project, old_size, new_size).await.or_status()?;
+        Ok(Response::new(convert::consistency(proof)))
+    }
+
     async fn anchor(&self, request: Request<v1::AnchorRequest>) -> Result<Response<v1::AnchorResponse>, Status> {
         let (caller, deadline) = (caller(&request)?, deadline(&request, &self.steward));
         require(&caller, Role::Admin).or_status()?;

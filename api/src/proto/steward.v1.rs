@@ -7812,6 +7812,32 @@ pub struct VerifyReceiptResponse {
     #[prost(message, optional, tag = "3")]
     pub receipt: ::core::option::Option<Receipt>,
 }
+/// Asks for the proof that a log only grew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsistencyRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// The earlier size: that of the checkpoint that was kept.
+    #[prost(uint64, tag = "2")]
+    pub old_size: u64,
+    /// The later size; zero: the newest checkpoint's.
+    #[prost(uint64, tag = "3")]
+    pub new_size: u64,
+}
+/// The proof that a log of one size begins with the same log at an earlier size.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsistencyResponse {
+    /// The earlier size.
+    #[prost(uint64, tag = "1")]
+    pub old_size: u64,
+    /// The later size.
+    #[prost(uint64, tag = "2")]
+    pub new_size: u64,
+    /// The hashes that lead from the earlier root to the later, 32 bytes each (RFC 9162, 2.1.4).
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
 /// Generated client implementations.
 pub mod receipts_client {
     #![allow(
@@ -7994,6 +8020,32 @@ pub mod receipts_client {
                 .insert(GrpcMethod::new("steward.v1.Receipts", "Checkpoint"));
             self.inner.unary(req, path, codec).await
         }
+        /// The proof that the log of one size begins with the log of an earlier size, so that whoever keeps a checkpoint can
+        /// hold the log to it.
+        pub async fn consistency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsistencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsistencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Receipts/Consistency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("steward.v1.Receipts", "Consistency"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Anchors everything that has a receipt now, and waits until the chain has confirmed it or the deadline passes.
         /// Asking twice for the same root anchors it once.
         pub async fn anchor(
@@ -8109,6 +8161,15 @@ pub mod receipts_server {
             request: tonic::Request<super::CheckpointRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CheckpointResponse>,
+            tonic::Status,
+        >;
+        /// The proof that the log of one size begins with the log of an earlier size, so that whoever keeps a checkpoint can
+        /// hold the log to it.
+        async fn consistency(
+            &self,
+            request: tonic::Request<super::ConsistencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsistencyResponse>,
             tonic::Status,
         >;
         /// Anchors everything that has a receipt now, and waits until the chain has confirmed it or the deadline passes.
@@ -8376,6 +8437,51 @@ pub mod receipts_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Receipts/Consistency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConsistencySvc<T: Receipts>(pub Arc<T>);
+                    impl<
+                        T: Receipts,
+                    > tonic::server::UnaryService<super::ConsistencyRequest>
+                    for ConsistencySvc<T> {
+                        type Response = super::ConsistencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsistencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Receipts>::consistency(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConsistencySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

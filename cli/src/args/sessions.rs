@@ -159,5 +159,19 @@ pub enum Receipts {
         rpc: Vec<String>,
     },
     /// The signed checkpoint and the key that verifies it
-    Checkpoint,
+    Checkpoint(CheckpointArguments),
+}
+
+/// Arguments of `receipts checkpoint`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckpointArguments {
+    /// Keep the checkpoint in this file
+    #[arg(long, short)]
+    pub out: Option<PathBuf>,
+    /// Verify that the log has only grown since the checkpoint in this file
+    #[arg(long, value_name = "FILE")]
+    pub since: Option<PathBuf>,
+    /// The log's verifier key, as its operator published it [default: as the node tells]
+    #[arg(long, requires = "since")]
+    pub trust: Option<String>,
 }

@@ -7,7 +7,7 @@ use steward_api::proto::v1;
 use steward_types::Micros;
 
 pub use self::verify::verify;
-use super::Session;
+use super::{Session, checkpoint};
 use crate::args::Receipts;
 use crate::output::Output;
 
@@ -58,16 +58,7 @@ pub async fn run(command: Receipts, session: &Session) -> anyhow::Result<()> {
             anchors(output, &anchored.anchors);
             Ok(())
         }
-        Receipts::Checkpoint => {
-            let checkpoint =
-                receipts.checkpoint(v1::CheckpointRequest { project: session.project.clone() }).await?.into_inner();
-            if output.is_json() {
-                return output.message("CheckpointResponse", &checkpoint);
-            }
-            output.line(checkpoint.checkpoint.trim_end());
-            output.facts(&[("verifier key", checkpoint.verifier_key)]);
-            Ok(())
-        }
+        Receipts::Checkpoint(arguments) => checkpoint::run(arguments, session).await,
         Receipts::Verify { file, trust, rpc } => verify(&file, trust.as_deref(), &rpc, output).await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steward_storage::{MemoryStore, Store};
-use steward_types::{HoldId, ManualClock, SessionId, StepPath};
+use steward_types::{Clock as _, HoldId, ManualClock, SessionId, StepPath};
 
 use super::*;
 use crate::budget::{
@@ -256,4 +256,40 @@ async fn a_statement_lists_steps_by_owner_agent_and_time_in_pages() {
     assert_eq!(list(Scope::Project, 3, None).await.len(), 20);
     let even = list(Scope::Agent("even".parse().unwrap()), 4, None).await;
     assert_eq!((even.len(), settled(even).iter().sum::<u64>()), (10, 30));
+}
+
+#[tokio::test]
+async fn a_daily_limit_starts_from_nothing_at_midnight_and_a_hold_counts_in_the_day_that_settles_it() {
+    const DAY_MILLIS: u64 = 24 * 3600 * 1000;
+    let midnight = (START.as_millis() / DAY_MILLIS + 1) * DAY_MILLIS;
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(midnight - 1)));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::clone(&clock) as _));
+    open(&*store, 100, 100, None).await;
+    let ask = async |number, micros| {
+        let txn = store.begin();
+        let asked = reserve(&txn, &account(0), &request(hold(0, number), micros), clock.now()).await;
+        txn.commit().await.unwrap();
+        asked
+    };
+    let pay = async |number, micros| {
+        let txn = store.begin();
+        settle(&txn, &account(0), hold(0, number), Micros::new(micros), clock.now()).await.unwrap();
+        txn.commit().await.unwrap();
+    };
+    ask(1, 60).await.unwrap();
+    pay(1, 60).await;
+    ask(2, 30).await.unwrap();
+    assert!(matches!(ask(3, 11).await, Err(LedgerError::Exhausted { level: LevelName::Project, .. })));
+
+    clock.advance(Duration::from_millis(1));
+    // Yesterday's hold is still held, and takes its part of today's limit.
+    assert!(matches!(ask(3, 71).await, Err(LedgerError::Exhausted { level: LevelName::Project, .. })));
+    ask(3, 70).await.unwrap();
+    pay(2, 30).await;
+    pay(3, 70).await;
+    assert!(matches!(ask(4, 1).await, Err(LedgerError::Exhausted { level: LevelName::Project, .. })));
+
+    clock.advance(Duration::from_millis(DAY_MILLIS));
+    ask(4, 100).await.unwrap();
+    assert!(audit(&*store, &project(), AuditReceipts::Ignore).await.unwrap().is_exact());
 }
