@@ -57,3 +57,7 @@ bench-restate:
 chaos KILLS="200":
     cargo build --quiet --release -p steward
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/kill.toml --kills {{KILLS}}
+
+# Compile the GPU kernels to the PTX that is committed; needs NVRTC of CUDA 12.1, and no GPU.
+gpu-kernels:
+    cargo run --quiet -p steward-inference-cuda --example compile_kernels

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use clap::CommandFactory as _;
 use serde_json::Value;
+use steward::args::Arguments;
 use steward::client::Client;
 use steward::process::NodeProcess;
 use steward_api::proto::v1;
@@ -77,6 +79,54 @@ fn help_names_every_command_and_completions_know_them() {
     let syntax = Command::new("bash").arg("-n").arg(script).status().unwrap();
     assert!(syntax.success(), "bash reads the completions");
     assert!(home.told(&["--version"]).starts_with("steward "));
+}
+
+/// A way to call each command that asks before it does what cannot be taken back.
+const DESTRUCTIVE: &[&[&str]] = &[
+    &["actors", "stop", "session", "ses_1"],
+    &["breakers", "close", "eip155:1"],
+    &["breakers", "open", "eip155:1"],
+    &["drain", "nod_1"],
+    &["models", "remove", "m"],
+    &["nodes", "evict", "nod_1"],
+    &["pause", "project", "acme"],
+    &["projects", "revoke", "acme", "key"],
+    &["sessions", "cancel", "ses_1"],
+    &["sessions", "end", "ses_1"],
+    &["shards", "move", "7", "nod_1"],
+    &["triggers", "resume", "agent", "trigger"],
+];
+
+/// The commands with the option `--yes` below one, by the words that lead to them.
+fn asking(command: &clap::Command, path: &[String], found: &mut Vec<String>) {
+    // Those answer an agent's questions with it.
+    let asks = !matches!(path.join(" ").as_str(), "demo" | "agents run");
+    if asks && command.get_arguments().any(|argument| argument.get_long() == Some("yes")) {
+        found.push(path.join(" "));
+    }
+    for below in command.get_subcommands() {
+        asking(below, &[path, &[below.get_name().to_owned()]].concat(), found);
+    }
+}
+
+#[test]
+fn every_command_that_cannot_be_taken_back_asks_and_is_refused_where_nobody_can_be_asked() {
+    let mut found = Vec::new();
+    asking(&Arguments::command(), &[], &mut found);
+    let known = |path: &String| DESTRUCTIVE.iter().any(|words| words.join(" ").starts_with(path.as_str()));
+    let unknown: Vec<&String> = found.iter().filter(|path| !known(path)).collect();
+    assert!(unknown.is_empty(), "not in this test: {unknown:?}");
+    assert_eq!(found.len(), DESTRUCTIVE.len(), "{found:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    for words in DESTRUCTIVE {
+        // Nobody listens there: what is refused has not been asked of a node.
+        let at_nobody = ["--key", "stw_a_b", "--server", "http://127.0.0.1:1"];
+        let refused = home.refused(&[&at_nobody[..], words].concat());
+        assert!(refused.contains("add --yes"), "{words:?}: {refused}");
+        let agreed = home.refused(&[&at_nobody[..], words, &["--yes"]].concat());
+        assert!(!agreed.contains("add --yes"), "{words:?}: {agreed}");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use steward::commands::up::{READY_FILE, Ready};
 use steward::process::until;
 use steward_api::proto::v1;
 use steward_storage_fdb::devcluster::{DevCluster, SERVER_VARIABLE};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::parts;
 
@@ -25,8 +25,8 @@ fn ready(folder: &Path, name: &str) -> Ready {
     serde_json::from_str(&json).unwrap()
 }
 
-/// Starts the script, and returns once it says that its nodes are ready.
-async fn start(folder: &Path, store: &str) -> Child {
+/// Starts the script, and returns once it says that its nodes are ready; with what it still has to say.
+async fn start(folder: &Path, store: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new(script());
     command.arg(parts::steward()).arg(folder).arg(store).env("STEWARD_FREE_PORTS", "1");
     let mut running = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -34,14 +34,15 @@ async fn start(folder: &Path, store: &str) -> Child {
     loop {
         let line = said.next_line().await.unwrap().expect("the script says that its nodes are ready");
         if line.starts_with("three nodes: http://127.0.0.1:") {
-            return running;
+            return (running, said);
         }
     }
 }
 
 /// Starts, asks and stops the script's cluster, whose store process is named when it has one.
 async fn check(folder: &Path, store: &str, store_process: &[&str]) {
-    let mut running = start(folder, store).await;
+    // A script whose reader went away would end of that.
+    let (mut running, _said) = start(folder, store).await;
     let processes: Vec<Ready> = store_process.iter().chain(&NODES).map(|name| ready(folder, name)).collect();
     let key = std::fs::read_to_string(folder.join("node-1/data/root.key")).unwrap();
     let client = Client::new(&ready(folder, "node-1").server, Some(key.trim())).unwrap();

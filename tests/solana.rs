@@ -117,10 +117,10 @@ async fn an_agent_pays_coins_and_tokens_and_follows_an_account_on_solana() {
         )
     };
     let tenant = chain.tenant_that_may_spend(&rules(&format!("chains.spending.projects.{PROJECT}"))).await;
-    let trigger = format!(
-        "[[triggers]]\nname = \"payments\"\nchain = {id:?}\naddress = {stranger:?}\nevent = \"transaction\"\nfrom = 0\n"
-    );
+    let trigger =
+        format!("[[triggers]]\nname = \"payments\"\nchain = {id:?}\naddress = {stranger:?}\nevent = \"transaction\"\n");
     tenant.deploy("clerk", "fn on_message(msg) { reply(msg.transaction); }", &trigger).await;
+    tenant.until_following().await;
     let script = format!(
         "fn on_message(msg) {{
             let coins = chain({id:?});

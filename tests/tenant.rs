@@ -77,6 +77,16 @@ impl Tenant {
         anchor.await.unwrap()
     }
 
+    /// Waits until the project's first trigger has seen its chain: from then on it misses nothing.
+    pub async fn until_following(&self) {
+        let following = until("the trigger", async || {
+            let request = v1::ListTriggersRequest::default();
+            let trigger = self.client.triggers().list(request).await.ok()?.into_inner().triggers.pop()?;
+            (trigger.state == "following" && trigger.final_block.is_some()).then_some(())
+        });
+        following.await.unwrap();
+    }
+
     /// What a session was told that a trigger of this agent started for an event of this sort, once it is there.
     pub async fn session_of_trigger(
         &self,

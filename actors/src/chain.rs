@@ -32,7 +32,7 @@ pub use messages::{ChainEvent, ChainRequest, ChainResponse, PendingAnchor};
 pub use orders::{OrderId, OrderIdError, OrderOutcome, OrderRecord};
 pub use records::AnchorWish;
 pub use settings::{ChainEnvironment, ChainSettings, Chains, Follow};
-pub use spending::{FeePrice, SpendingTerms};
+pub use spending::{FeePrice, RuleProblem, SpendingTerms, canonical_terms};
 pub use status::ChainStatus;
 pub use wallet::WalletView;
 

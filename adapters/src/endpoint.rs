@@ -4,6 +4,7 @@
 //! our limit (throttled), failures in a row (a breaker for each class of methods). One that is only behind is asked
 //! last. The score puts the others in order; its parts are those of eRPC's and Envoy's outlier detection.
 
+mod answer;
 mod bucket;
 mod meter;
 mod policy;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use steward_types::{Timestamp, limits};
 
+pub use self::answer::{AnswerBody, AnswerTooLong};
 use self::bucket::Bucket;
 pub(crate) use self::meter::Meter;
 pub use self::meter::request_sent;

@@ -177,8 +177,7 @@ pub fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     if output.is_json() {
         output.line(serde_json::json!({ "error": text }).to_string());
     } else {
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "{} {text}", output.paint(Tone::Bad, "error:"));
+        output.complain(Tone::Bad, "error:", text);
     }
     ExitCode::FAILURE
 }

@@ -1,6 +1,7 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
 mod costs;
+mod devices;
 mod signing;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -16,6 +17,7 @@ use steward_adapters_cosmos::GasPrice;
 use steward_types::{Amount, limits};
 
 pub use self::costs::Confirmations;
+pub use self::devices::{DeviceChoice, DeviceName};
 pub use self::signing::{KmsSettings, VaultSettings};
 
 /// What a node needs to know.
@@ -32,8 +34,12 @@ pub struct NodeConfig {
     pub foundationdb: Option<FoundationDbSettings>,
     /// The cluster that the node is a member of; without it the node is alone.
     pub cluster: Option<ClusterSettings>,
+    /// Where models may be: `auto` (the CPU and every GPU that can be used), or devices such as `cpu,cuda:0`.
+    pub devices: DeviceChoice,
     /// Memory that models may take on the CPU, in MiB.
     pub device_memory_mib: u64,
+    /// Memory that models may take on each GPU, in MiB: what is free less a margin, unless this is less.
+    pub gpu_memory_mib: Option<u64>,
     /// The receipt log's name in its checkpoints, such as a domain of the operator.
     pub log_name: String,
     /// How long a stop may take before what is left is cut off.
@@ -119,6 +125,9 @@ pub struct ClusterSettings {
     /// What fails together with it, such as a rack or a data centre.
     #[serde(default)]
     pub zone: String,
+    /// How many shards the cluster has: the first member decides, and it stays so. Without it, as many as there are.
+    #[serde(default)]
+    pub shards: Option<u32>,
     /// Its share of the work compared with other nodes'.
     #[serde(default = "weight_default")]
     pub weight: u32,
@@ -133,6 +142,7 @@ impl ClusterSettings {
             listen: any_loopback(),
             advertise: String::new(),
             zone: String::new(),
+            shards: None,
             weight: weight_default(),
         }
     }
@@ -278,7 +288,9 @@ impl Default for NodeConfig {
             store: StoreChoice::Embedded,
             foundationdb: None,
             cluster: None,
+            devices: DeviceChoice::Auto,
             device_memory_mib: 4096,
+            gpu_memory_mib: None,
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
             tls: None,
@@ -337,6 +349,12 @@ impl NodeConfig {
             "cluster: several nodes share a store, so give store = 'served:HOST:PORT' or 'fdb:CLUSTER_FILE' too, or \
              cluster.join = ['HOST:PORT'] of a member"
         );
+        let shards = self.cluster.as_ref().and_then(|cluster| cluster.shards).unwrap_or(limits::SHARDS);
+        ensure!(
+            (1..=limits::SHARDS_MAX).contains(&shards),
+            "cluster.shards is {shards}, and must be from 1 to {}",
+            limits::SHARDS_MAX
+        );
         let served = matches!(self.store, StoreChoice::Served(_));
         ensure!(
             self.cluster.is_some() || !served,
@@ -377,6 +395,7 @@ mod tests {
         check("store = 'fdb:f'\n[foundationdb]\nprefix = 'n'", "prefix");
         check("store = 'served:nowhere'", "served:HOST:PORT");
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
+        check("store = 'served:h:1'\n[cluster]\nidentity = 'i'\nshards = 0", "from 1 to 65536");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");
         check(
             "[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'",

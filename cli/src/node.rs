@@ -3,6 +3,7 @@
 //! Started in an order in which nothing is asked before it can answer, stopped in the reverse.
 
 pub(crate) mod chains;
+mod devices;
 mod joining;
 pub(crate) mod membership;
 mod models;

@@ -8,6 +8,7 @@ use steward_cluster::NodeState;
 use steward_cluster::placement::{
     DeviceLoad, Member, Release, Replica, ReplicaPlan, ReplicaWish, place, place_replicas,
 };
+use steward_inference::DeviceKind;
 use steward_types::{Clock, ModelId, NodeId, SystemClock};
 
 fn main() {
@@ -29,7 +30,9 @@ fn main() {
 fn simulate_replicas(clock: &SystemClock, nodes: u16, models: u16) {
     let device = |number| DeviceLoad {
         node: member(number).id,
+        zone: String::new(),
         device: "gpu0".to_owned(),
+        kind: DeviceKind::Gpu,
         memory_free_bytes: 80 << 30,
         load_permille: u32::from(number) % 1_000,
     };

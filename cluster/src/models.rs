@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steward_actors::host::Host;
-use steward_inference::{DeviceBudget, ModelLoader};
+use steward_inference::{Devices, ModelLoader};
 use steward_storage::{Store, StoreError};
 use steward_types::{Clock, Entropy, ModelId, NodeId};
 use tokio::sync::{Notify, watch};
@@ -52,8 +52,8 @@ pub struct ModelParts {
     pub entropy: Arc<dyn Entropy>,
     /// Opens models; finds their files on this node.
     pub loader: Arc<dyn ModelLoader>,
-    /// The memory that models may take.
-    pub device: Arc<DeviceBudget>,
+    /// Where models may be, and the memory that they may take there.
+    pub devices: Devices,
 }
 
 /// The models of a cluster, as one of its nodes offers them. Dropping it stops what it does by itself.
@@ -88,8 +88,8 @@ impl ClusterModels {
     /// # Errors
     /// The store's, when the models cannot be read.
     pub async fn start(seat: &Seat, parts: ModelParts) -> Result<Arc<Self>, StoreError> {
-        let ModelParts { store, clock, entropy, loader, device } = parts;
-        let shelf = Arc::new(shelf::Shelf::new(loader, device));
+        let ModelParts { store, clock, entropy, loader, devices } = parts;
+        let shelf = Arc::new(shelf::Shelf::new(loader, devices));
         let desk = Arc::new(Desk::new(Arc::clone(&shelf), Arc::clone(&clock)));
         let shared = Arc::new(Shared {
             map: seat.cluster().map().clone(),

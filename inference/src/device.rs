@@ -1,6 +1,7 @@
 //! Memory accounting of one device. Whatever takes device memory reserves it here first, so that a model too big is
 //! refused before it is loaded, and a sequence waits or is refused before its cache is allocated.
 
+mod devices;
 mod spare;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub use self::devices::{DeviceKind, Devices};
 use self::spare::GiveUp;
 pub use self::spare::Spare;
 use crate::ModelError;
@@ -18,6 +20,7 @@ use crate::ModelError;
 #[derive(Debug)]
 pub struct DeviceBudget {
     name: String,
+    kind: DeviceKind,
     total_bytes: u64,
     ledger: Mutex<Ledger>,
     /// What can be given up, the oldest first; some of it may be gone.
@@ -37,6 +40,9 @@ struct Ledger {
 pub struct DeviceSnapshot {
     /// The device's name.
     pub name: String,
+    /// What it is.
+    #[serde(default)]
+    pub kind: DeviceKind,
     /// Bytes that may be reserved in all.
     pub total_bytes: u64,
     /// Bytes reserved now. What is only kept in case it is useful again counts as free.
@@ -51,9 +57,19 @@ pub struct DeviceSnapshot {
 }
 
 impl DeviceBudget {
-    /// A device of which models may take `total_bytes`.
+    /// The machine's processors and memory, of which models may take `total_bytes`.
     pub fn new(name: impl Into<String>, total_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), total_bytes, ledger: Mutex::default(), spares: Mutex::default() })
+        Self::of_kind(name, DeviceKind::Processor, total_bytes)
+    }
+
+    /// A device of some kind, of which models may take `total_bytes`.
+    pub fn of_kind(name: impl Into<String>, kind: DeviceKind, total_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), kind, total_bytes, ledger: Mutex::default(), spares: Mutex::default() })
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> DeviceKind {
+        self.kind
     }
 
     /// The device's name.
@@ -101,12 +117,20 @@ impl DeviceBudget {
         let ledger = self.ledger.lock();
         DeviceSnapshot {
             name: self.name.clone(),
+            kind: self.kind,
             total_bytes: self.total_bytes,
             used_bytes: ledger.used_bytes,
             peak_bytes: ledger.peak_bytes,
             owners: ledger.owners.clone(),
             spare_bytes: ledger.spare_bytes,
         }
+    }
+}
+
+impl DeviceSnapshot {
+    /// Bytes that may still be reserved.
+    pub const fn free_bytes(&self) -> u64 {
+        self.total_bytes.saturating_sub(self.used_bytes)
     }
 }
 

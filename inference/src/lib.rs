@@ -13,7 +13,7 @@ mod scripted;
 mod stop;
 
 pub use card::{ModelCard, ModelFamily, ModelHash};
-pub use device::{DeviceBudget, DeviceSnapshot, Reservation, Spare};
+pub use device::{DeviceBudget, DeviceKind, DeviceSnapshot, Devices, Reservation, Spare};
 pub use error::ModelError;
 pub use generation::{
     Completion, Credit, CreditState, CreditTotal, FinishReason, Generation, GenerationEvent, GenerationSink, Usage,

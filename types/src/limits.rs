@@ -7,6 +7,8 @@ pub const NAME_BYTES_MAX: usize = 63;
 
 // Storage: FoundationDB's limits, kept alike on every backend.
 
+/// How often a FoundationDB store asks its client how it is.
+pub const FDB_LOOK_TIME: Duration = Duration::from_secs(5);
 /// Longest key; FoundationDB's 10,000 bytes less [`FDB_PREFIX_BYTES_MAX`].
 pub const KEY_BYTES_MAX: usize = 9_900;
 /// Levels of tuples within tuples in a key.
@@ -107,8 +109,10 @@ pub const QUARANTINED_MAX: usize = 1_000;
 pub const LIFECYCLE_EVENTS_MAX: usize = 1_024;
 /// How long an overloaded entity asks its caller to wait.
 pub const OVERLOAD_RETRY_AFTER: Duration = Duration::from_millis(50);
-/// Shards that entities are spread over, fixed for the life of a cluster.
+/// Shards that entities are spread over, unless a cluster began with another number; fixed for its life.
 pub const SHARDS: u32 = 1_024;
+/// The most shards that a cluster may begin with: each node reads all their rows after a change.
+pub const SHARDS_MAX: u32 = 65_536;
 /// Dead letters kept on one node.
 pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Longest graceful drain before what is left is stopped.
@@ -397,6 +401,8 @@ pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
 pub const CHAIN_ORDERS_LOOKED_TIME: Duration = Duration::from_secs(5);
 /// How often a session that waits for a transaction looks whether it ended, besides being told.
 pub const CHAIN_WAIT_LOOKED_TIME: Duration = Duration::from_secs(30);
+/// Bytes of one answer of a chain's endpoint: more than the events of a busy block take.
+pub const CHAIN_ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is
@@ -654,5 +660,7 @@ pub const DOCTOR_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_millis(500);
 pub const DOCTOR_CERTIFICATE_TIME_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Age of a receipt that waits for its log, or of an intent in an outbox, beyond which the doctor warns.
 pub const DOCTOR_WAIT_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// How busy the thread of a store's client may be before the doctor says so, in thousandths.
+pub const DOCTOR_CLIENT_BUSY_PERMILLE_MAX: u32 = 900;
 /// How long a read of the store may take before the doctor warns.
 pub const DOCTOR_STORE_TIME_MAX: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use steward_inference::{DeviceBudget, DeviceSnapshot, Model, ModelCard, ModelError, ModelLoader, ProgressSink};
+use steward_inference::{DeviceSnapshot, Devices, Model, ModelCard, ModelError, ModelLoader, ProgressSink};
 use steward_storage::{Store, StoreError, StoreExt};
 use steward_types::{ErrorCode, ModelId, NodeId};
 
@@ -76,11 +76,11 @@ pub struct PlacedReplica {
     pub state: ModelStatus,
 }
 
-/// Models that a loader opens on one device, kept in the store by name.
+/// Models that a loader opens on the devices of one node, kept in the store by name.
 pub struct StoredModels {
     store: Arc<dyn Store>,
     loader: Arc<dyn ModelLoader>,
-    device: Arc<DeviceBudget>,
+    devices: Devices,
     slots: RwLock<BTreeMap<ModelId, Slot>>,
 }
 
@@ -97,8 +97,8 @@ enum SlotState {
 
 impl StoredModels {
     /// An empty catalog; [`restore`](Self::restore) brings back what the store has.
-    pub fn new(store: Arc<dyn Store>, loader: Arc<dyn ModelLoader>, device: Arc<DeviceBudget>) -> Self {
-        Self { store, loader, device, slots: RwLock::default() }
+    pub fn new(store: Arc<dyn Store>, loader: Arc<dyn ModelLoader>, devices: impl Into<Devices>) -> Self {
+        Self { store, loader, devices: devices.into(), slots: RwLock::default() }
     }
 
     /// Loads every model that was offered before. One that cannot be loaded any more is shown as failed.
@@ -180,7 +180,24 @@ impl StoredModels {
         row: &ModelOffer,
         progress: &ProgressSink,
     ) -> Result<Arc<dyn Model>, ModelError> {
-        self.loader.load(row.source(id), Arc::clone(&self.device), Arc::clone(progress)).await
+        if let Some(only) = self.devices.only() {
+            return self.loader.load(row.source(id), Arc::clone(only), Arc::clone(progress)).await;
+        }
+        let card = match &row.card {
+            Some(card) => card.clone(),
+            None => self.loader.inspect(row.source(id)).await?,
+        };
+        let mut refused = None;
+        for device in self.devices.ranked(&card) {
+            match self.loader.load(row.source(id), Arc::clone(device), Arc::clone(progress)).await {
+                Err(error) if is_of_the_device(&error) => {
+                    tracing::warn!(model = %id, device = device.name(), %error, "a model is not on this device");
+                    refused.get_or_insert(error);
+                }
+                other => return other,
+            }
+        }
+        Err(refused.unwrap_or_else(|| ModelError::Unsuited { id: id.clone(), operation: "run on this node".into() }))
     }
 
     fn put(&self, id: &ModelId, row: ModelOffer, state: SlotState) {
@@ -191,6 +208,11 @@ impl StoredModels {
         let slots = self.slots.read();
         slots.get(id).map(|slot| view(id, slot)).ok_or_else(|| ModelError::NotFound { id: id.clone() }.into())
     }
+}
+
+/// Whether another device may do.
+const fn is_of_the_device(error: &ModelError) -> bool {
+    matches!(error, ModelError::DeviceMemory { .. } | ModelError::DeviceFailed { .. } | ModelError::Unsuited { .. })
 }
 
 fn view(id: &ModelId, slot: &Slot) -> ModelView {
@@ -227,7 +249,7 @@ impl Models for StoredModels {
     }
 
     fn devices(&self) -> Vec<DeviceSnapshot> {
-        vec![self.device.snapshot()]
+        self.devices.snapshots()
     }
 }
 

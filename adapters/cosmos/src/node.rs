@@ -246,6 +246,7 @@ impl Node {
             RpcError::Throttled { retry_after } => {
                 ChainError::Throttled { chain, retry_after, reason: error.to_string() }
             }
+            RpcError::TooLong(source) => ChainError::AnswerTooLong { chain, source },
             error => ChainError::Unavailable { chain, source: Box::new(error) },
         }
     }

@@ -222,6 +222,7 @@ impl EvmChain {
             Failure::Refused(reason) => ChainError::Rejected { reason },
             Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
             Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
+            Failure::TooLong(source) => ChainError::AnswerTooLong { chain, source },
             Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
         }
     }
@@ -243,6 +244,10 @@ impl Chain for EvmChain {
 
     fn account(&self) -> &str {
         self.signer.address()
+    }
+
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        Ok(self.signer.check().await?)
     }
 
     async fn genesis(&self) -> Result<String, ChainError> {
@@ -300,6 +305,7 @@ impl Chain for EvmChain {
             expires: None,
             fee,
             fee_max: u128::from(gas_limit).checked_mul(fee.price.into()).map(Amount::new),
+            deposit: Amount::ZERO,
             creates,
         })
     }
@@ -366,12 +372,12 @@ impl Chain for EvmChain {
         Ok(self.call_at(contract, Bytes::copy_from_slice(input), block).await?.0)
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        recipient(address).map(drop)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        canonical(address)
     }
 
-    fn canonical_asset(&self, asset: &str) -> Option<String> {
-        Some(canonical(asset))
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        abi::method(method)
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
@@ -404,8 +410,8 @@ impl Chain for EvmChain {
         self.call(contract, &call).await
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Shape::parse(filter).map(drop)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        Shape::parse(filter).map(|shape| shape.filter())
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

@@ -4834,6 +4834,28 @@ pub struct StoreStatsResponse {
     /// Its parts, by name.
     #[prost(message, repeated, tag = "3")]
     pub parts: ::prost::alloc::vec::Vec<StorePart>,
+    /// How the store's client on the node that was asked says that it is; absent: it has none that says.
+    #[prost(message, optional, tag = "4")]
+    pub client: ::core::option::Option<StoreClient>,
+}
+/// How the client of a store is, as it was looked at last.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoreClient {
+    /// Its version, such as "7.3.79".
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Whether it can reach all that it needs.
+    #[prost(bool, tag = "2")]
+    pub healthy: bool,
+    /// Its connections to servers that stand.
+    #[prost(uint32, tag = "3")]
+    pub connections: u32,
+    /// Those that failed.
+    #[prost(uint32, tag = "4")]
+    pub connections_failed: u32,
+    /// How busy the one thread is that carries its traffic, in thousandths.
+    #[prost(uint32, tag = "5")]
+    pub busy_permille: u32,
 }
 /// A part of the store: the rows whose keys begin with one word.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

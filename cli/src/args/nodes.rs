@@ -41,6 +41,9 @@ pub struct Up {
     /// The store: embedded, served:HOST:PORT, or fdb:CLUSTER_FILE [default: embedded]
     #[arg(long)]
     pub store: Option<crate::config::StoreChoice>,
+    /// Where models may be: auto, or devices such as cpu,cuda:0 [default: auto]
+    #[arg(long, value_name = "DEVICES")]
+    pub devices: Option<crate::config::DeviceChoice>,
     /// Join the cluster in the store, with the identity that `steward cluster issue` made in this folder
     #[arg(long, value_name = "IDENTITY")]
     pub join: Option<PathBuf>,

@@ -1,6 +1,8 @@
 //! The node's chains: each a driver with its signer, behind an entity with its outbox and breaker.
 
 mod cosmos;
+#[cfg(test)]
+mod rules;
 pub(crate) mod signing;
 mod solana;
 
@@ -8,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainSettings};
+use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainSettings, canonical_terms};
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
@@ -46,7 +48,8 @@ impl Chains {
         let mut chains = BTreeMap::new();
         for config in configs {
             let mut opened = open(config).await.with_context(|| format!("chain {}", config.id))?;
-            opened.spending.clone_from(&config.spending);
+            let terms = config.spending.as_ref().map(|terms| canonical_terms(terms, &*opened.chain));
+            opened.spending = terms.transpose().with_context(|| format!("chain {}", config.id))?;
             ensure!(chains.insert(config.id.clone(), opened).is_none(), "chain {} is configured twice", config.id);
         }
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));

@@ -114,7 +114,8 @@ pub(super) async fn join(
         weight: settings.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    let config = ClusterConfig { shards: settings.shards, ..ClusterConfig::new(member) };
     let links = LinkConfig::new(settings.listen, identity.newest());
     let (store, clock, entropy) = (Arc::clone(store), Arc::clone(clock), Arc::clone(entropy));
-    Seat::take(ClusterConfig::new(member), links, store, clock, entropy).await.context("the cluster")
+    Seat::take(config, links, store, clock, entropy).await.context("the cluster")
 }

@@ -16,6 +16,7 @@ use steward_inference_candle::CandleLoader;
 use steward_storage::Store;
 use steward_types::{Clock, Entropy};
 
+use super::devices::{self, Opened};
 use crate::config::NodeConfig;
 use crate::output::Output;
 use crate::sources::{self, Source};
@@ -61,18 +62,18 @@ pub(super) async fn open(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> anyhow::Result<Catalog> {
-    let bytes = config.device_memory_mib.saturating_mul(1 << 20);
-    let device = DeviceBudget::new("cpu", bytes);
+    let Opened { devices, gpus } = devices::open(config).await?;
     let files = config.data.join(FILES);
-    let loader: Arc<dyn ModelLoader> = Arc::new(Loader { candle: CandleLoader::new(Arc::clone(clock)), files });
+    let candle = CandleLoader::new(Arc::clone(clock)).with_gpus(gpus);
+    let loader: Arc<dyn ModelLoader> = Arc::new(Loader { candle, files });
     let (store, clock, entropy) = (Arc::clone(store), Arc::clone(clock), Arc::clone(entropy));
     let catalog = match seat {
         Some(seat) => {
-            let parts = ModelParts { store, clock, entropy, loader, device };
+            let parts = ModelParts { store, clock, entropy, loader, devices };
             Catalog::Shared(ClusterModels::start(seat, parts).await.context("the cluster's models")?)
         }
         None => {
-            let models = StoredModels::new(store, loader, device);
+            let models = StoredModels::new(store, loader, devices);
             let silent: ProgressSink = Arc::new(|_| {});
             models.restore(&silent).await.context("the models that were offered before")?;
             Catalog::Own(Arc::new(models))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use steward_actors::model::ModelOffer;
-use steward_inference::ReplicaLoad;
+use steward_inference::{DeviceKind, ReplicaLoad};
 use steward_storage::{AtomicOp, Isolation, Record, StoreError, Subspace, Txn, key};
 use steward_types::{ModelId, NodeId};
 
@@ -30,6 +30,9 @@ pub struct MachineRecord {
 pub struct DeviceReport {
     /// Its name on its node.
     pub name: String,
+    /// What it is.
+    #[serde(default)]
+    pub kind: DeviceKind,
     /// Bytes that models may take.
     pub total_bytes: u64,
     /// Bytes that they take, caches included.
@@ -47,6 +50,9 @@ pub struct ReplicaReport {
     pub revision: u64,
     /// How it is doing.
     pub state: ReplicaState,
+    /// Devices of the node that could not have it before.
+    #[serde(default)]
+    pub refused: Vec<String>,
 }
 
 /// How a model on one node is doing.

@@ -110,8 +110,10 @@ impl Planning<'_> {
                 let at = Replica { node: member.id, device: device.name.clone() };
                 devices.push(DeviceLoad {
                     node: member.id,
+                    zone: member.zone.clone(),
                     memory_free_bytes: device.total_bytes.saturating_sub(self.taken_bytes(&at)),
                     device: at.device,
+                    kind: device.kind,
                     load_permille: device.load_permille,
                 });
             }
@@ -133,8 +135,16 @@ impl Planning<'_> {
     }
 
     fn failed(&self, at: &Replica, model: &ModelId) -> bool {
-        let report = self.board.report(at.node, model);
-        report.is_some_and(|report| matches!(report.state, ReplicaState::Failed { .. }))
+        let Some(report) = self.board.report(at.node, model) else { return false };
+        let is_there = report.device == at.device;
+        report.refused.contains(&at.device) || is_there && matches!(report.state, ReplicaState::Failed { .. })
+    }
+
+    /// Whether a device is of a kind that the model can be on.
+    fn suits(&self, at: &Replica, offer: &ModelOffer) -> bool {
+        let Some((_, machine)) = self.board.living(at.node) else { return false };
+        let device = machine.devices.iter().find(|device| device.name == at.device);
+        offer.card.as_ref().is_none_or(|card| device.is_some_and(|device| device.kind.suits(card)))
     }
 
     fn wish(&self, model: &ModelId, offer: &ModelOffer) -> ReplicaWish {
@@ -144,7 +154,7 @@ impl Planning<'_> {
             machine.devices.iter().map(move |device| Replica { node, device: device.name.clone() }).collect::<Vec<_>>()
         };
         let (refused, open): (Vec<Replica>, Vec<Replica>) =
-            up().flat_map(places).partition(|at| self.failed(at, model));
+            up().flat_map(places).partition(|at| self.failed(at, model) || !self.suits(at, offer));
         let placed = self.board.placed.get(model).into_iter().flatten();
         let (weights_bytes, kv_bytes) = offer.card.as_ref().map(needed_bytes).unwrap_or_default();
         let nodes: BTreeSet<NodeId> = open.iter().map(|at| at.node).collect();
@@ -185,7 +195,8 @@ impl Planning<'_> {
             ReplicaState::Failed { why } => Some((node, why.clone())),
             _ => None,
         };
-        let failed: Vec<(NodeId, String)> = wish.refused.iter().filter_map(|at| why(at.node)).collect();
+        let failed: Vec<(NodeId, String)> =
+            wish.refused.iter().map(|at| at.node).collect::<BTreeSet<_>>().into_iter().filter_map(why).collect();
         // A model that is to be on so many nodes does not miss those that could not have it.
         if unplaced == 0 && (failed.is_empty() || !self.is_on_each(&wish.model)) {
             return None;

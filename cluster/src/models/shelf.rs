@@ -6,23 +6,38 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 use steward_actors::model::{ModelOffer, ModelStatus};
-use steward_inference::{DeviceBudget, DeviceSnapshot, Model, ModelError, ModelLoader, ProgressSink};
-use steward_types::limits::{MODEL_FAILURE_CHARS_MAX, MODEL_LOAD_ATTEMPTS_MAX, MODEL_LOAD_BACKOFF, REPLICA_ACTIVE_MAX};
+use steward_inference::{
+    DeviceBudget, DeviceKind, DeviceSnapshot, Devices, Model, ModelError, ModelLoader, ProgressSink,
+};
+use steward_types::limits::{
+    MODEL_FAILURE_CHARS_MAX, MODEL_LOAD_ATTEMPTS_MAX, MODEL_LOAD_BACKOFF, REPLICA_ACTIVE_GPU_MAX, REPLICA_ACTIVE_MAX,
+};
 use steward_types::{Clock, ModelId};
 
 use super::board::{DeviceReport, ReplicaReport, ReplicaState};
 
-/// The models of one node, on its one device.
+/// The models of one node, each on one of its devices.
 pub(super) struct Shelf {
     pub(super) loader: Arc<dyn ModelLoader>,
-    device: Arc<DeviceBudget>,
+    devices: Devices,
     slots: RwLock<BTreeMap<ModelId, Slot>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     revision: u64,
+    /// On which device.
+    device: String,
     state: SlotState,
+    /// Devices that could not have it before, of this revision.
+    refused: Vec<String>,
+}
+
+/// Which revision of a model there should be, and on which device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wished {
+    pub(super) revision: u64,
+    pub(super) device: String,
 }
 
 #[derive(Debug)]
@@ -35,8 +50,8 @@ enum SlotState {
 }
 
 impl Shelf {
-    pub(super) fn new(loader: Arc<dyn ModelLoader>, device: Arc<DeviceBudget>) -> Self {
-        Self { loader, device, slots: RwLock::default() }
+    pub(super) fn new(loader: Arc<dyn ModelLoader>, devices: Devices) -> Self {
+        Self { loader, devices, slots: RwLock::default() }
     }
 
     /// The model, when it is ready here.
@@ -57,20 +72,16 @@ impl Shelf {
     }
 
     pub(super) fn devices(&self) -> Vec<DeviceSnapshot> {
-        vec![self.device.snapshot()]
+        self.devices.snapshots()
     }
 
-    /// The names of the devices.
-    pub(super) fn device(&self) -> &str {
-        self.device.name()
-    }
-
-    /// Keeps the wished models only, each of the revision that is wished, and gives back those that are to be loaded.
+    /// Keeps the wished models only, each of the revision and on the device that is wished, and gives back those that are to be loaded.
     /// What is being loaded and is not wished any more is forgotten when it is there.
-    pub(super) fn arrange(&self, wished: &BTreeMap<ModelId, u64>) -> Vec<ModelId> {
+    pub(super) fn arrange(&self, wished: &BTreeMap<ModelId, Wished>) -> Vec<ModelId> {
         let mut slots = self.slots.write();
+        let mut refused = refusals(&slots, wished);
         slots.retain(|id, slot| {
-            let is_wished = wished.get(id) == Some(&slot.revision);
+            let is_wished = wished.get(id).is_some_and(|wished| slot.is(wished));
             match &slot.state {
                 SlotState::Ready(model) if !is_wished => {
                     slot.state = SlotState::Leaving(Arc::downgrade(model));
@@ -95,7 +106,9 @@ impl Shelf {
         };
         let missing: Vec<ModelId> = wished.keys().filter(|id| is_free(id)).cloned().collect();
         for id in &missing {
-            slots.insert(id.clone(), Slot { revision: wished[id], state: SlotState::Loading });
+            let Wished { revision, device } = wished[id].clone();
+            let refused = refused.remove(id).unwrap_or_default();
+            slots.insert(id.clone(), Slot { revision, device, state: SlotState::Loading, refused });
         }
         missing
     }
@@ -110,8 +123,11 @@ impl Shelf {
 
     /// Loads a model that [`arrange`](Self::arrange) named, with some tries, and puts it on the shelf if it is still
     /// wished there.
-    pub(super) async fn load(&self, id: ModelId, offer: ModelOffer, clock: &dyn Clock) {
-        let loaded = self.try_to_load(&id, &offer, clock).await;
+    pub(super) async fn load(&self, id: ModelId, offer: ModelOffer, device: String, clock: &dyn Clock) {
+        let loaded = match self.devices.named(&device) {
+            Some(budget) => self.try_to_load(&id, &offer, budget, clock).await,
+            None => Err(ModelError::Failed { what: format!("this node has no device {device}") }),
+        };
         let state = match loaded {
             Ok(model) => SlotState::Ready(model),
             Err(error) => {
@@ -122,7 +138,8 @@ impl Shelf {
         let mut slots = self.slots.write();
         let wished = slots
             .get_mut(&id)
-            .filter(|slot| slot.revision == offer.revision && matches!(slot.state, SlotState::Loading));
+            .filter(|slot| slot.revision == offer.revision && slot.device == device)
+            .filter(|slot| matches!(slot.state, SlotState::Loading));
         if let Some(slot) = wished {
             slot.state = state;
         }
@@ -132,13 +149,14 @@ impl Shelf {
         &self,
         id: &ModelId,
         offer: &ModelOffer,
+        device: &Arc<DeviceBudget>,
         clock: &dyn Clock,
     ) -> Result<Arc<dyn Model>, ModelError> {
         let silent: ProgressSink = Arc::new(|_| {});
         let mut pause = MODEL_LOAD_BACKOFF;
         let mut attempt = 1;
         loop {
-            let loaded = self.loader.load(offer.source(id), Arc::clone(&self.device), Arc::clone(&silent)).await;
+            let loaded = self.loader.load(offer.source(id), Arc::clone(device), Arc::clone(&silent)).await;
             match loaded {
                 Err(error) if attempt < MODEL_LOAD_ATTEMPTS_MAX => {
                     tracing::info!(model = %id, attempt, %error, "loading a model failed; it is tried again");
@@ -153,20 +171,30 @@ impl Shelf {
     /// What others are told of the devices.
     pub(super) fn device_reports(&self) -> Vec<DeviceReport> {
         let slots = self.slots.read();
-        let busy = slots.values().map(|slot| match &slot.state {
-            SlotState::Ready(model) => {
-                let load = model.load();
-                u64::from(load.active) + u64::from(load.waiting)
+        let busy = |name: &str| -> u64 {
+            let on_it = slots.values().filter(|slot| slot.device == name);
+            let count = |slot: &Slot| match &slot.state {
+                SlotState::Ready(model) => {
+                    let load = model.load();
+                    u64::from(load.active) + u64::from(load.waiting)
+                }
+                _ => 0,
+            };
+            on_it.map(count).sum()
+        };
+        let report = |device: DeviceSnapshot| {
+            let at_once = match device.kind {
+                DeviceKind::Processor => REPLICA_ACTIVE_MAX,
+                DeviceKind::Gpu => REPLICA_ACTIVE_GPU_MAX,
+            };
+            let permille = busy(&device.name).saturating_mul(1_000) / at_once as u64;
+            DeviceReport {
+                name: device.name,
+                kind: device.kind,
+                total_bytes: device.total_bytes,
+                used_bytes: device.used_bytes,
+                load_permille: u32::try_from(permille).unwrap_or(u32::MAX),
             }
-            _ => 0,
-        });
-        let permille = busy.sum::<u64>().saturating_mul(1_000) / REPLICA_ACTIVE_MAX as u64;
-        let load_permille = u32::try_from(permille).unwrap_or(u32::MAX);
-        let report = |device: DeviceSnapshot| DeviceReport {
-            name: device.name,
-            total_bytes: device.total_bytes,
-            used_bytes: device.used_bytes,
-            load_permille,
         };
         self.devices().into_iter().map(report).collect()
     }
@@ -180,7 +208,9 @@ impl Shelf {
                 SlotState::Leaving(_) => ReplicaState::Leaving,
                 SlotState::Failed(why) => ReplicaState::Failed { why: why.clone() },
             };
-            (id.clone(), ReplicaReport { device: self.device.name().to_owned(), revision: slot.revision, state })
+            let Slot { revision, device, refused, .. } = slot;
+            let (device, refused) = (device.clone(), refused.clone());
+            (id.clone(), ReplicaReport { device, revision: *revision, state, refused })
         };
         self.slots.read().iter().map(report).collect()
     }
@@ -189,6 +219,22 @@ impl Shelf {
     pub(super) fn is_clearing(&self) -> bool {
         self.slots.read().values().any(|slot| matches!(slot.state, SlotState::Leaving(_)))
     }
+}
+
+impl Slot {
+    fn is(&self, wished: &Wished) -> bool {
+        self.revision == wished.revision && self.device == wished.device
+    }
+}
+
+/// For each model that could not be on one device and is wished on another: the devices that refused it so far.
+fn refusals(slots: &BTreeMap<ModelId, Slot>, wished: &BTreeMap<ModelId, Wished>) -> BTreeMap<ModelId, Vec<String>> {
+    let moved = slots.iter().filter(|(id, slot)| {
+        let elsewhere = |wished: &Wished| wished.revision == slot.revision && wished.device != slot.device;
+        matches!(slot.state, SlotState::Failed(_)) && wished.get(*id).is_some_and(elsewhere)
+    });
+    let all = |slot: &Slot| slot.refused.iter().chain([&slot.device]).cloned().collect();
+    moved.map(|(id, slot)| (id.clone(), all(slot))).collect()
 }
 
 impl fmt::Debug for Shelf {

@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::board::{Board, MachineRecord, PlacedRow, bump_version, machine_key, placed_key, version_key};
 use super::plan::{is_planner, plan};
+use super::shelf::Wished;
 use crate::member::NodeRecord;
 use crate::member::record::node_key;
-use crate::placement::Replica;
 
 /// Who lives, and in which life and state: what a plan follows from besides the board's own rows.
 type Lives = BTreeMap<NodeId, (u64, crate::member::NodeState)>;
@@ -135,16 +135,19 @@ fn forget_machines(txn: &Txn, board: &Board) -> Result<(), StoreError> {
 /// Begins to load what this node should have, and takes off the shelf what it should not.
 fn arrange(shared: &Arc<Shared>, board: &Board, loads: &mut JoinSet<()>) {
     shared.shelf.forgive(&board.offers);
-    let here = Replica { node: shared.me(), device: shared.shelf.device().to_owned() };
-    let mine = board.placed.iter().filter(|(_, replicas)| replicas.contains(&here));
-    let wished: BTreeMap<ModelId, u64> =
-        mine.filter_map(|(model, _)| Some((model.clone(), board.offers.get(model)?.revision))).collect();
+    let mine = board.placed.iter().filter_map(|(model, replicas)| {
+        let here = replicas.iter().find(|replica| replica.node == shared.me())?;
+        let revision = board.offers.get(model)?.revision;
+        Some((model.clone(), Wished { revision, device: here.device.clone() }))
+    });
+    let wished: BTreeMap<ModelId, Wished> = mine.collect();
     for id in shared.shelf.arrange(&wished) {
         let Some(offer) = board.offers.get(&id).cloned() else { continue };
         let shared = Arc::clone(shared);
-        tracing::info!(model = %id, "loading a model that was placed here");
+        let Wished { device, .. } = wished[&id].clone();
+        tracing::info!(model = %id, device, "loading a model that was placed here");
         loads.spawn(async move {
-            shared.shelf.load(id.clone(), offer, &*shared.clock).await;
+            shared.shelf.load(id.clone(), offer, device, &*shared.clock).await;
             show(&shared, &id);
         });
     }

@@ -76,7 +76,7 @@ impl World {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             loader: Arc::clone(&loader) as _,
-            device: Arc::clone(&device),
+            devices: Arc::clone(&device).into(),
         };
         let models = ClusterModels::start(&seat, parts).await.unwrap();
         let log = Arc::new(LogIdentity::new("test.example".to_owned(), [7; 32]).unwrap());

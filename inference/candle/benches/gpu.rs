@@ -15,7 +15,7 @@ use std::sync::Arc;
 use steward_inference_candle::gguf::Header;
 use steward_inference_candle::llama::{KeyValueCache, Llama, LlamaConfig, Row};
 use steward_inference_cuda::Gpu;
-use steward_types::{Clock, SystemClock};
+use steward_types::{Clock, Entropy, SeededEntropy, SystemClock};
 
 /// Tokens that each sequence has read before it makes some.
 const PROMPT: usize = 256;
@@ -119,7 +119,7 @@ fn large(folder: &Path) -> PathBuf {
     let tokens = usize::try_from(file.tensors[0].1[1]).unwrap();
     file.tensors.clear();
     let ones = 1f32.to_le_bytes().repeat(hidden);
-    let random = writer::random_q4_1(wide * hidden);
+    let random = random_q4_1(wide * hidden);
     let mut add = |name: String, rows: usize, columns: usize| {
         let bytes = if rows == 1 { ones.clone() } else { random[..rows * columns / 32 * 20].to_vec() };
         let shape = if rows == 1 { vec![columns as u64] } else { vec![columns as u64, rows as u64] };
@@ -145,4 +145,14 @@ fn large(folder: &Path) -> PathBuf {
     let path = folder.join("large.gguf");
     std::fs::File::create(&path).and_then(|mut to| to.write_all(&file.bytes())).expect("the model can be written");
     path
+}
+
+/// So many random weights in Q4_1: around zero, and about 1/50 in size.
+fn random_q4_1(count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count / 32 * 20];
+    SeededEntropy::new(3).fill(&mut bytes);
+    for block in bytes.chunks_exact_mut(20) {
+        block[..4].copy_from_slice(&[0x66, 0x1c, 0x2c, 0xa8]);
+    }
+    bytes
 }

@@ -19,3 +19,4 @@ mod text_stream;
 mod tokenizer;
 
 pub use loader::CandleLoader;
+pub use steward_inference_cuda::{Gpu, GpuError, MEMORY_MARGIN_BYTES};

@@ -24,6 +24,8 @@ typedef unsigned long long u64;
 // Queries of a warp and warps of a block, in attention.
 #define QUERIES 4
 #define ATTENTION_WARPS 4
+// Shared memory of a block of the narrow product; see `NARROW_SHARED_BYTES` in src/kernel.rs.
+#define NARROW_SHARED_BYTES 98304
 // Tokens of a block of the wide product, and column blocks that it loads at once.
 #define WIDE_TOKENS 64
 #define STAGE 4
@@ -214,64 +216,101 @@ __device__ void store(float* output, u64 at, float value, u32 adds) {
     output[at] = adds ? output[at] + value : value;
 }
 
-// What a lane holds of eight tokens of one block: four quants of each half of one token, and the scales of two tokens.
-struct Columns {
-    u32 first, second;
-    float2 left, right;
-};
-
-// Tokens that are not there are zeros.
-__device__ Columns load_columns(const u32* x, const float2* x_scales, u32 blocks, u32 block, u32 token, u32 tokens) {
-    const u32 lane = threadIdx.x % 32, own = token + lane / 4, scaled = token + lane % 4 * 2;
-    const u32* words = x + ((u64)own * blocks + block) * 8 + lane % 4;
-    const float2* pair = x_scales + (u64)scaled * blocks + block;
-    const float2 none = make_float2(0.0f, 0.0f);
-    Columns found;
-    found.first = own < tokens ? words[0] : 0;
-    found.second = own < tokens ? words[4] : 0;
-    found.left = scaled < tokens ? pair[0] : none;
-    found.right = scaled + 1 < tokens ? pair[blocks] : none;
-    return found;
+__device__ void copy_async_16(void* to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
 }
 
-// Few tokens, at most 8 * TILES: the time is that of reading the weights. Each block has one group of weight rows, each
-// of its 16 warps one segment.
+__device__ void copy_async_8(void* to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
+}
+
+// Copies, or writes zeros where there is nothing to copy.
+__device__ void copy_async_16_or_zero(void* to, const void* from, bool is_there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from),
+                 "r"(is_there ? 16 : 0));
+}
+
+__device__ void copy_async_8_or_zero(void* to, const void* from, bool is_there) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from),
+                 "r"(is_there ? 8 : 0));
+}
+
+// One block's weights of a group, their scales, and the same columns of 8 * TILES tokens, as a warp keeps them.
+template <int FORMAT, int TILES>
+struct NarrowStage {
+    u8 quants[planes(FORMAT) * GROUP * 16];
+    u8 scales[GROUP * (FORMAT == Q8 ? 2 : 4)];
+    u32 words[TILES * 8][8];
+    float2 x_scales[TILES * 8];
+};
+
+template <int FORMAT, int TILES>
+__device__ void load_narrow(NarrowStage<FORMAT, TILES>& stage, const u8* quants, const u8* scales, const u32* x,
+                            const float2* x_scales, u32 block, u32 blocks, u32 tokens) {
+    const u32 lane = threadIdx.x % 32;
+    const u64 at = (u64)blockIdx.x * blocks + block;
+#pragma unroll
+    for (int plane = 0; plane < planes(FORMAT); plane++) {
+        const u32 place = (plane * GROUP + lane) * 16;
+        copy_async_16(stage.quants + place, quants + at * sizeof(stage.quants) + place);
+    }
+    if (lane < sizeof(stage.scales) / 16) {
+        copy_async_16(stage.scales + lane * 16, scales + at * sizeof(stage.scales) + lane * 16);
+    }
+#pragma unroll
+    for (u32 piece = lane; piece < TILES * 16; piece += 32) {
+        const u32 token = piece / 2, half = piece % 2 * 4;
+        copy_async_16_or_zero(&stage.words[token][half], x + ((u64)token * blocks + block) * 8 + half, token < tokens);
+    }
+    if (lane < TILES * 8) copy_async_8_or_zero(&stage.x_scales[lane], x_scales + (u64)lane * blocks + block, lane < tokens);
+}
+
+// Few tokens, at most 8 * TILES: the time is that of reading the weights, so that each warp has several blocks of them
+// on their way while it works on one. Each block of threads has one group of weight rows, each of its 16 warps one
+// segment.
 template <int FORMAT, int TILES>
 __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x, const float2* x_scales,
                                 float* output, u32 blocks, u32 rows, u32 tokens, u32 stride, u32 adds) {
-    extern __shared__ float parts[];
+    typedef NarrowStage<FORMAT, TILES> Stage;
+    constexpr int DEPTH = NARROW_SHARED_BYTES / SEGMENTS / sizeof(Stage);
     // A token's 32 sums, padded so that a warp's stores meet no bank twice.
-    const u32 padded = 36, part = TILES * 8 * padded;
+    constexpr u32 padded = 36, part = TILES * 8 * padded;
+    static_assert(DEPTH >= 2 && SEGMENTS * part * sizeof(float) <= NARROW_SHARED_BYTES, "all fits");
+    extern __shared__ __align__(16) u8 shared[];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4, word = lane % 4;
-    float sums[2][TILES][4] = {};
-    const u32 end = segment_begin(warp + 1, blocks);
-    // Loads of several blocks are under way before the first is used.
-    constexpr int DEPTH = TILES == 1 ? 4 : TILES == 2 ? 2 : 1;
-    for (u32 begin = segment_begin(warp, blocks); begin < end; begin += DEPTH) {
-        Fragment upper[DEPTH], lower[DEPTH];
-        Columns columns[DEPTH][TILES];
+    Stage* stages = (Stage*)shared + warp * DEPTH;
+    const u32 begin = segment_begin(warp, blocks), end = segment_begin(warp + 1, blocks);
 #pragma unroll
-        for (int i = 0; i < DEPTH; i++) {
-            const u32 block = min(begin + i, end - 1);
-            const u64 at = (u64)blockIdx.x * blocks + block;
-            upper[i] = load_fragment<FORMAT>(quants, scales, at, quad, word);
-            lower[i] = load_fragment<FORMAT>(quants, scales, at, 16 + quad, word);
-#pragma unroll
-            for (int tile = 0; tile < TILES; tile++) {
-                columns[i][tile] = load_columns(x, x_scales, blocks, block, tile * 8, tokens);
-            }
+    for (u32 i = 0; i < DEPTH; i++) {
+        if (begin + i < end) {
+            load_narrow<FORMAT, TILES>(stages[i], quants, scales, x, x_scales, begin + i, blocks, tokens);
         }
-#pragma unroll
-        for (int i = 0; i < DEPTH; i++) {
-            if (begin + i >= end) break;
-#pragma unroll
-            for (int tile = 0; tile < TILES; tile++) {
-                const Columns& own = columns[i][tile];
-                add_block<FORMAT>(sums[0][tile], upper[i], own.first, own.second, own.left, own.right);
-                add_block<FORMAT>(sums[1][tile], lower[i], own.first, own.second, own.left, own.right);
-            }
-        }
+        asm volatile("cp.async.commit_group;");
     }
+    float sums[2][TILES][4] = {};
+    u32 slot = 0;
+    for (u32 block = begin; block < end; block++) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(DEPTH - 1) : "memory");
+        __syncwarp();
+        const Stage& stage = stages[slot];
+        const Fragment upper = load_fragment<FORMAT>(stage.quants, stage.scales, 0, quad, word);
+        const Fragment lower = load_fragment<FORMAT>(stage.quants, stage.scales, 0, 16 + quad, word);
+#pragma unroll
+        for (int tile = 0; tile < TILES; tile++) {
+            const u32* words = stage.words[tile * 8 + quad];
+            const float2 left = stage.x_scales[tile * 8 + word * 2], right = stage.x_scales[tile * 8 + word * 2 + 1];
+            add_block<FORMAT>(sums[0][tile], upper, words[word], words[word + 4], left, right);
+            add_block<FORMAT>(sums[1][tile], lower, words[word], words[word + 4], left, right);
+        }
+        __syncwarp();
+        if (block + DEPTH < end) {
+            load_narrow<FORMAT, TILES>(stages[slot], quants, scales, x, x_scales, block + DEPTH, blocks, tokens);
+        }
+        asm volatile("cp.async.commit_group;");
+        slot = slot + 1 == DEPTH ? 0 : slot + 1;
+    }
+    float* parts = (float*)shared;
+    __syncthreads();
 #pragma unroll
     for (int half = 0; half < 2; half++) {
 #pragma unroll
@@ -293,14 +332,6 @@ __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x
         }
         store(output, (u64)token * stride + row, total, adds);
     }
-}
-
-__device__ void copy_async_16(void* to, const void* from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
-}
-
-__device__ void copy_async_8(void* to, const void* from) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from));
 }
 
 struct WideStage {

@@ -57,15 +57,15 @@ kernels! {
     EmbedF16 = "embed_f16", 0;
     EmbedBf16 = "embed_bf16", 0;
     EmbedF32 = "embed_f32", 0;
-    NarrowQ4Minimum1 = "narrow_q4_minimum_1", narrow_shared_bytes(1);
-    NarrowQ4Minimum2 = "narrow_q4_minimum_2", narrow_shared_bytes(2);
-    NarrowQ4Minimum4 = "narrow_q4_minimum_4", narrow_shared_bytes(4);
-    NarrowQ81 = "narrow_q8_1", narrow_shared_bytes(1);
-    NarrowQ82 = "narrow_q8_2", narrow_shared_bytes(2);
-    NarrowQ84 = "narrow_q8_4", narrow_shared_bytes(4);
-    NarrowQ8Minimum1 = "narrow_q8_minimum_1", narrow_shared_bytes(1);
-    NarrowQ8Minimum2 = "narrow_q8_minimum_2", narrow_shared_bytes(2);
-    NarrowQ8Minimum4 = "narrow_q8_minimum_4", narrow_shared_bytes(4);
+    NarrowQ4Minimum1 = "narrow_q4_minimum_1", NARROW_SHARED_BYTES;
+    NarrowQ4Minimum2 = "narrow_q4_minimum_2", NARROW_SHARED_BYTES;
+    NarrowQ4Minimum4 = "narrow_q4_minimum_4", NARROW_SHARED_BYTES;
+    NarrowQ81 = "narrow_q8_1", NARROW_SHARED_BYTES;
+    NarrowQ82 = "narrow_q8_2", NARROW_SHARED_BYTES;
+    NarrowQ84 = "narrow_q8_4", NARROW_SHARED_BYTES;
+    NarrowQ8Minimum1 = "narrow_q8_minimum_1", NARROW_SHARED_BYTES;
+    NarrowQ8Minimum2 = "narrow_q8_minimum_2", NARROW_SHARED_BYTES;
+    NarrowQ8Minimum4 = "narrow_q8_minimum_4", NARROW_SHARED_BYTES;
     WideQ4Minimum = "wide_q4_minimum", 0;
     WideQ8 = "wide_q8", 0;
     WideQ8Minimum = "wide_q8_minimum", 0;
@@ -74,10 +74,9 @@ kernels! {
     MultiplyF32 = "multiply_f32", 0;
 }
 
-/// What `multiply_narrow` keeps: for 16 segments, of 8 tokens a tile, 36 numbers each.
-pub(crate) const fn narrow_shared_bytes(tiles: usize) -> usize {
-    16 * tiles * 8 * 36 * size_of::<f32>()
-}
+/// What `multiply_narrow` has for the blocks that are on their way, and then for its sums: what every card from compute
+/// capability 8.0 on can give, and some can give twice.
+pub(crate) const NARROW_SHARED_BYTES: usize = 96 << 10;
 
 /// What `attend` keeps: 64 keys, padded, and values; 16 queries, and their weights of 32 positions. Where the keys were,
 /// parts of 4 queries are handed over, which are smaller.

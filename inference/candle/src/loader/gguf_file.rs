@@ -67,8 +67,11 @@ impl Loading<'_> {
         let Checked { header, config, .. } = checked;
         let (weights, work) = (format!("{} weights", self.source.id), format!("{} batches", self.source.id));
         let Some(gpu) = gpu else { return Ok(vec![device.reserve(weights, config.weights_bytes(header))?]) };
-        let path = self.source.path.as_path();
-        let needed = GpuBytes::of(config, header).map_err(|error| invalid(path, error.to_string()))?;
+        let unsuited = |error: HeaderError| ModelError::Unsuited {
+            id: self.source.id.clone(),
+            operation: format!("run on {}: {error}", gpu.device()).into(),
+        };
+        let needed = GpuBytes::of(config, header).map_err(unsuited)?;
         let reserved = vec![device.reserve(weights.clone(), needed.weights)?, device.reserve(work, needed.work)?];
         // Other programs may have taken what the budget counts on.
         let free_bytes = gpu.memory().map_err(device_error)?.free_bytes;

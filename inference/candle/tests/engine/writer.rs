@@ -308,13 +308,3 @@ pub fn write(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     std::fs::write(&path, bytes).unwrap();
     (folder, path)
 }
-
-/// So many random weights in Q4_1: around zero, and about 1/50 in size.
-pub fn random_q4_1(count: usize) -> Vec<u8> {
-    let mut bytes = vec![0; count / 32 * 20];
-    SeededEntropy::new(3).fill(&mut bytes);
-    for block in bytes.chunks_exact_mut(20) {
-        block[..4].copy_from_slice(&[0x66, 0x1c, 0x2c, 0xa8]);
-    }
-    bytes
-}

@@ -1,7 +1,7 @@
 //! Looking up tokens in a table, and products of activations with weight matrices.
 
 use super::{Activations, FLOAT, Rows, THREADS, size};
-use crate::kernel::{Kernel, TOKENS_STEP, narrow_shared_bytes};
+use crate::kernel::{Kernel, NARROW_SHARED_BYTES, TOKENS_STEP};
 use crate::matrix::{BLOCK, GROUP};
 use crate::queue::{Argument, Grid};
 use crate::{Buffer, Format, GpuError, Matrix, Queue};
@@ -142,10 +142,10 @@ fn quantised_grid(format: Format, groups: usize, count: usize) -> (Kernel, Grid)
         let blocks = [(groups * GROUP).div_ceil(WIDE_WEIGHT_ROWS), count.div_ceil(TOKENS_STEP), 1];
         return (wide, Grid { blocks, threads: 128, shared_bytes: 0 });
     }
-    let (kernel, tiles) = match count {
-        0..=8 => (narrow_1, 1),
-        9..=16 => (narrow_2, 2),
-        _ => (narrow_4, 4),
+    let kernel = match count {
+        0..=8 => narrow_1,
+        9..=16 => narrow_2,
+        _ => narrow_4,
     };
-    (kernel, Grid { blocks: [groups, 1, 1], threads: 512, shared_bytes: narrow_shared_bytes(tiles) })
+    (kernel, Grid { blocks: [groups, 1, 1], threads: 512, shared_bytes: NARROW_SHARED_BYTES })
 }
