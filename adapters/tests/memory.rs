@@ -33,7 +33,7 @@ async fn events_of_a_chain_in_memory_conform() {
         let emission = Emission {
             action: &|number| pay(u128::from(number) + 1),
             filter: filter("somebody", "Transfer"),
-            silent: filter("somebody else", "Transfer"),
+            silent: filter("somebody-else", "Transfer"),
             wrong: filter("somebody", "Stolen"),
         };
         conformance::check_events(&chain, &emission).await;
