@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(((weights.len() + scales.len()) as u64, weights.len()), (shape.bytes(), 64 * 64));
         let (row, number, place) = (5u8, 1u8, 20u8);
         let at = ((usize::from(number) * 2 + 1) * GROUP + usize::from(row)) * 16 + 4;
-        assert_eq!(weights[at], row * 3 ^ number ^ place);
+        assert_eq!(weights[at], (row * 3) ^ number ^ place);
         assert_eq!(scales[(usize::from(number) * GROUP + usize::from(row)) * 2..][..2], [row, number]);
         // Row 32 is the first of the second group, and the rest of that is empty.
         assert_eq!(weights[64 * 32], 32u8.wrapping_mul(3));
