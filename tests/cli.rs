@@ -1,15 +1,16 @@
 //! The command line as a person uses it: the real binary, a home of its own, plain arguments.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use clap::CommandFactory as _;
 use serde_json::Value;
+use steward::args::Arguments;
 use steward::client::Client;
 use steward::process::NodeProcess;
 use steward_api::proto::v1;
 
-use crate::parts;
+use crate::home::Home;
 use crate::tenant::{self, PROJECT, Tenant};
 
 const COUNTER: &str = "fn on_message(msg) {
@@ -18,49 +19,6 @@ const COUNTER: &str = "fn on_message(msg) {
     reply(`${chat(msg.text).text} ${count}`);
 }
 ";
-
-/// Somebody's home: what `login` remembers stays in it.
-struct Home(PathBuf);
-
-impl Home {
-    fn new(folder: &Path) -> Self {
-        let home = folder.join("home");
-        std::fs::create_dir_all(&home).unwrap();
-        Self(home)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut steward = Command::new(parts::steward());
-        steward.args(arguments).current_dir(&self.0).env("HOME", &self.0).env("XDG_CONFIG_HOME", self.0.join("config"));
-        for inherited in ["STEWARD_SERVER", "STEWARD_KEY", "STEWARD_PROJECT", "STEWARD_CA"] {
-            steward.env_remove(inherited);
-        }
-        steward.output().unwrap()
-    }
-
-    /// Standard output of a command that works.
-    fn told(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments);
-        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
-        String::from_utf8(ended.stdout).unwrap()
-    }
-
-    /// Standard output and error of a command that fails with exit code 1.
-    fn refused(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments);
-        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {said}");
-        said
-    }
-
-    fn agent(&self, name: &str, script: &str) {
-        let folder = self.0.join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        let models = format!("[models]\nchat = {:?}\n", tenant::MODEL);
-        std::fs::write(folder.join("manifest.toml"), format!("name = {name:?}\n{models}")).unwrap();
-        std::fs::write(folder.join("agent.rhai"), script).unwrap();
-    }
-}
 
 #[test]
 fn a_check_names_line_column_and_remedy() {
@@ -123,6 +81,54 @@ fn help_names_every_command_and_completions_know_them() {
     assert!(home.told(&["--version"]).starts_with("steward "));
 }
 
+/// A way to call each command that asks before it does what cannot be taken back.
+const DESTRUCTIVE: &[&[&str]] = &[
+    &["actors", "stop", "session", "ses_1"],
+    &["breakers", "close", "eip155:1"],
+    &["breakers", "open", "eip155:1"],
+    &["drain", "nod_1"],
+    &["models", "remove", "m"],
+    &["nodes", "evict", "nod_1"],
+    &["pause", "project", "acme"],
+    &["projects", "revoke", "acme", "key"],
+    &["sessions", "cancel", "ses_1"],
+    &["sessions", "end", "ses_1"],
+    &["shards", "move", "7", "nod_1"],
+    &["triggers", "resume", "agent", "trigger"],
+];
+
+/// The commands with the option `--yes` below one, by the words that lead to them.
+fn asking(command: &clap::Command, path: &[String], found: &mut Vec<String>) {
+    // Those answer an agent's questions with it.
+    let asks = !matches!(path.join(" ").as_str(), "demo" | "agents run");
+    if asks && command.get_arguments().any(|argument| argument.get_long() == Some("yes")) {
+        found.push(path.join(" "));
+    }
+    for below in command.get_subcommands() {
+        asking(below, &[path, &[below.get_name().to_owned()]].concat(), found);
+    }
+}
+
+#[test]
+fn every_command_that_cannot_be_taken_back_asks_and_is_refused_where_nobody_can_be_asked() {
+    let mut found = Vec::new();
+    asking(&Arguments::command(), &[], &mut found);
+    let known = |path: &String| DESTRUCTIVE.iter().any(|words| words.join(" ").starts_with(path.as_str()));
+    let unknown: Vec<&String> = found.iter().filter(|path| !known(path)).collect();
+    assert!(unknown.is_empty(), "not in this test: {unknown:?}");
+    assert_eq!(found.len(), DESTRUCTIVE.len(), "{found:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    for words in DESTRUCTIVE {
+        // Nobody listens there: what is refused has not been asked of a node.
+        let at_nobody = ["--key", "stw_a_b", "--server", "http://127.0.0.1:1"];
+        let refused = home.refused(&[&at_nobody[..], words].concat());
+        assert!(refused.contains("add --yes"), "{words:?}: {refused}");
+        let agreed = home.refused(&[&at_nobody[..], words, &["--yes"]].concat());
+        assert!(!agreed.contains("add --yes"), "{words:?}: {agreed}");
+    }
+}
+
 #[test]
 fn errors_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,6 +161,8 @@ async fn after_login_everything_is_a_short_line_and_json_for_programs() {
     assert!(stranger.contains("UNAUTHENTICATED"), "{stranger}");
     let hello = home.told(&["login", "--server", tenant.node.server(), "--key", &tenant.key]);
     assert!(hello.contains("logged in") && hello.contains(PROJECT), "{hello}");
+    // Another key for the same node: its address need not be said again.
+    assert!(home.told(&["login", "--key", &tenant.key]).contains(tenant.node.server()));
     let file = home.0.join("config/steward/credentials.toml");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!hello.contains(&tenant.key), "the key is not shown");
@@ -200,6 +208,24 @@ async fn after_login_everything_is_a_short_line_and_json_for_programs() {
         }
     }
     proves_offline(&home);
+    shows_that_the_log_only_grew(&home);
+}
+
+/// A kept checkpoint holds the log to its word: it only grew; another log's checkpoint, or a changed one, is refused.
+fn shows_that_the_log_only_grew(home: &Home) {
+    home.told(&["receipts", "checkpoint", "--out", "kept.note"]);
+    home.told(&["agents", "run", "counter", "again"]);
+    let since = ["receipts", "checkpoint", "--since", "kept.note"];
+    let key = home.json(&["receipts", "checkpoint"])[0]["verifier_key"].as_str().unwrap().to_owned();
+    let trusting = [&since[..], &["--trust", &key, "--out", "newest.note"]].concat();
+    let told = home.told(&trusting);
+    assert!(told.contains("the log only grew") && told.contains("then") && told.contains("now"), "{told}");
+    let grown = &home.json(&since)[0];
+    assert!(grown["grown"] == true && grown["from"] == 1 && grown["to"].as_u64().unwrap() >= 1, "{grown}");
+    let kept = std::fs::read_to_string(home.0.join("kept.note")).unwrap();
+    std::fs::write(home.0.join("kept.note"), kept.replacen("\n1\n", "\n2\n", 1)).unwrap();
+    let refused = home.refused(&since);
+    assert!(refused.contains("kept.note is no checkpoint of this log"), "{refused}");
 }
 
 /// A proof is made, verifies without a node, and does not once a byte of it has changed.

@@ -1,24 +1,18 @@
-//! A node that anchors on a real Cosmos chain: killed while it does, and the proof checked by the command line without
-//! the node, offline and against the chain.
+//! Nodes on a real Cosmos chain: one that anchors, is killed while it does, and whose proof the command line checks
+//! without it; and one whose agents pay, call, read and follow a contract. What is logged holds no key, at any level.
 
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
 use steward::client::Client;
-use steward::process::{NodeProcess, until};
-use steward_adapters_cosmos::{Pace, Wasmd};
+use steward::process::NodeProcess;
+use steward_adapters_cosmos::Wasmd;
 use steward_api::proto::v1;
 use steward_types::Micros;
 
 use crate::parts;
+use crate::real_chain::{PROVIDERS_KEY, RealChain};
 use crate::tenant::{self, Tenant};
-
-async fn anchored(client: &Client, leaves: u64) -> v1::Anchor {
-    let anchor = until("the anchor", async || {
-        let listed = client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await.ok()?.into_inner();
-        listed.anchors.into_iter().find(|anchor| anchor.state == "confirmed" && anchor.tree_size >= leaves)
-    });
-    anchor.await.unwrap()
-}
 
 /// Somebody checks a proof who has nothing but the file and the log's key, and perhaps an endpoint.
 fn verify(file: &str, key: &str, endpoint: Option<&str>) -> Output {
@@ -30,23 +24,11 @@ fn verify(file: &str, key: &str, endpoint: Option<&str>) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_anchored_on_cosmos_are_proved_offline_and_on_the_chain() {
-    let Some(program) = parts::wasmd() else {
-        println!("SKIPPED: there was no Go module registry to build wasmd from");
-        return;
-    };
-    let wasmd = Wasmd::start(&program, Pace::Quick).await.unwrap();
-    let chain = wasmd.config();
-    let (id, endpoint) = (chain.chain.as_str(), wasmd.url().as_str());
-    let secret = Wasmd::development_key().expose().map(|byte| format!("{byte:02x}")).concat();
+    let Some(chain) = RealChain::cosmos().await else { return };
+    let (id, endpoint) = (chain.id.as_str(), chain.url.as_str());
     let folder = tempfile::tempdir().unwrap();
     let mut setup = tenant::setup(&folder.path().join("node"));
-    let log = setup.folder.join("node.log");
-    setup.config += &format!(
-        "[[chains]]\nid = {id:?}\nendpoint = {endpoint:?}\nkey_env = \"COSMOS_KEY\"\n\
-         cosmos = {{ prefix = {:?}, denom = {:?}, gas_price = \"0.025\", gas_price_max = \"1\" }}\n",
-        chain.prefix, chain.denom
-    );
-    setup.environment.push(("COSMOS_KEY".to_owned(), secret.clone()));
+    chain.tell_loudly(&mut setup, "");
     let node = NodeProcess::start(setup).await.unwrap();
     let (client, key) = tenant::create_project(&node, tenant::PROJECT, Micros::new(1_000_000)).await;
     tenant::anchor_on(&node, tenant::PROJECT, id).await;
@@ -62,7 +44,7 @@ async fn receipts_anchored_on_cosmos_are_proved_offline_and_on_the_chain() {
     tenant.node.kill().await.unwrap();
     tenant.node.start_again().await.unwrap();
     tenant.client = Client::new(tenant.node.server(), Some(&tenant.key)).unwrap();
-    let anchor = anchored(&tenant.client, 1).await;
+    let anchor = tenant.anchored(1).await;
     assert_eq!((anchor.chain.as_str(), anchor.contract.as_str()), (id, ""));
 
     let request = v1::ProveReceiptRequest { id: receipts[0].id.clone(), ..Default::default() };
@@ -86,7 +68,40 @@ async fn receipts_anchored_on_cosmos_are_proved_offline_and_on_the_chain() {
     let bad = verify(file.to_str().unwrap(), &trust, Some(endpoint));
     let said = String::from_utf8_lossy(&bad.stderr).into_owned();
     assert!(!bad.status.success() && said.contains("is not on the chain"), "{said}");
+    tenant.assert_log_lacks(&[&chain.secret, PROVIDERS_KEY]);
+}
 
-    let log = std::fs::read_to_string(log).unwrap();
-    assert!(!log.contains(&secret), "the key is in the log");
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_pays_calls_reads_and_follows_a_contract_on_cosmos() {
+    let Some(chain) = RealChain::cosmos().await else { return };
+    let (id, stranger) = (&chain.id, &chain.stranger);
+    let message = json!({ "verifier": chain.account, "beneficiary": stranger }).to_string();
+    let code = Wasmd::hackatom(&parts::wasmd().unwrap());
+    let contract = chain.wasmd().instantiate(&code, &message, "1000ustake").await.unwrap();
+    let rules = format!(
+        "pay = [{stranger:?}]\ncall = [\"{contract}:release\"]\n\
+         coin = {{ max_per_transaction = \"900\", max_per_day = \"9000\" }}\n"
+    );
+    let tenant = chain.tenant_that_may_spend(&rules).await;
+    let trigger = format!(
+        "[[triggers]]\nname = \"releases\"\nchain = {id:?}\naddress = {contract:?}\nevent = \"wasm\"\nfrom = 1\n"
+    );
+    tenant.deploy("clerk", "fn on_message(msg) { reply(msg.event); }", &trigger).await;
+    let script = format!(
+        "fn on_message(msg) {{
+            let coins = chain({id:?});
+            let verifier = coins.read({contract:?}, #{{verifier: #{{}}}}).verifier;
+            let paid = coins.wait(coins.send({stranger:?}, 7)).succeeded;
+            let called = coins.wait(coins.call({contract:?}, #{{release: #{{}}}})).succeeded;
+            [verifier, paid, called, coins.balance({contract:?})]
+        }}"
+    );
+    let ran = tenant.run_once("payer", &script, &format!("[chains.{id:?}]\n{rules}")).await;
+    assert_eq!(ran, json!([chain.account, true, true, "0"]));
+    assert_eq!(chain.payments_to(stranger).await, [7, 1_000], "the payment, and what the contract released");
+    let is_release = |told: &Value| told["arguments"]["action"] == "release";
+    let session = tenant.session_of_trigger("clerk", is_release).await;
+    let told = (&session["event"], &session["arguments"]["action"], &session["address"]);
+    assert_eq!(told, (&json!("wasm"), &json!("release"), &json!(contract)), "{session}");
+    tenant.assert_log_lacks(&[&chain.secret, PROVIDERS_KEY]);
 }

@@ -69,18 +69,22 @@ fn words_are_split_as_a_shell_splits_them() {
     check("--key \"$(cat ./data/root.key)\" 'a # b' c#d", &["--key", "$(cat ./data/root.key)", "a # b", "c#d"]);
 }
 
-fn read(document: &str) -> String {
+/// A document of the repository.
+pub fn read(document: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-struct Block {
-    language: String,
-    text: String,
+/// A fenced block.
+pub struct Block {
+    /// What stands behind its first fence.
+    pub language: String,
+    /// What is in it.
+    pub text: String,
 }
 
 /// The fenced blocks.
-fn blocks(text: &str) -> Vec<Block> {
+pub fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

@@ -17,16 +17,24 @@ use crate::tenant::{Tenant, run};
 /// What one node may take of memory at its peak, hostile scripts and all. Their own limit is 64 MB each.
 const PEAK_KIB_MAX: u64 = 1 << 20;
 
-/// A script, what its manifest adds, and the code that its turn must fail with.
+/// A script, what its manifest adds, and how its turn must fail.
 struct Case {
     name: &'static str,
     script: &'static str,
     limits: &'static str,
     code: ErrorCode,
+    /// What the failure's message says, so that each names the limit that it met.
+    says: &'static str,
 }
 
-const fn case(name: &'static str, script: &'static str, limits: &'static str, code: ErrorCode) -> Case {
-    Case { name, script, limits, code }
+const fn case(
+    name: &'static str,
+    script: &'static str,
+    limits: &'static str,
+    code: ErrorCode,
+    says: &'static str,
+) -> Case {
+    Case { name, script, limits, code, says }
 }
 
 const CASES: &[Case] = &[
@@ -35,44 +43,105 @@ const CASES: &[Case] = &[
         "fn on_message(msg) { loop { } }",
         "[limits]\noperations = 5_000_000\n",
         ErrorCode::ScriptOperations,
+        "its limit of 5000000 operations",
     ),
-    case("slow-loop", "fn on_message(msg) { loop { } }", "[limits]\nslice_ms = 200\n", ErrorCode::ScriptTime),
-    case("endless-steps", "fn on_message(msg) { loop { now(); } }", "[limits]\nsteps = 500\n", ErrorCode::ScriptSteps),
-    case("endless-recursion", "fn f(n) { f(n + 1) } fn on_message(msg) { f(0) }", "", ErrorCode::ScriptDepth),
+    case(
+        "slow-loop",
+        "fn on_message(msg) { loop { } }",
+        "[limits]\nslice_ms = 200\n",
+        ErrorCode::ScriptTime,
+        "more than 200 ms",
+    ),
+    case(
+        "endless-steps",
+        "fn on_message(msg) { loop { now(); } }",
+        "[limits]\nsteps = 500\n",
+        ErrorCode::ScriptSteps,
+        "its limit of 500 steps",
+    ),
+    case(
+        "endless-recursion",
+        "fn f(n) { f(n + 1) } fn on_message(msg) { f(0) }",
+        "",
+        ErrorCode::ScriptDepth,
+        "calls passed their limit of 64 levels",
+    ),
     case(
         "exponential-recursion",
         "fn f(n) { if n > 40 { 1 } else { f(n + 1) + f(n + 1) } } fn on_message(msg) { f(0) }",
         "[limits]\noperations = 5_000_000\n",
         ErrorCode::ScriptOperations,
+        "its limit of 5000000 operations",
     ),
-    case("memory-bomb", "fn on_message(msg) { let s = \"x\"; loop { s += s; } }", "", ErrorCode::ScriptMemory),
-    case("array-in-itself", "fn on_message(msg) { let a = []; loop { a.push(a); } }", "", ErrorCode::ScriptMemory),
-    case("huge-string", "fn on_message(msg) { let s = \"\"; s.pad(2_000_000_000, 'x'); }", "", ErrorCode::ScriptMemory),
-    case("huge-array", "fn on_message(msg) { let a = []; a.pad(1_000_000_000, 1); }", "", ErrorCode::ScriptMemory),
-    case("huge-blob", "fn on_message(msg) { let b = blob(2_000_000_000, 0); }", "", ErrorCode::ScriptMemory),
+    case(
+        "memory-bomb",
+        "fn on_message(msg) { let s = \"x\"; loop { s += s; } }",
+        "",
+        ErrorCode::ScriptMemory,
+        "a text, or all in one value, passed the limit of 1048576 bytes",
+    ),
+    case(
+        "many-values",
+        "fn f(n) { let s = \"\"; s.pad(1_000_000, 'x'); f(n + 1) } fn on_message(msg) { f(0) }",
+        "[limits]\nmemory_mb = 8\n",
+        ErrorCode::ScriptMemory,
+        "values passed their limit of 8388608 bytes",
+    ),
+    case(
+        "array-in-itself",
+        "fn on_message(msg) { let a = []; loop { a.push(a); } }",
+        "",
+        ErrorCode::ScriptMemory,
+        "an array or blob passed the limit of 100000 items",
+    ),
+    case(
+        "huge-string",
+        "fn on_message(msg) { let s = \"\"; s.pad(2_000_000_000, 'x'); }",
+        "",
+        ErrorCode::ScriptMemory,
+        "a text, or all in one value, passed the limit of 1048576 bytes",
+    ),
+    case(
+        "huge-array",
+        "fn on_message(msg) { let a = []; a.pad(1_000_000_000, 1); }",
+        "",
+        ErrorCode::ScriptMemory,
+        "an array or blob passed the limit of 100000 items",
+    ),
+    case(
+        "huge-blob",
+        "fn on_message(msg) { let b = blob(2_000_000_000, 0); }",
+        "",
+        ErrorCode::ScriptMemory,
+        "an array or blob passed the limit of 100000 items",
+    ),
     case(
         "ten-megabytes-of-text",
         "fn on_message(msg) { let s = \"\"; s.pad(10_000_000, 'x'); reply(s); }",
         "",
         ErrorCode::ScriptMemory,
+        "a text, or all in one value, passed the limit of 1048576 bytes",
     ),
     case(
         "one-large-reply",
         "fn on_message(msg) { let s = \"\"; s.pad(1_000_000, 'x'); reply(s); }",
         "",
         ErrorCode::RequestTooLarge,
+        "90000 are allowed",
     ),
     case(
         "ten-megabytes-of-replies",
         "fn on_message(msg) { let s = \"\"; s.pad(80_000, 'x'); for i in 0..130 { reply(s); } }",
         "[limits]\nsteps = 120\n",
         ErrorCode::ScriptSteps,
+        "its limit of 120 steps",
     ),
     case(
         "cannot-be-caught",
         "fn on_message(msg) { loop { try { loop { } } catch { } } }",
         "[limits]\noperations = 5_000_000\n",
         ErrorCode::ScriptOperations,
+        "its limit of 5000000 operations",
     ),
 ];
 
@@ -109,6 +178,36 @@ async fn hostile_scripts_are_stopped_each_with_its_own_error_while_others_are_se
     let peak = peak_memory_kib(tenant.node.id());
     println!("the node's memory at its peak: {} MiB", peak >> 10);
     assert!(peak < PEAK_KIB_MAX, "the node took {} MiB", peak >> 10);
+}
+
+/// Scripts that loop and take nothing but processor time, which their limit counts whoever else is busy.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_sessions_have_their_turns_while_every_hostile_script_is_still_running() {
+    const LOOPS: usize = 6;
+    const TURNS: u64 = 10;
+    let tenant = Tenant::start().await;
+    tenant.deploy("steady", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
+    tenant.deploy("loop", "fn on_message(msg) { loop { } }", "").await;
+    let steady = tenant.open("steady").await;
+    let mut loops = Vec::new();
+    for _ in 0..LOOPS {
+        let id = tenant.open("loop").await;
+        let message = Some(v1::Message { text: "go".to_owned(), data_json: String::new() });
+        let request = v1::SendRequest { session: id.clone(), message, idempotency_key: String::new() };
+        tenant.client.sessions().send(request).await.unwrap();
+        loops.push(id);
+    }
+    for _ in 0..TURNS {
+        assert_eq!(tenant.run(&steady, "still there?").await.reply, "still there?");
+    }
+    for session in loops {
+        let request = v1::GetSessionRequest { session: session.clone() };
+        let state = tenant.client.sessions().get(request).await.unwrap().into_inner().state();
+        assert_eq!(state, v1::SessionState::Running, "it ended before {TURNS} turns of another session did");
+        let request = v1::CancelTurnRequest { session, reason: "enough".to_owned() };
+        tenant.client.sessions().cancel(request).await.unwrap();
+    }
+    tenant.books_at_rest(TURNS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +249,7 @@ async fn failure_of(client: &Client, session: &str, turn: u64) -> v1::Failure {
 fn assert_failed(case: &Case, failure: &v1::Failure) {
     assert_eq!(failure.reason, case.code.reason(), "{}: {failure:?}", case.name);
     assert_eq!(failure.file, "agent.rhai", "{}: {failure:?}", case.name);
-    assert!(!failure.message.is_empty(), "{}: {failure:?}", case.name);
+    assert!(failure.message.contains(case.says), "{}: {:?} in {failure:?}", case.name, case.says);
 }
 
 /// A session that takes one turn after the other, as any client's would.

@@ -45,7 +45,9 @@ fn named<'a>(manifests: &'a [Value], kind: &str, name: &str) -> &'a Value {
 
 fn config(manifests: &[Value]) -> NodeConfig {
     let text = named(manifests, "ConfigMap", "cluster")["data"]["node.toml"].as_str().unwrap();
-    NodeConfig::parse(text).unwrap_or_else(|error| panic!("{error:#}\n{text}"))
+    let config = NodeConfig::parse(text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+    config.check_listen().unwrap();
+    config
 }
 
 #[test]
@@ -65,6 +67,7 @@ fn the_chart_is_valid_and_configures_nodes_as_its_values_say() {
     let served = manifests(values);
     let config = config(&served);
     assert_eq!(config.store, StoreChoice::Served("cluster-store:7702".into()));
+    assert!(!config.plain_http, "the API has a certificate");
     assert_eq!((config.log_name.as_str(), config.chains.len(), config.tls.is_some()), ("log.example", 1, true));
     named(&served, "StatefulSet", "cluster-store");
     let nodes = named(&served, "StatefulSet", "cluster");
@@ -81,9 +84,17 @@ fn the_compose_file_is_valid_and_its_nodes_have_configurations() {
     for (name, config) in found[0]["configs"].as_object().unwrap() {
         let file = packaging("compose").join(config["file"].as_str().unwrap());
         let config = NodeConfig::read(&file).unwrap_or_else(|error| panic!("{error:#}"));
-        let cluster = config.cluster.unwrap();
+        let cluster = config.cluster.clone().unwrap();
         assert_eq!((cluster.advertise, cluster.listen.port()), (format!("{name}:7701"), 7701));
         assert!(found[0]["services"].get(name).is_some(), "{name} has a service");
+        config.check_listen().unwrap();
+    }
+    for (name, service) in found[0]["services"].as_object().unwrap() {
+        let volumes: Vec<&str> = service["volumes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let sees_authority = volumes.iter().any(|volume| volume.starts_with("authority:"));
+        assert_eq!(sees_authority, name == "identities", "{name} mounts {volumes:?}");
+        let identity = format!("{name}-identity:/identity:ro");
+        assert!(name == "identities" || volumes.contains(&identity.as_str()), "{name} mounts {volumes:?}");
     }
 }
 

@@ -178,6 +178,22 @@ fn check_transcript(shell: &Shell<'_>, name: &str) -> String {
     said
 }
 
+/// Runs a file of commands about things whose ids are known only now: `{name}` in it stands for an id.
+fn check_about(shell: &Shell<'_>, name: &str, ids: &[(&str, &str)]) {
+    let template = std::fs::read_to_string(transcripts().join(format!("{name}.commands"))).unwrap();
+    let filled = ids.iter().fold(template, |text, (name, id)| text.replace(&format!("{{{name}}}"), id));
+    let commands = shell.home.join(format!("{name}.commands"));
+    std::fs::write(&commands, filled).unwrap();
+    let ended = shell.run(&["shell", "--echo", "--keep-going", commands.to_str().unwrap()], "");
+    let named = ids.iter().fold(ended.said, |text, (name, id)| text.replace(id, &format!("{{{name}}}")));
+    let said = Normal::new(&shell.key).text(&named);
+    let golden = transcripts().join(format!("{name}.out"));
+    if update() {
+        std::fs::write(&golden, &said).unwrap();
+    }
+    assert_eq!(said, std::fs::read_to_string(&golden).unwrap_or_default(), "{}", golden.display());
+}
+
 async fn counter(tenant: &Tenant) {
     tenant.deploy("counter", COUNTER, "").await;
 }
@@ -197,6 +213,54 @@ async fn a_file_of_commands_makes_the_transcript_that_the_docs_show() {
         return;
     }
     assert_eq!(shown, block, "docs/shell.md: STEWARD_UPDATE=1 writes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_looked_at_forked_cancelled_and_traced() {
+    let tenant = Tenant::start().await;
+    counter(&tenant).await;
+    tenant.deploy("asker", "fn on_message(msg) { ask_human(\"May I?\"); }", "").await;
+    let session = tenant.open("counter").await;
+    assert_eq!(tenant.run(&session, "hello").await.reply, "hello 1");
+    let asking = tenant.open("asker").await;
+    let message = Some(v1::Message { text: "go".to_owned(), data_json: String::new() });
+    let send = v1::SendRequest { session: asking.clone(), message, ..Default::default() };
+    tenant.client.sessions().send(send).await.unwrap();
+    let waits = until("a session that waits", async || {
+        let get = v1::GetSessionRequest { session: asking.clone() };
+        let shown = tenant.client.sessions().get(get).await.ok()?.into_inner();
+        (shown.state() == v1::SessionState::Waiting).then_some(())
+    });
+    waits.await.unwrap();
+    tenant.books_at_rest(0).await;
+    let shell = Shell::of_root(&tenant.node, tenant.folder.path());
+    check_about(&shell, "session", &[("session", &session), ("asking", &asking)]);
+    // What happened in one millisecond has no order, so that this is no part of the transcript.
+    let traced = shell.told(&format!("trace {session}"));
+    for line in ["turn_started", "set_state begun", "set_state done", "reply done", "turn_finished"] {
+        assert!(traced.contains(line), "{line}: {traced}");
+    }
+    let inspected = shell.told(&format!("actors inspect session {session}"));
+    assert!(inspected.contains("resting") || inspected.contains("active"), "{inspected}");
+    let node = shell.json("nodes")[0]["id"].as_str().unwrap().to_owned();
+    let shown = shell.told(&format!("nodes show {node}"));
+    assert!(shown.contains("embedded") && shown.contains("session"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_at_a_terminal_completes_ids_and_has_a_history() {
+    let tenant = Tenant::start().await;
+    counter(&tenant).await;
+    let session = tenant.open("counter").await;
+    assert_eq!(tenant.run(&session, "hello").await.reply, "hello 1");
+    let shell = Shell::of_root(&tenant.node, tenant.folder.path());
+    let mut python = Command::new("python3");
+    python.arg(parts::client("shell_pty.py")).arg(parts::steward()).args([shell.server, &shell.key, &session]);
+    python.current_dir(shell.home).env("HOME", shell.home).env("XDG_CONFIG_HOME", shell.home.join("config"));
+    let ended = python.output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let history = std::fs::read_to_string(shell.home.join("config/steward/history")).unwrap();
+    assert!(history.contains(&format!("sessions show {session}")), "{history}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +351,9 @@ async fn a_pause_survives_a_kill_and_is_seen_and_audited() {
     }
     let trail = shell.json("audit");
     let told: Vec<_> = trail.iter().map(|entry| (&entry["operation"], &entry["outcome"])).collect();
-    assert_eq!(told, [(&"resume".into(), &"done".into()), (&"pause".into(), &"done".into())]);
+    let operations = ["resume", "pause", "create key", "create project"].map(Value::from);
+    let done = Value::from("done");
+    assert_eq!(told, operations.each_ref().map(|operation| (operation, &done)));
 }
 
 /// Three nodes on a served store.
@@ -344,12 +410,27 @@ async fn three_nodes_are_seen_drained_and_missed_from_any_of_them() {
         nodes.iter().any(|node| node["warning"].is_string() || node["state"] == "down").then_some(())
     });
     named.await.unwrap();
+    let report = asked.run(&["shell", "-c", "doctor"], "").said;
+    assert!(report.contains("members"), "a node that is gone is a finding: {report}");
     let taken_over = until("its shards with the others", async || {
         let owned = owned(&asked);
         (owned.len() == 2 && owned.values().sum::<u64>() == 1024).then_some(())
     });
     taken_over.await.unwrap();
     fleet.nodes[2].start_again().await.unwrap();
+    // A node that lives is taken for dead, and joins again.
+    let asked = Shell::of_root(&fleet.nodes[0], &home);
+    let shown = asked.told(&format!("nodes show {other}"));
+    assert!(shown.contains(&other) && shown.contains("served"), "{shown}");
+    assert!(asked.refused(&format!("nodes evict {other}")).contains("add --yes"), "nobody can be asked");
+    assert!(asked.told(&format!("nodes evict {other} --yes")).contains("is taken for dead"));
+    assert_eq!(asked.json("audit")[0]["operation"], "evict");
+    until("the evicted node with its share", async || {
+        let shares = owned(&asked);
+        (shares.len() == 3 && shares[&other] > 300).then_some(())
+    })
+    .await
+    .unwrap();
     fleet.stop().await.unwrap();
 }
 

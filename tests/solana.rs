@@ -1,36 +1,26 @@
-//! A node that anchors on Solana: killed while it does, and the proof checked by the command line without the node.
+//! Nodes on Solana: one that anchors, is killed while it does, and whose proof the command line checks without it; and one
+//! whose agents pay coins and tokens and follow an account. What is logged holds no key, at any level.
 
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::json;
 use steward::client::Client;
 use steward::process::{NodeProcess, until};
-use steward_adapters::Signer as _;
-use steward_adapters_solana::{Devnet, LocalSigner, SolanaChain};
+use steward_adapters::chain::{Chain as _, SignedTransaction, TransactionStatus};
+use steward_adapters::fee::Fee;
+use steward_adapters_solana::{Credits, LocalSigner, SolanaChain, SolanaConfig};
 use steward_api::proto::v1;
 use steward_types::Micros;
 
 use crate::parts;
-use crate::tenant::{self, Tenant};
-
-/// A key as `solana-keygen` writes it, but without the public half.
-fn key() -> String {
-    json!(vec![5; 32]).to_string()
-}
+use crate::real_chain::{PROVIDERS_KEY, RealChain};
+use crate::tenant::{self, PROJECT, Tenant};
 
 /// The hash of an anchor's transaction, once there is one.
 async fn signed(client: &Client) -> Option<String> {
     let listed = client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await.ok()?.into_inner();
     listed.anchors.into_iter().map(|anchor| anchor.transaction).find(|hash| !hash.is_empty())
-}
-
-async fn anchored(client: &Client, leaves: u64) -> v1::Anchor {
-    let anchor = until("the anchor", async || {
-        let listed = client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await.ok()?.into_inner();
-        listed.anchors.into_iter().find(|anchor| anchor.state == "confirmed" && anchor.tree_size >= leaves)
-    });
-    anchor.await.unwrap()
 }
 
 /// Somebody checks a proof who has nothing but the file, the log's key and an endpoint.
@@ -41,15 +31,11 @@ fn verify(file: &str, key: &str, endpoint: &str) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_anchored_on_solana_are_proved_offline_and_on_the_chain() {
-    let signer = LocalSigner::from_text(&key()).unwrap();
-    let slot = Duration::from_millis(20);
-    let devnet = Devnet::start(&parts::solana_devnet(), slot, &[signer.address()]).await.unwrap();
-    let id = SolanaChain::identify(devnet.url()).await.unwrap().to_string();
+    let chain = RealChain::solana().await;
+    let (id, endpoint) = (chain.id.clone(), chain.url.as_str());
     let folder = tempfile::tempdir().unwrap();
     let mut setup = tenant::setup(&folder.path().join("node"));
-    let (endpoint, log) = (devnet.url().as_str(), setup.folder.join("node.log"));
-    setup.config += &format!("[[chains]]\nid = {id:?}\nendpoint = {endpoint:?}\nkey_env = \"SOLANA_KEY\"\n");
-    setup.environment.push(("SOLANA_KEY".to_owned(), key()));
+    chain.tell_loudly(&mut setup, "");
     let node = NodeProcess::start(setup).await.unwrap();
     let (client, key_of_project) = tenant::create_project(&node, tenant::PROJECT, Micros::new(1_000_000)).await;
     tenant::anchor_on(&node, tenant::PROJECT, &id).await;
@@ -69,7 +55,7 @@ async fn receipts_anchored_on_solana_are_proved_offline_and_on_the_chain() {
     tenant.node.kill().await.unwrap();
     tenant.node.start_again().await.unwrap();
     tenant.client = Client::new(tenant.node.server(), Some(&tenant.key)).unwrap();
-    let anchor = anchored(&tenant.client, 1).await;
+    let anchor = tenant.anchored(1).await;
     assert_eq!((anchor.chain.as_str(), anchor.contract.as_str()), (id.as_str(), ""));
 
     let request = v1::ProveReceiptRequest { id: receipts[0].id.clone(), ..Default::default() };
@@ -92,7 +78,63 @@ async fn receipts_anchored_on_solana_are_proved_offline_and_on_the_chain() {
     assert!(!bad.status.success());
     let said = String::from_utf8_lossy(&bad.stderr).into_owned();
     assert!(said.contains("did not anchor this tree"), "{said}");
+    tenant.assert_log_lacks(&[&chain.secret, "5,5,5,5", "05050505", PROVIDERS_KEY]);
+}
 
-    let log = std::fs::read_to_string(log).unwrap();
-    assert!(!log.contains("5,5,5,5") && !log.contains("05050505"), "the key is in the log");
+/// Makes a token of which the chain's account has some, and tells its address.
+async fn token(chain: &RealChain) -> String {
+    let signer = Arc::new(LocalSigner::from_text(&chain.secret).unwrap());
+    let config = SolanaConfig { chain: chain.id.parse().unwrap(), endpoint: chain.url.clone(), units_max: 400_000 };
+    let own = SolanaChain::new(config, signer).unwrap();
+    let credits = Credits::new(&own, "credits", 6).unwrap();
+    land(&own, credits.sign_creation(0, Fee::default()).await.unwrap()).await;
+    land(&own, credits.sign_minting(&chain.account, 1_000, 1, Fee::default()).await.unwrap()).await;
+    credits.mint()
+}
+
+/// Sends a signed transaction until it is final.
+async fn land(chain: &SolanaChain, transaction: SignedTransaction) {
+    let landed = until("a transaction of the token", async || match chain.status(&transaction).await.unwrap() {
+        TransactionStatus::Included(inclusion) if inclusion.is_final => Some(inclusion.succeeded),
+        TransactionStatus::Unknown => {
+            chain.broadcast(&transaction.bytes).await.unwrap();
+            None
+        }
+        _ => None,
+    });
+    assert!(landed.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_pays_coins_and_tokens_and_follows_an_account_on_solana() {
+    let chain = RealChain::solana().await;
+    let mint = token(&chain).await;
+    let (id, stranger) = (&chain.id, &chain.stranger);
+    let rules = |head: &str| {
+        format!(
+            "pay = [{stranger:?}]\ncoin = {{ max_per_transaction = \"9000000\", max_per_day = \"9000000\" }}\n\
+             [{head}.assets]\n{mint:?} = {{ max_per_transaction = \"500\", max_per_day = \"500\" }}\n"
+        )
+    };
+    let tenant = chain.tenant_that_may_spend(&rules(&format!("chains.spending.projects.{PROJECT}"))).await;
+    let trigger =
+        format!("[[triggers]]\nname = \"payments\"\nchain = {id:?}\naddress = {stranger:?}\nevent = \"transaction\"\n");
+    tenant.deploy("clerk", "fn on_message(msg) { reply(msg.transaction); }", &trigger).await;
+    tenant.until_following().await;
+    let script = format!(
+        "fn on_message(msg) {{
+            let coins = chain({id:?});
+            let paid = coins.wait(coins.send({stranger:?}, 1000001)).succeeded;
+            let token = coins.wait(coins.send({stranger:?}, 300, #{{asset: {mint:?}}})).succeeded;
+            [paid, token, coins.balance({stranger:?}), coins.balance({stranger:?}, {mint:?})]
+        }}"
+    );
+    let ran =
+        tenant.run_once("payer", &script, &format!("[chains.{id:?}]\n{}", rules(&format!("chains.{id:?}")))).await;
+    assert_eq!(ran, json!([true, true, "1000001", "300"]));
+    assert_eq!(chain.payments_to(stranger).await.iter().sum::<u64>(), 1_000_001);
+    let session = tenant.session_of_trigger("clerk", |_| true).await;
+    let told = (&session["event"], &session["arguments"]["signers"], &session["address"]);
+    assert_eq!(told, (&json!("transaction"), &json!([chain.account]), &json!(stranger)), "{session}");
+    tenant.assert_log_lacks(&[&chain.secret, "5,5,5,5", "05050505", PROVIDERS_KEY]);
 }

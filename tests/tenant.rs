@@ -45,13 +45,7 @@ impl Tenant {
 
     /// Deploys an agent of one script; `manifest` is added to the manifest.
     pub async fn deploy(&self, name: &str, script: &str, manifest: &str) {
-        let models = format!("[models]\nchat = {MODEL:?}\nembed = {MODEL:?}\n");
-        let bundle = v1::Bundle {
-            files: BTreeMap::from([("agent.rhai".to_owned(), script.to_owned())]),
-            manifest_toml: format!("name = {name:?}\n{models}{manifest}"),
-        };
-        let request = v1::DeployAgentRequest { project: String::new(), bundle: Some(bundle) };
-        self.client.agents().deploy(request).await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
+        deploy(&self.client, name, script, manifest).await;
     }
 
     /// Opens a session.
@@ -63,6 +57,83 @@ impl Tenant {
     /// Sends a message and waits until its turn has ended.
     pub async fn run(&self, session: &str, text: &str) -> v1::RunResponse {
         run(&self.client, session, text).await
+    }
+
+    /// What an agent of this one script answers to its first message.
+    pub async fn run_once(&self, agent: &str, script: &str, manifest: &str) -> serde_json::Value {
+        self.deploy(agent, script, manifest).await;
+        let ran = self.run(&self.open(agent).await, "go").await;
+        assert!(ran.failure.is_none(), "{:?}", ran.failure);
+        serde_json::from_str(&ran.result_json).unwrap()
+    }
+
+    /// An anchor of the log at this size or a larger one, once it is final.
+    pub async fn anchored(&self, leaves: u64) -> v1::Anchor {
+        let anchor = until("the anchor", async || {
+            let listed =
+                self.client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await.ok()?.into_inner();
+            listed.anchors.into_iter().find(|anchor| anchor.state == "confirmed" && anchor.tree_size >= leaves)
+        });
+        anchor.await.unwrap()
+    }
+
+    /// Waits until the project's first trigger has seen its chain: from then on it misses nothing.
+    pub async fn until_following(&self) {
+        let following = until("the trigger", async || {
+            let request = v1::ListTriggersRequest::default();
+            let trigger = self.client.triggers().list(request).await.ok()?.into_inner().triggers.pop()?;
+            (trigger.state == "following" && trigger.final_block.is_some()).then_some(())
+        });
+        following.await.unwrap();
+    }
+
+    /// What a session was told that a trigger of this agent started for an event of this sort, once it is there.
+    pub async fn session_of_trigger(
+        &self,
+        agent: &str,
+        is_meant: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let told = until("a session of the trigger", async || {
+            let request = v1::ListSessionsRequest { agent: agent.to_owned(), page_size: 100, ..Default::default() };
+            for session in self.client.sessions().list(request).await.ok()?.into_inner().sessions {
+                let message = self.first_message(session.id).await;
+                if is_meant(&message) {
+                    return Some(message);
+                }
+            }
+            None
+        });
+        told.await.unwrap()
+    }
+
+    async fn first_message(&self, session: String) -> serde_json::Value {
+        let watch = v1::WatchSessionRequest { session, from_sequence: 1, ..Default::default() };
+        let mut events = self.client.sessions().watch(watch).await.unwrap().into_inner();
+        while let Some(event) = events.message().await.unwrap() {
+            if event.kind() == v1::SessionEventKind::Message {
+                return serde_json::from_str(&event.data_json).unwrap();
+            }
+        }
+        panic!("the session has no message");
+    }
+
+    /// Asserts that the node's log has something in it, and none of these.
+    pub fn assert_log_lacks(&self, secrets: &[&str]) {
+        let log = std::fs::read_to_string(self.node.log_file()).unwrap();
+        assert!(!log.is_empty());
+        for (number, secret) in secrets.iter().enumerate() {
+            assert!(!log.contains(secret), "secret {number} is in the log");
+        }
+    }
+
+    /// What the command line says to these words, with the project's key.
+    pub fn told(&self, words: &[&str]) -> String {
+        let mut steward = std::process::Command::new(parts::steward());
+        steward.args(["--server", self.node.server(), "--key", &self.key]).args(words).env("HOME", self.folder.path());
+        let ended = steward.output().unwrap();
+        let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(ended.status.success(), "{words:?}: {said}");
+        said
     }
 
     /// Every receipt of the project.
@@ -107,6 +178,17 @@ pub fn setup(folder: &Path) -> NodeSetup {
         config: "scripted_model = true\nlog_name = \"tests.steward\"\n".to_owned(),
         environment: Vec::new(),
     }
+}
+
+/// Deploys an agent of one script in a client's project; `manifest` is added to the manifest.
+pub async fn deploy(client: &Client, name: &str, script: &str, manifest: &str) {
+    let models = format!("[models]\nchat = {MODEL:?}\nembed = {MODEL:?}\n");
+    let bundle = v1::Bundle {
+        files: BTreeMap::from([("agent.rhai".to_owned(), script.to_owned())]),
+        manifest_toml: format!("name = {name:?}\n{models}{manifest}"),
+    };
+    let request = v1::DeployAgentRequest { project: String::new(), bundle: Some(bundle) };
+    client.agents().deploy(request).await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
 }
 
 /// Sends a message and waits until its turn has ended.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use steward_types::ErrorCode;
 
 fn root() -> PathBuf {
@@ -188,6 +188,62 @@ fn one_version_a_crate_but_for_exceptions_with_a_reason() {
     assert_none("crates in several versions without an exception in deny.toml", &several);
     let stale: Vec<String> = excepted.into_iter().filter(|(_, used)| !used).map(|(name, _)| name).collect();
     assert_none("exceptions in deny.toml that are not needed any more", &stale);
+}
+
+#[test]
+fn every_crate_that_is_built_has_a_licence_that_deny_toml_allows() {
+    let deny: toml::Table = fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap();
+    let allowed: BTreeSet<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().filter_map(|l| l.as_str()).collect();
+    let metadata = metadata();
+    let built = &metadata.resolve.as_ref().expect("metadata resolves").nodes;
+    let mut wrong = Vec::new();
+    for package in built.iter().map(|node| &metadata[&node.id]) {
+        let licence = licence_of(package);
+        if !is_allowed(&licence, &allowed) {
+            wrong.push(format!("{} {}: {licence}", package.name, package.version));
+        }
+    }
+    assert_none("crates under a licence that deny.toml does not allow", &wrong);
+}
+
+/// What the crate names, or else what the file that it names begins with.
+fn licence_of(package: &Package) -> String {
+    let text = package.license_file().map(|file| fs::read_to_string(file).unwrap()).unwrap_or_default();
+    match &package.license {
+        Some(named) => named.clone(),
+        None if text.contains("Apache License") && text.contains("Version 2.0") => "Apache-2.0".to_owned(),
+        None => "none is named".to_owned(),
+    }
+}
+
+/// Whether an SPDX expression can be met with these licences alone. `AND` binds closer than `OR`; some crates still write
+/// `/` for `OR`, and `+` for "or later", which allows the version itself.
+fn is_allowed(expression: &str, allowed: &BTreeSet<&str>) -> bool {
+    let expression = expression.replace('/', " OR ");
+    // Brackets come only around alternatives that are joined by AND with others.
+    if let Some((before, rest)) = expression.split_once('(')
+        && let Some((inside, after)) = rest.split_once(')')
+    {
+        return inside.split(" OR ").any(|one| is_allowed(&format!("{before}{one}{after}"), allowed));
+    }
+    expression.split(" OR ").any(|all| all.split(" AND ").all(|one| allowed.contains(one.trim().trim_end_matches('+'))))
+}
+
+#[test]
+fn licences_are_read_as_spdx_means_them() {
+    let allowed = BTreeSet::from(["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"]);
+    let check =
+        |expression: &str, expected: bool| assert_eq!(is_allowed(expression, &allowed), expected, "{expression}");
+    check("MIT OR GPL-3.0", true);
+    check("MIT/GPL-3.0", true);
+    check("ISC+", true);
+    check("GPL-3.0", false);
+    check("MIT AND GPL-3.0", false);
+    check("ISC AND (GPL-3.0 OR MIT)", true);
+    check("(MIT OR GPL-3.0) AND GPL-2.0", false);
+    check("Apache-2.0 WITH LLVM-exception OR GPL-2.0", true);
+    check("none is named", false);
 }
 
 #[test]

@@ -20,22 +20,25 @@ use crate::parts;
 use crate::tenant::{self, Tenant};
 
 /// How many blocks make one final: more than any reorganisation here is deep.
-const CONFIRMATIONS: u64 = 4;
+pub const CONFIRMATIONS: u64 = 4;
 /// Events of one round.
 const EVENTS: u64 = 3;
 /// The longest life of a node between two kills.
 const LIFE_MS_MAX: u64 = 1_500;
 const SCRIPT: &str = "fn on_message(msg) { reply(chat(`log ${msg.arguments.logId}`).text); }";
 
-struct World {
-    anvil: Anvil,
+/// A chain with a contract whose events trigger an agent.
+pub struct World {
+    /// The chain's process.
+    pub anvil: Anvil,
     chain: EvmChain,
     contract: String,
     next: u64,
 }
 
 impl World {
-    async fn start() -> Self {
+    /// Starts the chain and puts the contract on it.
+    pub async fn start() -> Self {
         let anvil = Anvil::start(&parts::anvil(), Mining::Automatic).await.unwrap();
         let signer = Arc::new(LocalSigner::new(&Anvil::development_key()).unwrap());
         let id = "eip155:31337".parse().unwrap();
@@ -51,14 +54,15 @@ impl World {
         self.chain.provider().raw_request(method.into(), parameters).await.unwrap()
     }
 
-    async fn mine(&mut self, blocks: u64) {
+    /// Makes so many blocks.
+    pub async fn mine(&mut self, blocks: u64) {
         for _ in 0..blocks {
             self.rpc("evm_mine", json!([])).await;
         }
     }
 
     /// Emits an event that tells its number, and waits until it is in a block.
-    async fn emit(&mut self) {
+    pub async fn emit(&mut self) {
         let number = self.next;
         self.next += 1;
         let from = self.chain.provider().get_accounts().await.unwrap()[usize::try_from(number % 8).unwrap() + 1];
@@ -79,7 +83,8 @@ impl World {
         logs.as_array().unwrap().iter().map(|log| log["topics"][2].as_str().unwrap().to_owned()).collect()
     }
 
-    fn trigger(&self) -> String {
+    /// What stands in the manifest of an agent that follows the contract.
+    pub fn trigger(&self) -> String {
         format!(
             "[[triggers]]\nname = \"anchors\"\nchain = \"eip155:31337\"\naddress = {:?}\nfrom = 0\n\
              event = \"Anchored(address indexed anchorer, bytes32 indexed logId, uint64 treeSize, bytes32 root)\"\n",
@@ -102,7 +107,8 @@ async fn start(world: &World) -> Tenant {
     Tenant { node, client, key, folder }
 }
 
-async fn trigger(client: &Client) -> Option<v1::Trigger> {
+/// The project's one trigger.
+pub async fn trigger(client: &Client) -> Option<v1::Trigger> {
     client.triggers().list(v1::ListTriggersRequest::default()).await.ok()?.into_inner().triggers.pop()
 }
 

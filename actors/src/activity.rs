@@ -30,6 +30,13 @@ pub struct ActivityCount {
     pub tokens: u64,
 }
 
+impl ActivityCount {
+    /// Turns that workers have left.
+    pub(crate) fn turns_ended(&self) -> u64 {
+        self.turns.saturating_sub(self.turns_in_flight)
+    }
+}
+
 /// A turn in a worker's hands, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct TurnInFlight<'a>(&'a Activity);

@@ -8,6 +8,9 @@ mod anchoring;
 mod desk;
 mod drive;
 mod entity;
+mod followed;
+pub(crate) mod forced;
+mod gauges;
 mod intents;
 mod messages;
 mod ordering;
@@ -22,12 +25,14 @@ mod wishes;
 
 pub use anchoring::ChainAnchoring;
 pub use entity::ChainActor;
+pub use forced::ForcedBreaker;
+pub use gauges::OutboxGauge;
 pub use intents::{IntentState, IntentView, OutboxView};
 pub use messages::{ChainEvent, ChainRequest, ChainResponse, PendingAnchor};
 pub use orders::{OrderId, OrderIdError, OrderOutcome, OrderRecord};
 pub use records::AnchorWish;
 pub use settings::{ChainEnvironment, ChainSettings, Chains, Follow};
-pub use spending::{FeePrice, SpendingTerms};
+pub use spending::{FeePrice, RuleProblem, SpendingTerms, canonical_terms};
 pub use status::ChainStatus;
 pub use wallet::WalletView;
 

@@ -17,7 +17,7 @@ use crate::host::{EntityId, Fault};
 pub trait Lease: Send + Sync + fmt::Debug + 'static {
     /// The shard of an entity: the same on every node and for ever.
     fn shard_of(&self, kind: &str, id: &EntityId) -> u32 {
-        shard_of(kind, id)
+        shard_of(kind, id, SHARDS)
     }
 
     /// Whether this node believes that it holds the lease of a shard and takes work for it.
@@ -31,6 +31,28 @@ pub trait Lease: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`LeaseError::Lost`] when another node has taken the lease; the store's error when it can't be read.
     async fn check(&self, txn: &Txn, shard: u32) -> Result<(), LeaseError>;
+}
+
+/// What an entity's transactions write under: its shard, and the lease that this node holds of it.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    lease: Arc<dyn Lease>,
+    shard: u32,
+}
+
+impl Fence {
+    /// The fence of entities of `shard`.
+    pub fn new(lease: Arc<dyn Lease>, shard: u32) -> Self {
+        Self { lease, shard }
+    }
+
+    /// As [`Lease::check`].
+    ///
+    /// # Errors
+    /// As [`Lease::check`].
+    pub async fn check(&self, txn: &Txn) -> Result<(), LeaseError> {
+        self.lease.check(txn, self.shard).await
+    }
 }
 
 /// Why a transaction may not write.
@@ -77,10 +99,11 @@ impl From<StoreError> for Fault {
     }
 }
 
-/// The shard of an entity: the first four bytes of SHA-256 over its kind, a zero byte and its id, modulo [`SHARDS`].
-pub fn shard_of(kind: &str, id: &EntityId) -> u32 {
+/// The shard of an entity, of so many: the first four bytes of SHA-256 over its kind, a zero byte and its id, modulo
+/// their number.
+pub fn shard_of(kind: &str, id: &EntityId, shards: u32) -> u32 {
     let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(id.as_str()).finalize();
-    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % SHARDS
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % shards
 }
 
 /// The lease of a node that is alone on its store: one epoch for all shards, raised by each process that starts.
@@ -151,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_shard_never_changes() {
-        let check = |kind, id, shard| assert_eq!(shard_of(kind, &EntityId::new(id).unwrap()), shard);
+        let check = |kind, id, shard| assert_eq!(shard_of(kind, &EntityId::new(id).unwrap(), SHARDS), shard);
         check("session", "ses_1", 745);
         check("budget", "acme", 711);
     }

@@ -6,6 +6,8 @@ pub mod audit;
 pub mod budget;
 pub mod chain;
 pub mod device;
+#[cfg(test)]
+mod dying_store;
 pub mod host;
 pub mod lease;
 pub mod memory;

@@ -9,6 +9,7 @@ mod chains;
 mod direct;
 mod doctor;
 mod error;
+mod growth;
 mod idempotency;
 mod keys;
 mod members;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use steward_storage::Store;
 use steward_types::{Clock, Entropy, ProjectId, Timestamp};
+use tokio::task::JoinSet;
 
 use crate::activity::Activity;
 use crate::chain::Chains;
@@ -44,6 +46,7 @@ pub use budgets::BudgetTree;
 pub use direct::{DirectCall, DirectChat, DirectChatEvent, DirectEmbedding, DirectUsage};
 pub use doctor::{Diagnosis, Finding, Severity};
 pub use error::{Failure, FieldViolation};
+pub use growth::ConsistencyView;
 pub use keys::{Caller, NewKey};
 pub use members::{Alone, ClusterChange, Member, MemberState, Members, ShardPlace, unknown_node};
 pub use models::{ModelCatalog, ModelState, ModelView, PlacedReplica, StoredModels};
@@ -95,6 +98,8 @@ struct Inner {
     lanes: crate::budget::Lanes,
     direct_calls: tokio_util::task::TaskTracker,
     started: Timestamp,
+    /// Carries out what operators order of breakers, as long as the node lives.
+    _following: JoinSet<()>,
 }
 
 /// Whose things may be seen.
@@ -121,7 +126,15 @@ impl Steward {
     pub fn new(parts: Parts) -> Self {
         let (lanes, direct_calls) = (crate::budget::Lanes::new(), tokio_util::task::TaskTracker::new());
         let started = parts.clock.now();
-        Self(Arc::new(Inner { parts, lanes, direct_calls, started }))
+        let (store, chains, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.chains), Arc::clone(&parts.clock));
+        let _following = crate::chain::forced::follow(store, chains, clock);
+        Self(Arc::new(Inner { parts, lanes, direct_calls, started, _following }))
+    }
+
+    /// Sets the gauges that tell how this node's chains are to what is so now.
+    pub fn show_metrics(&self) {
+        let now = self.clock().now();
+        self.0.parts.chains.values().for_each(|chain| chain.show_metrics(now));
     }
 
     /// The entities.

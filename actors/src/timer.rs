@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use steward_storage::{RangeRead, Store, StoreError, StoreExt, Watch};
 use steward_types::limits::{
-    RECOVERY_PAGE_TIME, RECOVERY_SESSIONS_MAX, RECOVERY_TIME, RECOVERY_TURNS_MAX, RESTART_BACKOFF_MIN,
-    TIMER_OTHERS_TIME, TIMER_PAGE, TIMER_SLEEP_MAX,
+    RECOVERY_PAGE_TIME, RECOVERY_SESSIONS_MAX, RECOVERY_STALL_TIME, RECOVERY_TIME, RECOVERY_TURNS_MAX,
+    RESTART_BACKOFF_MIN, TIMER_OTHERS_TIME, TIMER_PAGE, TIMER_SLEEP_MAX,
 };
 use steward_types::{Clock, SessionId, Timestamp};
 use tokio::sync::Notify;
@@ -168,10 +168,18 @@ impl Waker {
         Ok(count)
     }
 
-    /// Waits while the node has enough turns in flight, though not for long: they may all be slow.
+    /// Waits while the node has enough turns in flight, as long as some of them end, though not for ever.
     async fn pace(&self) {
-        let room = pin!(self.environment.activity.room(RECOVERY_TURNS_MAX));
-        select(room, self.clock.sleep(RECOVERY_PAGE_TIME)).await;
+        let (activity, started) = (&self.environment.activity, self.clock.monotonic());
+        loop {
+            let ended = activity.count().turns_ended();
+            let room = pin!(activity.room(RECOVERY_TURNS_MAX));
+            let has_room = matches!(select(room, self.clock.sleep(RECOVERY_STALL_TIME)).await, Either::Left(_));
+            let is_stalled = activity.count().turns_ended() == ended;
+            if has_room || is_stalled || self.clock.monotonic().saturating_sub(started) >= RECOVERY_PAGE_TIME {
+                return;
+            }
+        }
     }
 
     fn serves(&self, session: SessionId) -> bool {

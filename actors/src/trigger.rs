@@ -5,6 +5,7 @@
 //! the checkpoint moves past an event only once its session is there. So a reorganisation, a kill or a second node can
 //! neither lose an event nor double it.
 
+mod canonical;
 mod entity;
 mod feed;
 mod looking;
@@ -20,6 +21,7 @@ use steward_types::Entropy;
 
 use crate::chain::Chains;
 
+pub(crate) use canonical::canonical;
 pub use entity::TriggerActor;
 pub use messages::{TriggerEvent, TriggerRequest, TriggerResponse};
 pub use record::{Resume, SkippedEvent, TriggerName, TriggerSpec};

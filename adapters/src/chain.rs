@@ -36,6 +36,12 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// The address that signs, as the chain writes it.
     fn account(&self) -> &str;
 
+    /// Whether the account's key can be reached, wherever it lies. Asks nothing of the chain.
+    ///
+    /// # Errors
+    /// [`ChainError::Signer`], with what would keep it from signing.
+    async fn check_signer(&self) -> Result<(), ChainError>;
+
     /// The hash of the chain's first block, which tells a chain that was reset from the one it was.
     async fn genesis(&self) -> Result<String, ChainError>;
 
@@ -81,24 +87,28 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// What a contract answers to a question that changes nothing. Input and answer are as the chain encodes them.
     async fn read(&self, contract: &str, input: &[u8], at: Consistency) -> Result<Bytes, ChainError>;
 
-    /// Checks that a text is an address of this chain. Asks nobody, so that what somebody made up costs no call.
+    /// The one way to write an address of this chain, so that two texts are one address only when they are equal. Asks nobody,
+    /// so that what somebody made up costs no call.
     ///
     /// # Errors
     /// [`ChainError::Rejected`], with what an address should be.
-    fn check_address(&self, address: &str) -> Result<(), ChainError>;
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError>;
 
-    /// Checks that a text can name an asset besides the chain's own coin. Asks nobody.
+    /// The one way to write an asset; nothing when it is the chain's own coin. Asks nobody.
     ///
     /// # Errors
-    /// [`ChainError::Rejected`], with what is wrong.
-    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
-        self.check_address(asset)
+    /// [`ChainError::Rejected`] when it can name none.
+    fn canonical_asset(&self, asset: &str) -> Result<Option<String>, ChainError> {
+        self.canonical_address(asset).map(Some)
     }
 
-    /// The one way to write an asset whose name was checked, so that it has one counter; nothing when it is the chain's own
-    /// coin. Asks nobody.
-    fn canonical_asset(&self, asset: &str) -> Option<String> {
-        Some(asset.to_owned())
+    /// A contract's method as [`encode_call`](Self::encode_call) names it. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when it can name none.
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        let reason = format!("{method:?} is no method: contracts of {} cannot be called", self.id());
+        Err(ChainError::Rejected { reason })
     }
 
     /// Encodes a contract's call as people write it: a signature such as `transfer(address,uint256)` with an array of
@@ -140,11 +150,12 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     /// where there is none.
     async fn verify_inclusion(&self, contract: &str, claim: &InclusionClaim) -> Result<bool, ChainError>;
 
-    /// Whether the chain can have such events at all. Asks nobody.
+    /// The one way to write a filter of events that the chain can have, so that two are the same only when they are equal.
+    /// Asks nobody.
     ///
     /// # Errors
     /// [`ChainError::Rejected`] says what is wrong with the filter, and what would be right.
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError>;
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError>;
 
     /// Every event of the filter in the blocks `from..=to`, all of them final, in the chain's order; the same each time.
     ///

@@ -4,7 +4,9 @@
 //! our limit (throttled), failures in a row (a breaker for each class of methods). One that is only behind is asked
 //! last. The score puts the others in order; its parts are those of eRPC's and Envoy's outlier detection.
 
+mod answer;
 mod bucket;
+mod meter;
 mod policy;
 mod probe;
 mod retry_after;
@@ -18,7 +20,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use steward_types::{Timestamp, limits};
 
+pub use self::answer::{AnswerBody, AnswerTooLong};
 use self::bucket::Bucket;
+pub(crate) use self::meter::Meter;
+pub use self::meter::request_sent;
 pub(crate) use self::policy::millis;
 pub use self::policy::{Costs, EndpointPolicy};
 pub use self::retry_after::retry_after;
@@ -59,6 +64,8 @@ pub struct Endpoint {
     block: Option<u64>,
     lag: Lag,
     transitions: VecDeque<Transition>,
+    /// How often each change happened, since the start.
+    changes: BTreeMap<Change, u64>,
 }
 
 /// How far an endpoint is behind the others.
@@ -124,7 +131,13 @@ impl Endpoint {
             block: None,
             lag: Lag::default(),
             transitions: VecDeque::new(),
+            changes: BTreeMap::new(),
         }
+    }
+
+    /// How often each change happened, since the start.
+    pub const fn changes(&self) -> &BTreeMap<Change, u64> {
+        &self.changes
     }
 
     /// What it is called.
@@ -173,6 +186,13 @@ impl Endpoint {
             });
         }
         Ok(())
+    }
+
+    /// A call has made so many requests. The first was paid for when it was admitted; the others are paid for now, and
+    /// what is not there for them is owed.
+    pub fn requested(&mut self, class: Class, requests: u32, now: Timestamp) {
+        let more = requests.saturating_sub(1);
+        self.bucket.owe(self.policy.costs.of(class).saturating_mul(more), &self.policy, now);
     }
 
     /// A call was answered, whatever the chain said.
@@ -258,7 +278,8 @@ impl Endpoint {
 
     /// Sets it by hand, or gives it back to itself. What it was punished or throttled for is forgiven then.
     pub fn force(&mut self, forced: Option<Forced>, now: Timestamp) {
-        if self.forced == forced && forced.is_some() {
+        let is_forgiven = self.punished.is_none() && self.throttled.is_none() && self.wrong.is_empty();
+        if self.forced == forced && (forced.is_some() || is_forgiven) {
             return;
         }
         self.forced = forced;
@@ -352,6 +373,7 @@ impl Endpoint {
             self.transitions.pop_front();
         }
         let reason = reason.chars().take(limits::ENDPOINT_REASON_CHARS_MAX).collect();
+        *self.changes.entry(change).or_default() += 1;
         self.transitions.push_back(Transition { at, change, reason });
     }
 

@@ -115,7 +115,8 @@ impl Ledger {
         let bytes = serde_json::to_vec(&transaction).expect("a transaction has only text keys");
         let creates = matches!(action, Action::DeployReceiptLog).then(|| contract_at(sequence));
         let fee_max = Some(fee_of(fee));
-        SignedTransaction { hash: hash_of(&bytes), bytes: Bytes::from(bytes), sequence, expires, fee, fee_max, creates }
+        let (hash, bytes, deposit) = (hash_of(&bytes), Bytes::from(bytes), Amount::ZERO);
+        SignedTransaction { hash, bytes, sequence, expires, fee, fee_max, deposit, creates }
     }
 
     /// Takes a transaction into the pool.

@@ -183,6 +183,14 @@ impl Chain for MemoryChain {
         ACCOUNT
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        if self.state.lock().fault != Some(Fault::SignerAway) {
+            return Ok(());
+        }
+        let (service, reason) = ("the signing service".to_owned(), "it is away".to_owned());
+        Err(SignerError::Unavailable { service, reason }.into())
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         let genesis = self.ask(|_| "block-0-0".to_owned()).await?;
         Ok(if self.lies() { "another chain's".to_owned() } else { genesis })
@@ -206,10 +214,7 @@ impl Chain for MemoryChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
-        if self.state.lock().fault == Some(Fault::SignerAway) {
-            let (service, reason) = ("the signing service".to_owned(), "it is away".to_owned());
-            return Err(SignerError::Unavailable { service, reason }.into());
-        }
+        self.check_signer().await?;
         let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
         let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
         Ok(SignedTransaction { expires, ..signed })
@@ -258,10 +263,16 @@ impl Chain for MemoryChain {
         Ok(if self.lies() { Bytes::from_static(b"a lie") } else { remembered })
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
         let is_word = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let reason = || format!("{address:?} is no address: one has letters, digits and - only");
-        is_word.then_some(()).ok_or_else(|| ChainError::Rejected { reason: reason() })
+        is_word.then(|| address.to_owned()).ok_or_else(|| ChainError::Rejected { reason: reason() })
+    }
+
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        let types: String = method.split_inclusive(')').next().unwrap_or_default().split_whitespace().collect();
+        let empty = || ChainError::Rejected { reason: "the method has no name".to_owned() };
+        (!types.is_empty()).then_some(types).ok_or_else(empty)
     }
 
     /// A call is the JSON of its arguments, whatever its types.
@@ -291,12 +302,15 @@ impl Chain for MemoryChain {
         self.ask(|ledger| ledger.verify_inclusion(contract, claim)).await
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Ledger::check_event_filter(filter)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        let address = self.canonical_address(filter.address.trim())?;
+        let filter = EventFilter { address, event: filter.event.trim().to_owned() };
+        Ledger::check_event_filter(&filter)?;
+        Ok(filter)
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
-        self.check_event_filter(filter)?;
+        let filter = &self.canonical_filter(filter)?;
         let behind = || ChainError::Behind { chain: self.id.clone(), block: to };
         let answer = |ledger: &Ledger| (to <= ledger.head().final_block).then(|| ledger.events(filter, from, to));
         let mut events = self.ask(answer).await?.ok_or_else(behind)?;

@@ -8,6 +8,7 @@
 mod ask;
 mod chain;
 mod expiry;
+mod gauges;
 mod roster;
 mod round;
 mod tally;
@@ -170,8 +171,6 @@ impl Pool {
             Ok(_) | Err(_) => "served",
         };
         let (chain, endpoint) = (self.id.to_string(), self.names[number].clone());
-        let score = self.roster.lock().endpoint(number).score(self.clock.now());
-        metrics::gauge!("steward_endpoint_score", "chain" => chain.clone(), "endpoint" => endpoint.clone()).set(score);
         metrics::counter!(
             "steward_endpoint_calls_total", "chain" => chain, "endpoint" => endpoint, "outcome" => outcome
         )

@@ -17,6 +17,14 @@ pub trait Signer: Send + Sync + fmt::Debug + 'static {
     /// The address that its signatures stand for, as the chain writes it.
     fn address(&self) -> &str;
 
+    /// Whether its key can be reached and is the account's. One that lies here is both.
+    ///
+    /// # Errors
+    /// What would keep it from signing.
+    async fn check(&self) -> Result<(), SignerError> {
+        Ok(())
+    }
+
     /// Signs a 32-byte digest: r, s and the recovery bit, 65 bytes in all (secp256k1).
     async fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 65], SignerError> {
         let _ = digest;

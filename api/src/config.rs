@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use steward_types::limits::{KEY_REQUESTS_MAX, TURN_WAIT_TIME_DEFAULT};
+use steward_types::limits::{CERTIFICATE_READ_TIME, KEY_REQUESTS_MAX, TURN_WAIT_TIME_DEFAULT};
 use tokio::sync::watch;
 
 /// Whether a node takes new work.
@@ -23,6 +23,8 @@ pub enum Readiness {
 pub struct ApiConfig {
     /// Certificate and key; absent: plain text.
     pub tls: Option<TlsFiles>,
+    /// How often certificate and key are read again, for those that were replaced.
+    pub certificate_read_time: Duration,
     /// Deadline of a request that names none.
     pub request_time_default: Duration,
     /// Requests in flight for one API key.
@@ -48,6 +50,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             tls: None,
+            certificate_read_time: CERTIFICATE_READ_TIME,
             request_time_default: TURN_WAIT_TIME_DEFAULT,
             key_requests_max: KEY_REQUESTS_MAX,
             origins: vec!["*".to_owned()],

@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod budgets;
 mod chains;
+mod changes;
 mod models;
 mod operations;
 mod projects;

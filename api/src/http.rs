@@ -73,6 +73,7 @@ async fn metrics(State(steward): State<Steward>, Extension(Peer(peer)): Extensio
     }
     metrics::gauge!("steward_live_entities")
         .set(f64::from(u32::try_from(steward.host().live_entities()).unwrap_or(u32::MAX)));
+    steward.show_metrics();
     match metric::render() {
         Some(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         None => (StatusCode::NOT_FOUND, "another recorder has the metrics of this process\n").into_response(),

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::Router;
 use http::Request;
@@ -12,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use steward_actors::service::Steward;
+use steward_types::Clock;
 use steward_types::limits::{SHUTDOWN_TIME_MAX, TLS_HANDSHAKE_TIME_MAX};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +28,8 @@ use tower::ServiceExt;
 
 use crate::auth::Gate;
 use crate::config::{ApiConfig, Readiness};
-use crate::{grpc, http as web, metric, tls};
+use crate::tls::Certificates;
+use crate::{grpc, http as web, metric};
 
 /// Why a server could not be started, or ended.
 #[derive(Debug, Error)]
@@ -62,7 +65,10 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     metric::install();
-    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let certificates = config.tls.clone().map(Certificates::read).transpose()?;
+    let acceptor = certificates.as_ref().map(Certificates::newest);
+    let clock = std::sync::Arc::clone(steward.clock());
+    let mut renewing = std::pin::pin!(renew(certificates, config.certificate_read_time, clock.as_ref()));
     let ending = CancellationToken::new();
     let gate = Gate::new(steward.clone(), config.clone());
     let (services, health) = grpc::router(&steward, &gate, &config, &ending)?;
@@ -85,6 +91,7 @@ pub async fn serve(
             },
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             never = &mut telling => match never {},
+            never = &mut renewing => match never {},
             () = &mut shutdown => break,
         }
     }
@@ -109,16 +116,25 @@ async fn tell_health(health: HealthReporter, mut readiness: watch::Receiver<Read
     }
 }
 
+/// Keeps the certificate fresh, where there is one.
+async fn renew(certificates: Option<Certificates>, every: Duration, clock: &dyn Clock) -> Infallible {
+    match certificates {
+        Some(certificates) => certificates.renew(every, clock).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Connections {
     router: Router,
-    acceptor: Option<TlsAcceptor>,
+    acceptor: Option<watch::Receiver<TlsAcceptor>>,
     steward: Steward,
     graceful: GracefulShutdown,
 }
 
 impl Connections {
     fn connection(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + Send + 'static {
-        let (router, acceptor, watcher) = (self.router.clone(), self.acceptor.clone(), self.graceful.watcher());
+        let (router, acceptor, watcher) = (self.router.clone(), self.acceptor.as_ref(), self.graceful.watcher());
+        let acceptor = acceptor.map(|newest| newest.borrow().clone());
         let clock = self.steward.clock().clone();
         async move {
             // Answers are small and a token must not wait for the next one.

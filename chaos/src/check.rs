@@ -7,7 +7,10 @@ use steward_api::proto::v1;
 use crate::workload::History;
 use crate::world::Seen;
 
-/// What the node says of itself at the end.
+/// What the node's account sends beside anchors: the contract, once.
+pub const DEPLOYMENTS: u64 = 1;
+
+/// What the node says of itself at the end, and the chain of it.
 #[derive(Debug, Clone)]
 pub struct Books {
     /// The audit of the project.
@@ -16,6 +19,8 @@ pub struct Books {
     pub receipts: Vec<v1::Receipt>,
     /// Tree sizes in the order in which the chain's contract announced them.
     pub anchored: Vec<u64>,
+    /// How many transactions of the node's account the chain has.
+    pub sent: u64,
     /// How many leaves the log has.
     pub tree_size: u64,
 }
@@ -87,6 +92,11 @@ fn anchors(books: &Books, findings: &mut Vec<String>) {
     if !books.anchored.is_sorted_by(|a, b| a < b) {
         findings.push(format!("a tree size was anchored twice, or shrank: {:?}", books.anchored));
     }
+    // The contract announces nothing when its head is anchored again: only the count tells of that.
+    let (announced, sent) = (books.anchored.len() as u64, books.sent);
+    if sent != announced + DEPLOYMENTS {
+        findings.push(format!("{sent} transactions were sent for {announced} anchors and {DEPLOYMENTS} contract"));
+    }
     if books.anchored.last() != Some(&books.tree_size) {
         findings.push(format!("the log has {} leaves, the chain knows {:?}", books.tree_size, books.anchored.last()));
     }
@@ -105,7 +115,7 @@ mod tests {
         seen.once.insert(2, 1);
         let audit = v1::AuditResponse { exact: true, settled_micros: 7, steps_settled: 1, ..Default::default() };
         let receipts = vec![v1::Receipt { id: "hold".into(), price_micros: 7, ..Default::default() }];
-        let books = Books { audit, receipts, anchored: vec![1], tree_size: 1 };
+        let books = Books { audit, receipts, anchored: vec![1], sent: 2, tree_size: 1 };
         (vec![History { session: "s".into(), turns }], seen, books)
     }
 
@@ -130,7 +140,8 @@ mod tests {
         assert_eq!(broken(|_, _, b| b.audit.exact = false), 1);
         assert_eq!(broken(|_, _, b| b.receipts[0].price_micros = 6), 1);
         assert_eq!(broken(|_, _, b| b.receipts.push(b.receipts[0].clone())), 2);
-        assert_eq!(broken(|_, _, b| b.anchored = vec![1, 1]), 1);
-        assert_eq!(broken(|_, _, b| b.anchored = vec![]), 1);
+        assert_eq!(broken(|_, _, b| (b.anchored, b.sent) = (vec![1, 1], 3)), 1);
+        assert_eq!(broken(|_, _, b| (b.anchored, b.sent) = (vec![], 1)), 1);
+        assert_eq!(broken(|_, _, b| b.sent = 3), 1);
     }
 }

@@ -51,7 +51,7 @@ fn ids_of_all_shards() -> anyhow::Result<BTreeMap<u32, String>> {
     let mut ids = BTreeMap::new();
     while ids.len() < SHARDS as usize {
         let id = SessionId::generate(&SystemClock::new(), &SystemEntropy).to_string();
-        ids.entry(shard_of("session", &EntityId::new(&id)?)).or_insert(id);
+        ids.entry(shard_of("session", &EntityId::new(&id)?, SHARDS)).or_insert(id);
     }
     Ok(ids)
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use steward::output::{Output, Tone};
 use steward_chaos::measure::failover::failover;
-use steward_chaos::measure::overload::overload;
+use steward_chaos::measure::overload::{MEMORY_BUDGET_KIB, overload};
 use steward_chaos::measure::recovery::recovery;
 use steward_chaos::measure::rolling::rolling;
 use steward_chaos::measure::stage::Binaries;
@@ -60,8 +60,11 @@ enum Command {
         #[arg(long)]
         next_binary: Option<PathBuf>,
     },
-    /// Give a cluster ten times its load; measure the calls that are admitted, and memory
+    /// Give a cluster ten times its load; measure and judge the calls that are admitted, and memory
     Overload {
+        /// What a node may take beside its models' memory, in MiB
+        #[arg(long, default_value_t = MEMORY_BUDGET_KIB / 1024)]
+        memory_budget_mib: u64,
         /// How long each load
         #[arg(long = "for", default_value = "1m", value_parser = humantime_serde::re::humantime::parse_duration)]
         time: Duration,
@@ -124,7 +127,7 @@ async fn command(arguments: Arguments, output: Output) -> anyhow::Result<bool> {
         Command::Starved { time } => {
             let measured = starved(&steward, folder.path(), time).await?;
             print(&measured, output)?;
-            Ok(measured.evictions == 0)
+            Ok(measured.is_good())
         }
         Command::Rolling { rounds, clients, next_binary } => {
             let binaries = Binaries { next: next_binary.unwrap_or_else(|| steward.clone()), steward };
@@ -140,7 +143,11 @@ async fn command(arguments: Arguments, output: Output) -> anyhow::Result<bool> {
             print(&measured, output)?;
             Ok(measured.is_exact)
         }
-        Command::Overload { time } => print(&overload(&steward, folder.path(), time).await?, output).map(|()| true),
+        Command::Overload { time, memory_budget_mib } => {
+            let measured = overload(&steward, folder.path(), time, memory_budget_mib * 1024).await?;
+            print(&measured, output)?;
+            Ok(measured.findings().is_empty())
+        }
     }
 }
 

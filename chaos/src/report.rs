@@ -31,6 +31,8 @@ pub struct Report {
     pub settled_micros: u64,
     /// Roots anchored on the chain.
     pub anchors: usize,
+    /// Transactions that anchored them: as many.
+    pub anchor_transactions: u64,
     /// What was done to append-only registers, and whether their histories are linearizable.
     pub registers: Checked,
     /// After the last fault an entity of every shard was asked: how long the slowest took to answer.
@@ -90,8 +92,8 @@ impl fmt::Display for Report {
         writeln!(f, "{done} idempotent effects, asked for {asked} times; {unknown} others reported as unknown")?;
         writeln!(
             f,
-            "{} receipts, {} micro-units, {} roots anchored",
-            self.receipts, self.settled_micros, self.anchors
+            "{} receipts, {} micro-units, {} roots anchored in {} transactions",
+            self.receipts, self.settled_micros, self.anchors, self.anchor_transactions
         )?;
         let Checked { registers, appends, unknown, reads, violations } = &self.registers;
         if *registers > 0 {

@@ -14,7 +14,7 @@ use steward_adapters_evm::devnet::{Anvil, Mining};
 use steward_api::proto::v1;
 use steward_types::{Clock as _, SystemClock};
 
-use crate::check::{Books, check};
+use crate::check::{Books, DEPLOYMENTS, check};
 use crate::fleet::Fleet;
 use crate::healing;
 use crate::nemesis::{self, Fault, Faults};
@@ -99,6 +99,7 @@ pub async fn run(
         receipts: books.receipts.len(),
         settled_micros: books.audit.settled_micros,
         anchors: books.anchored.len(),
+        anchor_transactions: books.sent.saturating_sub(DEPLOYMENTS),
         registers: checked,
         shards_answered,
         seconds: clock.monotonic().as_secs(),
@@ -154,13 +155,14 @@ async fn books(client: &Clients, endpoint: &str) -> anyhow::Result<Books> {
         (anchored.last() == Some(&tree_size)).then_some(anchored)
     });
     let anchored = anchored.await?;
+    let sent = sent(endpoint).await?;
     let audit = v1::AuditRequest { project: PROJECT.to_owned() };
     let audit = retry(client, |client| {
         let audit = audit.clone();
         async move { client.budgets().audit(audit).await }
     })
     .await?;
-    Ok(Books { audit, receipts, anchored, tree_size })
+    Ok(Books { audit, receipts, anchored, sent, tree_size })
 }
 
 async fn receipts(client: &Clients) -> anyhow::Result<Vec<v1::Receipt>> {
@@ -185,12 +187,20 @@ async fn receipts(client: &Clients) -> anyhow::Result<Vec<v1::Receipt>> {
     }
 }
 
+/// How many transactions of the node's account the chain has, asked of the chain itself.
+async fn sent(endpoint: &str) -> anyhow::Result<u64> {
+    let of = json!([Anvil::DEVELOPMENT_ACCOUNT, "latest"]);
+    let count = ask_chain(endpoint, "eth_getTransactionCount", of).await?;
+    let digits =
+        count.as_str().and_then(|count| count.strip_prefix("0x")).context("the chain counts no transactions")?;
+    Ok(u64::from_str_radix(digits, 16)?)
+}
+
 /// The tree sizes of every `Anchored` event on the chain, oldest first, asked of the chain itself.
 async fn anchored(endpoint: &str) -> anyhow::Result<Vec<u64>> {
     let filter = json!({ "fromBlock": "0x0", "toBlock": "latest" });
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [filter] });
-    let answer: Value = reqwest::Client::new().post(endpoint).json(&request).send().await?.json().await?;
-    let logs = answer["result"].as_array().context("the chain gives no logs")?;
+    let logs = ask_chain(endpoint, "eth_getLogs", json!([filter])).await?;
+    let logs = logs.as_array().context("the chain gives no logs")?;
     let mut by_log: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for log in logs {
         // Anchored(address indexed anchorer, bytes32 indexed logId, uint64 treeSize, bytes32 root): three topics, two words.
@@ -204,4 +214,11 @@ async fn anchored(endpoint: &str) -> anyhow::Result<Vec<u64>> {
     }
     ensure!(by_log.len() <= 1, "the chain knows {} logs", by_log.len());
     Ok(by_log.into_values().next().unwrap_or_default())
+}
+
+async fn ask_chain(endpoint: &str, method: &str, params: Value) -> anyhow::Result<Value> {
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let mut answer: Value = reqwest::Client::new().post(endpoint).json(&request).send().await?.json().await?;
+    ensure!(answer["error"].is_null(), "the chain answers {method} with {}", answer["error"]);
+    Ok(answer["result"].take())
 }

@@ -17,7 +17,7 @@ pub use chains::{AddChain, Chains, Family, NewWallet, Outbox, Wallets};
 pub use nodes::{Actors, ClusterCommand, Demo, StoreCommand, Up};
 pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
 pub use projects::{Budgets, Period, Projects};
-pub use sessions::{Approvals, Logs, Receipts, Sessions};
+pub use sessions::{Approvals, CheckpointArguments, Logs, Receipts, Sessions};
 pub use triggers::Triggers;
 
 /// Steward: a durable runtime for AI agents that spend money.

@@ -148,6 +148,13 @@ pub fn explain(status: &tonic::Status) -> String {
     lines.join("\n")
 }
 
+/// The reason of a failed call, as its `ErrorInfo` has it: an error code's name.
+pub fn reason(status: &tonic::Status) -> Option<String> {
+    let details = google_rpc::Status::decode(status.details()).ok()?.details;
+    let info = details.into_iter().find(|detail| detail.type_url.ends_with("google.rpc.ErrorInfo"))?;
+    Some(google_rpc::ErrorInfo::decode(info.value.as_slice()).ok()?.reason)
+}
+
 fn plain(status: &tonic::Status) -> String {
     if status.details().is_empty() && status.code() == tonic::Code::Unavailable {
         return format!("the node does not answer ({}): is it running, and at this --server?", status.message());

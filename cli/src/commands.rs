@@ -8,6 +8,7 @@ pub mod breakers;
 pub mod budgets;
 mod chain_add;
 pub mod chains;
+mod checkpoint;
 pub mod cluster;
 pub mod devices;
 pub mod doctor;
@@ -95,7 +96,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Login => login::run(&global, output).await,
         Command::Agents(crate::args::Agents::Check { folder }) => agents::check(&folder, output),
         Command::Receipts(crate::args::Receipts::Verify { file, trust, rpc }) => {
-            receipts::verify(&file, trust.as_deref(), rpc.as_deref(), output).await
+            receipts::verify(&file, trust.as_deref(), &rpc, output).await
         }
         Command::Chains { command: Some(crate::args::Chains::Add(chain)) } => chains::add(&chain, output).await,
         Command::Wallets { command: Some(command) } if wallets::is_local(&command) => wallets::write(command, output),
@@ -176,8 +177,7 @@ pub fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     if output.is_json() {
         output.line(serde_json::json!({ "error": text }).to_string());
     } else {
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "{} {text}", output.paint(Tone::Bad, "error:"));
+        output.complain(Tone::Bad, "error:", text);
     }
     ExitCode::FAILURE
 }

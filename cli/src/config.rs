@@ -1,5 +1,6 @@
 //! A node's configuration: one TOML file, read once, passed down. Flags win over the file.
 
+mod costs;
 mod devices;
 mod signing;
 
@@ -11,9 +12,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use steward_actors::chain::SpendingTerms;
+use steward_adapters::endpoint::Costs;
 use steward_adapters_cosmos::GasPrice;
 use steward_types::{Amount, limits};
 
+pub use self::costs::Confirmations;
 pub use self::devices::{DeviceChoice, DeviceName};
 pub use self::signing::{KmsSettings, VaultSettings};
 
@@ -44,6 +47,8 @@ pub struct NodeConfig {
     pub drain_time: Duration,
     /// Serve TLS with this certificate.
     pub tls: Option<TlsConfig>,
+    /// Serve plain HTTP beyond loopback: for a network, or behind a proxy, that encrypts by itself.
+    pub plain_http: bool,
     /// The chains that receipts can be anchored on.
     pub chains: Vec<ChainConfig>,
     /// Load the deterministic model `scripted` too, for tests and trials without a model file.
@@ -120,6 +125,9 @@ pub struct ClusterSettings {
     /// What fails together with it, such as a rack or a data centre.
     #[serde(default)]
     pub zone: String,
+    /// How many shards the cluster has: the first member decides, and it stays so. Without it, as many as there are.
+    #[serde(default)]
+    pub shards: Option<u32>,
     /// Its share of the work compared with other nodes'.
     #[serde(default = "weight_default")]
     pub weight: u32,
@@ -134,6 +142,7 @@ impl ClusterSettings {
             listen: any_loopback(),
             advertise: String::new(),
             zone: String::new(),
+            shards: None,
             weight: weight_default(),
         }
     }
@@ -178,6 +187,15 @@ pub struct ChainConfig {
     /// Compute units that may be spent at each endpoint at once, once they have gathered.
     #[serde(default = "units_burst_default")]
     pub units_burst: u32,
+    /// Compute units of one request, by what it is for.
+    #[serde(default)]
+    pub costs: Option<Costs>,
+    /// The most that is offered for a unit of gas, in wei; on Solana for a compute unit, in millionths of a lamport.
+    #[serde(default)]
+    pub fee_price_max: Option<u64>,
+    /// The most gas that one transaction may need; on Solana compute units.
+    #[serde(default)]
+    pub gas_max: Option<u64>,
     /// The environment variable that holds the signing key in hexadecimal: for development.
     #[serde(default)]
     pub key_env: Option<String>,
@@ -199,10 +217,10 @@ pub struct ChainConfig {
     /// The receipt log contract's address; without it the node deploys one. Not on Cosmos chains.
     #[serde(default)]
     pub contract: Option<String>,
-    /// A transaction is final when its block has so many blocks, its own among them. Not on Cosmos chains, whose blocks
-    /// are final.
-    #[serde(default = "confirmations_default")]
-    pub confirmations: u64,
+    /// A transaction is final when its block has so many blocks, its own among them, or when the chain says so. Not on
+    /// Cosmos chains, whose blocks are final.
+    #[serde(default)]
+    pub confirmations: Confirmations,
     /// What projects may spend on it, from the wallet of its key; nothing without this.
     #[serde(default)]
     pub spending: Option<SpendingTerms>,
@@ -226,10 +244,6 @@ pub struct CosmosSettings {
     /// Whether the endpoint may have forgotten the chain's first blocks.
     #[serde(default)]
     pub pruned: bool,
-}
-
-const fn confirmations_default() -> u64 {
-    12
 }
 
 const fn quorum_default() -> usize {
@@ -262,7 +276,7 @@ impl ChainConfig {
         ensure!(self.units_per_second != Some(0), "chain {}: units_per_second must not be 0", self.id);
         let is_priced = self.spending.as_ref().is_none_or(|spending| spending.fee_price.per > Amount::ZERO);
         ensure!(is_priced, "chain {}: spending.fee_price.per must not be 0", self.id);
-        Ok(())
+        self.check_costs().with_context(|| format!("chain {}", self.id))
     }
 }
 
@@ -280,6 +294,7 @@ impl Default for NodeConfig {
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
             tls: None,
+            plain_http: false,
             chains: Vec::new(),
             scripted_model: false,
         }
@@ -307,6 +322,21 @@ impl NodeConfig {
         Ok(config)
     }
 
+    /// Checks that keys cannot be read on their way: flags may have changed the address.
+    ///
+    /// # Errors
+    /// Says what to configure.
+    pub fn check_listen(&self) -> anyhow::Result<()> {
+        let is_encrypted = self.tls.is_some() || self.listen.ip().is_loopback() || self.plain_http;
+        ensure!(
+            is_encrypted,
+            "listen: {} is beyond loopback, where API keys in plain HTTP can be read on their way: give [tls] a \
+             certificate and key, or plain_http = true (--plain-http) where a proxy or the network encrypts",
+            self.listen
+        );
+        Ok(())
+    }
+
     /// Checks that store and cluster fit each other: flags may have changed either.
     ///
     /// # Errors
@@ -318,6 +348,12 @@ impl NodeConfig {
             self.cluster.is_none() || !alone || asks,
             "cluster: several nodes share a store, so give store = 'served:HOST:PORT' or 'fdb:CLUSTER_FILE' too, or \
              cluster.join = ['HOST:PORT'] of a member"
+        );
+        let shards = self.cluster.as_ref().and_then(|cluster| cluster.shards).unwrap_or(limits::SHARDS);
+        ensure!(
+            (1..=limits::SHARDS_MAX).contains(&shards),
+            "cluster.shards is {shards}, and must be from 1 to {}",
+            limits::SHARDS_MAX
         );
         let served = matches!(self.store, StoreChoice::Served(_));
         ensure!(
@@ -340,19 +376,26 @@ mod tests {
     #[test]
     fn a_configuration_is_read_or_refused_with_its_place() {
         let good = "data = 'd'\ndrain_time = '5s'\n[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'\nkey_env = 'K'";
-        assert_eq!(NodeConfig::parse(good).unwrap().chains[0].confirmations, 12);
+        assert_eq!(NodeConfig::parse(good).unwrap().chains[0].confirmations, Confirmations::Blocks(12));
         let check = |text: &str, expected: &str| {
             let error = format!("{:#}", NodeConfig::parse(text).unwrap_err());
             assert!(error.contains(expected), "{error}");
         };
         check("datta = 'd'", "datta");
         check("listen = 'here'", "listen");
+        let listens = |text: &str| NodeConfig::parse(text).unwrap().check_listen();
+        for encrypted in ["listen = '[::1]:0'", "listen = '0.0.0.0:0'\nplain_http = true"] {
+            listens(encrypted).unwrap();
+        }
+        listens("listen = '0.0.0.0:0'\n[tls]\ncertificate = 'c'\nkey = 'k'").unwrap();
+        assert!(listens("listen = '10.0.0.1:7700'").unwrap_err().to_string().contains("plain_http = true"));
         let on_foundationdb = "store = 'fdb:f'\n[foundationdb]\nname = 'n'\ntag = 't'";
         assert_eq!(NodeConfig::parse(on_foundationdb).unwrap().foundationdb.unwrap().tag.as_deref(), Some("t"));
         check("[foundationdb]\nname = 'n'", "fdb:CLUSTER_FILE");
         check("store = 'fdb:f'\n[foundationdb]\nprefix = 'n'", "prefix");
         check("store = 'served:nowhere'", "served:HOST:PORT");
         check("store = 'served:h:1'\n[cluster]\nlisten = '127.0.0.1:0'", "identity");
+        check("store = 'served:h:1'\n[cluster]\nidentity = 'i'\nshards = 0", "from 1 to 65536");
         check("[cluster]\nidentity = 'n'", "several nodes share a store");
         check(
             "[[chains]]\nid = 'eip155:1'\nendpoint = 'http://127.0.0.1:1'",

@@ -48,7 +48,7 @@ pub async fn run(demo: Demo, output: Output) -> anyhow::Result<()> {
     std::fs::create_dir_all(&places.node).with_context(|| format!("{} cannot be made", places.node.display()))?;
 
     heading(output, 1, "A real model");
-    let models = parts::fetch_models(&places.models, output).await?;
+    parts::fetch_models(&places.models, output).await?;
 
     heading(output, 2, "A node on the embedded store, and a chain");
     let anvil = parts::start_chain(&demo, &places, output).await?;
@@ -59,7 +59,7 @@ pub async fn run(demo: Demo, output: Output) -> anyhow::Result<()> {
     output.line(format!("  outside {} (counts what is really done)", treasury.url()));
 
     heading(output, 3, "A project with a budget, an agent, a session");
-    let session = story::set_up(&node, &models, output).await?;
+    let session = story::set_up(&node, &places.models, output).await?;
     let (id, sent) = story::open(&session, treasury.url()).await?;
 
     heading(output, 4, "The turn, killed twice on its way");

@@ -61,6 +61,7 @@ impl Node {
     /// # Errors
     /// When the store is in use or damaged, a chain or certificate is configured wrongly, or the address is taken.
     pub async fn start(mut config: NodeConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        config.check_listen()?;
         config.check_store()?;
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let tls = config.tls.as_ref().map(secrets::tls).transpose()?;

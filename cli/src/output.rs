@@ -47,7 +47,7 @@ impl Output {
 
     /// Prints a line; a reader that has gone away is no error.
     pub fn line(self, text: impl AsRef<str>) {
-        let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+        let _ = writeln!(std::io::stdout(), "{}", self.printable(text.as_ref()));
     }
 
     /// Tells a person on standard error what a result lacks; a program, as a line of JSON among the results.
@@ -55,28 +55,56 @@ impl Output {
         if self.json {
             return self.line(serde_json::json!({ "warning": text.as_ref() }).to_string());
         }
-        let _ = writeln!(std::io::stderr(), "{}", self.paint(Tone::Warning, text));
+        self.complain(Tone::Warning, "", text);
+    }
+
+    /// Tells a person on standard error what is wrong, after a word in its tone.
+    pub fn complain(self, tone: Tone, word: &str, text: impl AsRef<str>) {
+        let told = match word {
+            "" => self.paint(tone, text),
+            word => format!("{} {}", self.paint(tone, word), text.as_ref()),
+        };
+        let _ = writeln!(std::io::stderr(), "{}", self.printable(&told));
+    }
+
+    /// Clears the screen of a terminal and goes to its upper left corner (ECMA-48).
+    pub fn clear(self) {
+        let mut out = std::io::stdout();
+        let _ = write!(out, "\u{1b}[2J\u{1b}[H");
+        let _ = out.flush();
     }
 
     /// Prints text as it comes, without a line's end.
     pub fn part(self, text: impl AsRef<str>) {
         let mut out = std::io::stdout();
-        let _ = write!(out, "{}", text.as_ref());
+        let _ = write!(out, "{}", self.printable(text.as_ref()));
         let _ = out.flush();
     }
 
     /// The text in its colour, or as it is where there is none.
     pub fn paint(self, tone: Tone, text: impl AsRef<str>) -> String {
-        let style = match tone {
-            Tone::Heading => Style::new().bold(),
-            Tone::Good => AnsiColor::Green.on_default(),
-            Tone::Warning => AnsiColor::Yellow.on_default(),
-            Tone::Bad => AnsiColor::Red.on_default(),
-            Tone::Faint => Style::new().dimmed(),
-            Tone::Voice => AnsiColor::Cyan.on_default(),
-        };
-        let text = text.as_ref();
+        let (style, text) = (tone.style(), text.as_ref());
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// The text as a terminal may have it. Much of what is printed is the word of others: of models, scripts, endpoints. What
+    /// would move the cursor, clear the screen or turn the line's direction is written as its number; what ends a line, tabs
+    /// and our own colours stay.
+    fn printable(self, text: &str) -> String {
+        let mut printable = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(character) = rest.chars().next() {
+            let painted = if self.colour { own_colour(rest) } else { None };
+            let taken = painted.unwrap_or(character.len_utf8());
+            if painted.is_some() || is_harmless(character) {
+                printable.push_str(&rest[..taken]);
+            } else {
+                // As JSON writes it, so that a value of JSON stays the same value.
+                printable.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            rest = &rest[taken..];
+        }
+        printable
     }
 
     /// Prints rows under a heading; says `nothing` where there are none.
@@ -88,7 +116,8 @@ impl Output {
         table.load_preset(if self.colour { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(heading);
-        table.add_rows(rows);
+        // Before the columns are laid out, which go by what is seen.
+        table.add_rows(rows.iter().map(|row| row.iter().map(|cell| self.printable(cell))));
         for line in table.lines() {
             self.line(line.trim_end());
         }
@@ -131,6 +160,37 @@ impl Output {
     }
 }
 
+impl Tone {
+    const ALL: [Self; 6] = [Self::Heading, Self::Good, Self::Warning, Self::Bad, Self::Faint, Self::Voice];
+
+    const fn style(self) -> Style {
+        match self {
+            Self::Heading => Style::new().bold(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Warning => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+            Self::Faint => Style::new().dimmed(),
+            Self::Voice => AnsiColor::Cyan.on_default(),
+        }
+    }
+}
+
+/// How long the sequence of ours is that the text begins with.
+fn own_colour(text: &str) -> Option<usize> {
+    if !text.starts_with('\u{1b}') {
+        return None;
+    }
+    let sequences = Tone::ALL.into_iter().flat_map(|tone| [format!("{}", tone.style()), format!("{:#}", tone.style())]);
+    sequences.filter(|sequence| !sequence.is_empty() && text.starts_with(sequence)).map(|found| found.len()).next()
+}
+
+/// Whether a character only shows itself. Besides controls, those do not that turn the direction of what follows (UAX 9).
+fn is_harmless(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    matches!(character, '\n' | '\t') || !(character.is_control() || turns)
+}
+
 /// A message of the API in protobuf's canonical JSON.
 ///
 /// # Errors
@@ -145,4 +205,40 @@ pub fn message_json<M: prost::Message>(name: &str, message: &M) -> anyhow::Resul
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
     let options = prost_reflect::SerializeOptions::new().skip_default_fields(false).use_proto_field_name(true);
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Output = Output { json: false, colour: false };
+    const COLOURED: Output = Output { json: false, colour: true };
+
+    #[test]
+    fn what_steers_a_terminal_is_shown_and_not_obeyed() {
+        let check =
+            |output: Output, text: &str, expected: &str| assert_eq!(output.printable(text), expected, "{text:?}");
+        for output in [PLAIN, COLOURED] {
+            check(output, "two\nlines\tand a tab, größer", "two\nlines\tand a tab, größer");
+            check(output, "gone\u{1b}[2J\u{1b}[H\r\u{7}", r"gone\u001b[2J\u001b[H\u000d\u0007");
+            check(output, "\u{1b}]0;title\u{7}", r"\u001b]0;title\u0007");
+            check(output, "\u{9b}2J\u{7f}", r"\u009b2J\u007f");
+            check(output, "pay \u{202e}ecila", r"pay \u202eecila");
+            check(output, "\u{1b}[8mhidden", r"\u001b[8mhidden");
+        }
+        check(PLAIN, "\u{1b}[32mall is well\u{1b}[0m", r"\u001b[32mall is well\u001b[0m");
+    }
+
+    #[test]
+    fn our_own_colours_stay_and_json_stays_the_same_value() {
+        for tone in Tone::ALL {
+            let painted = COLOURED.paint(tone, "word");
+            assert!(painted.starts_with('\u{1b}'));
+            assert_eq!(COLOURED.printable(&painted), painted);
+        }
+        let value = serde_json::json!({ "said": "\u{1b}[2J\u{9b}\u{202e}\u{7f}" });
+        let printed = Output { json: true, colour: false }.printable(&value.to_string());
+        assert!(printed.is_ascii() && !printed.contains('\u{7f}'), "{printed}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
+    }
 }

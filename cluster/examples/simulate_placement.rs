@@ -30,6 +30,7 @@ fn main() {
 fn simulate_replicas(clock: &SystemClock, nodes: u16, models: u16) {
     let device = |number| DeviceLoad {
         node: member(number).id,
+        zone: String::new(),
         device: "gpu0".to_owned(),
         kind: DeviceKind::Gpu,
         memory_free_bytes: 80 << 30,

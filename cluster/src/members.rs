@@ -141,6 +141,7 @@ fn failure(error: ClusterError) -> Failure {
         ClusterError::Store(error) => return error.into(),
         ClusterError::UnknownNode(node) => return unknown_node(node),
         ClusterError::UnknownShard { .. } => return Failure::field("shard", message),
+        ClusterError::OtherShards { .. } => return Failure::field("shards", message),
         ClusterError::NotUp { .. } => ErrorCode::NodeNotUp,
         ClusterError::Alone => ErrorCode::NodeAlone,
         ClusterError::DrainTimeout { .. } => ErrorCode::DeadlineExceeded,

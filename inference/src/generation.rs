@@ -112,6 +112,7 @@ struct Balance {
     granted: u64,
     closed: bool,
     cancelled: bool,
+    spent_after_cancellation: u64,
 }
 
 impl Credit {
@@ -188,7 +189,13 @@ impl Credit {
         let mut balance = self.0.balance.lock();
         let had_some = balance.tokens > 0;
         balance.tokens = balance.tokens.saturating_sub(1);
+        balance.spent_after_cancellation += u64::from(had_some && balance.cancelled);
         had_some
+    }
+
+    /// Tokens that were made although nobody listened any more: at most the one that was in hand.
+    pub fn spent_after_cancellation(&self) -> u64 {
+        self.0.balance.lock().spent_after_cancellation
     }
 
     /// Waits until the state is another than [`CreditState::Waiting`], and returns it.

@@ -135,11 +135,31 @@ fn script_error(failure: &EvalAltResult) -> ScriptError {
         EvalAltResult::ErrorTooManyOperations(..) => ErrorCode::ScriptOperations,
         _ => ErrorCode::ScriptFailed,
     };
-    let mut error = ScriptError { code, message: inner.to_string(), position: place(failure), step: None };
+    let mut error = ScriptError { code, message: message(inner), position: place(failure), step: None };
     if let EvalAltResult::ErrorRuntime(thrown, _) = inner {
         describe_thrown(thrown, &mut error);
     }
     error
+}
+
+/// What went wrong, in words; where it is a limit that was passed, with the limit.
+fn message(failure: &EvalAltResult) -> String {
+    match failure {
+        EvalAltResult::ErrorStackOverflow(..) => {
+            format!("calls passed their limit of {} levels", limits::SCRIPT_CALL_DEPTH_MAX)
+        }
+        EvalAltResult::ErrorDataTooLarge(what, _) => {
+            let what = what.to_ascii_lowercase();
+            if what.contains("string") {
+                format!("a text, or all in one value, passed the limit of {} bytes", limits::SCRIPT_STRING_BYTES_MAX)
+            } else if what.contains("map") {
+                format!("a map passed the limit of {} entries", limits::SCRIPT_MAP_ITEMS_MAX)
+            } else {
+                format!("an array or blob passed the limit of {} items", limits::SCRIPT_ARRAY_ITEMS_MAX)
+            }
+        }
+        other => other.to_string(),
+    }
 }
 
 /// An uncaught exception: a failed step keeps its code and its step.

@@ -20,5 +20,6 @@ pub use optimistic::Watch;
 pub use record::{Record, Scanned};
 pub use retry::{StoreExt, run, run_idempotent};
 pub use store::{
-    AtomicOp, CommitVersion, ConflictRange, Isolation, Page, RangeRead, Store, Transaction, Txn, Versionstamp,
+    AtomicOp, CommitVersion, ConflictRange, Isolation, Page, RangeRead, Store, StoreCondition, Transaction, Txn,
+    Versionstamp,
 };

@@ -36,6 +36,21 @@ impl CommitVersion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Versionstamp(pub [u8; 10]);
 
+/// How a store's client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreCondition {
+    /// Whether it can reach all that it needs.
+    pub healthy: bool,
+    /// Its connections to servers that stand.
+    pub connections: u32,
+    /// Those that failed.
+    pub connections_failed: u32,
+    /// How busy the thread is that all its traffic goes through, in thousandths.
+    pub busy_permille: u32,
+    /// The client's version, such as `7.3.79`.
+    pub version: String,
+}
+
 /// Whether a read takes part in conflict detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
@@ -161,6 +176,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// The kind of store: "memory", "embedded", …
     fn name(&self) -> &'static str;
+
+    /// How the store's client says that it is, as it was looked at last; nothing where there is no such client, or it has
+    /// not been looked at yet.
+    fn condition(&self) -> Option<StoreCondition> {
+        None
+    }
 
     /// The clock by which transactions age and retries wait.
     fn clock(&self) -> Arc<dyn Clock>;

@@ -7,6 +7,8 @@ pub const NAME_BYTES_MAX: usize = 63;
 
 // Storage: FoundationDB's limits, kept alike on every backend.
 
+/// How often a FoundationDB store asks its client how it is.
+pub const FDB_LOOK_TIME: Duration = Duration::from_secs(5);
 /// Longest key; FoundationDB's 10,000 bytes less [`FDB_PREFIX_BYTES_MAX`].
 pub const KEY_BYTES_MAX: usize = 9_900;
 /// Levels of tuples within tuples in a key.
@@ -107,8 +109,10 @@ pub const QUARANTINED_MAX: usize = 1_000;
 pub const LIFECYCLE_EVENTS_MAX: usize = 1_024;
 /// How long an overloaded entity asks its caller to wait.
 pub const OVERLOAD_RETRY_AFTER: Duration = Duration::from_millis(50);
-/// Shards that entities are spread over, fixed for the life of a cluster.
+/// Shards that entities are spread over, unless a cluster began with another number; fixed for its life.
 pub const SHARDS: u32 = 1_024;
+/// The most shards that a cluster may begin with: each node reads all their rows after a change.
+pub const SHARDS_MAX: u32 = 65_536;
 /// Dead letters kept on one node.
 pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Longest graceful drain before what is left is stopped.
@@ -235,11 +239,13 @@ pub const TIMER_PAGE: usize = 256;
 pub const PROGRAMS_MAX: usize = 256;
 /// Sessions that one node wakes at once when it recovers or when timers are due.
 pub const RECOVERY_SESSIONS_MAX: usize = 64;
-/// Turns in flight on one node above which it recovers sessions and fires timers only slowly: one page each
-/// [`RECOVERY_PAGE_TIME`].
+/// Turns in flight on one node above which it recovers sessions and fires timers only as turns end.
 pub const RECOVERY_TURNS_MAX: u64 = 256;
-/// How long a page of sessions to recover, or of timers, waits for turns to end.
-pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(1);
+/// How long no turn may end before a page of sessions to recover, or of timers, goes on although there is no room: all
+/// turns may be slow ones.
+pub const RECOVERY_STALL_TIME: Duration = Duration::from_secs(1);
+/// The longest that such a page waits for room: others' turns may always fill it.
+pub const RECOVERY_PAGE_TIME: Duration = Duration::from_secs(10);
 
 // Memory of agents.
 
@@ -395,6 +401,8 @@ pub const CHAIN_ORDERS_TAKEN_MAX: usize = 64;
 pub const CHAIN_ORDERS_LOOKED_TIME: Duration = Duration::from_secs(5);
 /// How often a session that waits for a transaction looks whether it ended, besides being told.
 pub const CHAIN_WAIT_LOOKED_TIME: Duration = Duration::from_secs(30);
+/// Bytes of one answer of a chain's endpoint: more than the events of a busy block take.
+pub const CHAIN_ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Longest time of one call to a chain's endpoint.
 pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks in which a Solana transaction can land after the one whose hash it names. Nodes allow an age of 150, which is
@@ -408,6 +416,12 @@ pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 pub const SOLANA_ANCHOR_CANDIDATES_MAX: usize = 64;
 /// Shortest time between two anchors of one log by itself.
 pub const ANCHOR_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Longest time that a project may let its receipts wait before they are anchored.
+pub const ANCHOR_INTERVAL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// The most receipts that a project may wait for before they are anchored, where it says a number.
+pub const ANCHOR_RECEIPTS_MAX: u64 = 1_000_000;
+/// How long a chain waits before it looks again at a log that it could not watch.
+pub const ANCHOR_WATCH_RETRY_TIME: Duration = Duration::from_secs(5);
 /// Longest time of one call to a service that signs: less than a chain waits for one endpoint, which is asked meanwhile.
 pub const SIGNER_CALL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bytes of an answer of a service that signs.
@@ -423,6 +437,10 @@ pub const CHAIN_TICK_MIN: Duration = Duration::from_millis(1);
 pub const ANCHORS_READ_MAX: usize = 1_000;
 /// Failures in a row after which a circuit breaker opens.
 pub const BREAKER_FAILURES_MAX: u32 = 3;
+/// How often a node looks for operators' orders of breakers that it was not told of.
+pub const FORCED_BREAKERS_LOOKED_TIME: Duration = Duration::from_secs(30);
+/// How long a node waits before it looks again where the store did not answer.
+pub const FORCED_BREAKERS_RETRY_TIME: Duration = Duration::from_secs(1);
 /// How long a breaker stays open the first time; it doubles each time.
 pub const BREAKER_OPEN_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest time that a breaker stays open.
@@ -538,6 +556,8 @@ pub const DIRECT_CALL_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 pub const TURN_WAIT_TIME_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Longest wait for connections to end when a server stops.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often certificate files are read again, for certificates that were replaced.
+pub const CERTIFICATE_READ_TIME: Duration = Duration::from_secs(10);
 /// Longest time for a TLS handshake.
 pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Least time between two looks at a watched actor.
@@ -554,9 +574,11 @@ pub const SESSION_EVENTS_MAX: u64 = 1_000_000;
 /// Largest payload of one call over a link, and of its answer.
 pub const LINK_PAYLOAD_BYTES_MAX: usize = 4 << 20;
 /// Bytes after which a batch of frames takes no more.
-pub const LINK_BATCH_BYTES: usize = 256 << 10;
+pub const LINK_BATCH_BYTES: usize = 64 << 10;
 /// Bytes of waiting frames that go out although enough batches are under way.
 pub const LINK_EAGER_BYTES: usize = 64 << 10;
+/// Bytes that a link's task reads or sends before it lets others have their turn, those of the control lane among them.
+pub const LINK_TURN_BYTES: usize = 256 << 10;
 /// Batches of small frames under way at once; further frames wait and share the next batch.
 pub const LINK_BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Largest message that a peer may send over a link's connection.
@@ -618,6 +640,8 @@ pub const OPERATIONS_NODE_TIME_MAX: Duration = Duration::from_secs(2);
 pub const OPERATIONS_NODES_AT_ONCE: usize = 64;
 /// How long a drain may take when its operator says nothing else.
 pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest arguments of an entry in the audit trail, as JSON; of longer ones the beginning is kept.
+pub const AUDIT_ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
 /// Longest reason of a pause.
 pub const PAUSE_REASON_BYTES_MAX: usize = 200;
 /// Rows that the store's statistics count in one part of the store before they say "at least".
@@ -636,5 +660,7 @@ pub const DOCTOR_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_millis(500);
 pub const DOCTOR_CERTIFICATE_TIME_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Age of a receipt that waits for its log, or of an intent in an outbox, beyond which the doctor warns.
 pub const DOCTOR_WAIT_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// How busy the thread of a store's client may be before the doctor says so, in thousandths.
+pub const DOCTOR_CLIENT_BUSY_PERMILLE_MAX: u32 = 900;
 /// How long a read of the store may take before the doctor warns.
 pub const DOCTOR_STORE_TIME_MAX: Duration = Duration::from_secs(1);

@@ -12,6 +12,8 @@ use steward_types::{AgentId, ErrorCode, ProjectId, SessionId};
 
 use super::bundle::{MANIFEST_FILE, bundle_of};
 use super::read;
+use crate::chain::Chains;
+use crate::chain::spending::canonical_rules;
 use crate::session::{Loaded, ProgramError, Programs};
 
 type VersionName = (ProjectId, AgentId, u64);
@@ -20,6 +22,7 @@ type VersionName = (ProjectId, AgentId, u64);
 #[derive(Debug)]
 pub struct StoredPrograms {
     store: Arc<dyn Store>,
+    chains: Chains,
     ready: Mutex<Ready>,
 }
 
@@ -31,9 +34,9 @@ struct Ready {
 }
 
 impl StoredPrograms {
-    /// Programs read from this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, ready: Mutex::default() }
+    /// Programs read from this store, with what they may do on these chains.
+    pub fn new(store: Arc<dyn Store>, chains: Chains) -> Self {
+        Self { store, chains, ready: Mutex::default() }
     }
 
     async fn read(&self, name: &VersionName) -> Result<Arc<Loaded>, ProgramError> {
@@ -45,9 +48,25 @@ impl StoredPrograms {
         })?;
         let files = read::files(&self.store, &version).await.map_err(of_store)?;
         let manifest = files.get(MANIFEST_FILE).map(String::as_str).unwrap_or_default();
-        let manifest = Manifest::parse(manifest).map_err(|error| invalid(agent, *number, &error.to_string()))?;
+        let mut manifest = Manifest::parse(manifest).map_err(|error| invalid(agent, *number, &error.to_string()))?;
+        self.canonicalise(&mut manifest);
         let program = check(bundle_of(&files)).await.map_err(|problem| invalid(agent, *number, &problem))?;
         Ok(Arc::new(Loaded { program, manifest }))
+    }
+}
+
+impl StoredPrograms {
+    /// Rules that a chain cannot read were deployed before they were checked, or on a node without the chain. They never
+    /// allowed anything.
+    fn canonicalise(&self, manifest: &mut Manifest) {
+        for (chain, rules) in &mut manifest.chains {
+            let Some(settings) = self.chains.get(chain) else { continue };
+            let (canonical, problems) = canonical_rules(rules, &*settings.chain);
+            for problem in problems {
+                tracing::warn!(agent = %manifest.name, %chain, %problem, "a rule of a manifest is void");
+            }
+            *rules = canonical;
+        }
     }
 }
 

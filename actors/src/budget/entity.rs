@@ -19,6 +19,7 @@ use super::price::PriceList;
 use super::statement::{Statement, StatementRequest, statement};
 use super::sweep::{Sweep, Swept, sweep};
 use crate::host::{Context, Entity, EntityId, Fault, Reply};
+use crate::lease::Fence;
 
 /// What the node gives its budgets.
 #[derive(Debug, Clone)]
@@ -107,10 +108,12 @@ impl Entity for Budget {
         reply: Reply<BudgetResponse>,
         context: &Context<Self>,
     ) -> Result<(), Fault> {
-        let (store, project) = (Arc::clone(&context.environment().store), self.project.clone());
-        let now = context.clock().now();
-        context.run(async move {
-            let answer = answer(&*store, &project, request, now).await;
+        let (project, context, now) = (self.project.clone(), context.clone(), context.clock().now());
+        context.clone().run(async move {
+            let answer = answer(&*context.environment().store, &context.fence(), &project, request, now).await;
+            if matches!(answer, Err(LedgerError::Fenced)) {
+                context.events().send(BudgetEvent::Failed(Fault::Fenced));
+            }
             reply.send(answer.unwrap_or_else(|error| {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 BudgetResponse::Refused(error.code(), format!("{error}{cause}"))
@@ -152,13 +155,14 @@ async fn sweep_for_ever(project: ProjectId, context: Context<Budget>) -> BudgetE
     let store = Arc::clone(&context.environment().store);
     loop {
         let now = context.clock().now();
-        match sweep(&*store, &project, Sweep::Expired, now).await {
+        match sweep(&*store, &context.fence(), &project, Sweep::Expired, now).await {
             Ok(swept) => {
                 context.events().send(BudgetEvent::Swept(swept, now));
                 if swept.more {
                     continue;
                 }
             }
+            Err(LedgerError::Fenced) => return BudgetEvent::Failed(Fault::Fenced),
             Err(LedgerError::Store(error)) => return BudgetEvent::Failed(error.into()),
             Err(error) => return BudgetEvent::Failed(Fault::corrupt(error)),
         }
@@ -168,6 +172,7 @@ async fn sweep_for_ever(project: ProjectId, context: Context<Budget>) -> BudgetE
 
 async fn answer(
     store: &dyn Store,
+    fence: &Fence,
     project: &ProjectId,
     request: BudgetRequest,
     now: Timestamp,
@@ -178,24 +183,38 @@ async fn answer(
             return Ok(BudgetResponse::Statement(Box::new(statement(store, project, &request, now).await?)));
         }
         BudgetRequest::SetLimit(limit, period) => {
-            let set = async |txn: Txn| set_limit(&txn, project, limit, period, now).await;
+            let set = async |txn: Txn| {
+                fence.check(&txn).await?;
+                set_limit(&txn, project, limit, period, now).await
+            };
             store.run(set).await?;
         }
         BudgetRequest::SetAgentLimit(agent, limit, period) => {
-            let set = async |txn: Txn| set_agent_limit(&txn, project, &agent, limit, period, now).await;
+            let set = async |txn: Txn| {
+                fence.check(&txn).await?;
+                set_agent_limit(&txn, project, &agent, limit, period, now).await
+            };
             store.run(set).await?;
         }
         BudgetRequest::SetSlice(slice) => {
-            store.run(async |txn: Txn| set_slice(&txn, project, slice).await).await?;
+            let set = async |txn: Txn| {
+                fence.check(&txn).await?;
+                set_slice(&txn, project, slice).await
+            };
+            store.run(set).await?;
         }
         BudgetRequest::Prices => {
             return Ok(BudgetResponse::Prices(Box::new(prices(&store.begin(), project).await?)));
         }
         BudgetRequest::SetPrices(list) => {
-            store.run(async |txn: Txn| set_prices(&txn, project, &list)).await?;
+            let set = async |txn: Txn| {
+                fence.check(&txn).await?;
+                set_prices(&txn, project, &list)
+            };
+            store.run(set).await?;
         }
         BudgetRequest::Reclaim => {
-            return Ok(BudgetResponse::Reclaimed(sweep(store, project, Sweep::Idle, now).await?.returned));
+            return Ok(BudgetResponse::Reclaimed(sweep(store, fence, project, Sweep::Idle, now).await?.returned));
         }
         BudgetRequest::Audit => {
             let audit = audit(store, project, AuditReceipts::Compare).await?;
@@ -216,7 +235,7 @@ mod tests {
     use super::*;
     use crate::budget::{AccountId, HoldRequest, Scope, ledger};
     use crate::host::{Host, HostBuilder};
-    use crate::lease::Unleased;
+    use crate::lease::{SoleLease, Unleased};
 
     async fn start() -> (Arc<dyn Store>, Arc<ManualClock>, Host, ProjectId) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_795_262_399_999)));
@@ -291,5 +310,26 @@ mod tests {
         let unknown: ProjectId = "nobody".parse().unwrap();
         let refused = ask(&host, &unknown, BudgetRequest::Audit).await;
         assert!(matches!(refused, BudgetResponse::Refused(ErrorCode::ProjectNotFound, _)));
+    }
+
+    #[tokio::test]
+    async fn who_lost_the_lease_changes_nothing() {
+        let (store, clock, _, project) = start().await;
+        let now = steward_types::Clock::now(&*clock);
+        hold_by(&*store, &project, now).await;
+        let older = Fence::new(Arc::new(SoleLease::take(&*store).await.unwrap()), 0);
+        let newer = Fence::new(Arc::new(SoleLease::take(&*store).await.unwrap()), 0);
+        let requests = [
+            BudgetRequest::SetLimit(Some(Micros::new(5)), Period::Daily),
+            BudgetRequest::SetAgentLimit("clerk".parse().unwrap(), None, Period::None),
+            BudgetRequest::SetSlice(Micros::new(5)),
+            BudgetRequest::SetPrices(PriceList::free()),
+            BudgetRequest::Reclaim,
+        ];
+        for request in requests {
+            let refused = answer(&*store, &older, &project, request.clone(), now).await;
+            assert!(matches!(refused, Err(LedgerError::Fenced)), "{request:?}: {refused:?}");
+            answer(&*store, &newer, &project, request, now).await.unwrap();
+        }
     }
 }

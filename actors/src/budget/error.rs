@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::account_id::AccountId;
 use super::records::HoldState;
+use crate::lease::LeaseError;
 
 /// A level of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub enum LedgerError {
     /// The store failed, or the transaction must run again.
     #[error("the budget's rows could not be read or written")]
     Store(#[from] StoreError),
+    /// This node does not own the budget's shard any more; nothing was written.
+    #[error("the lease of the budget's shard is lost")]
+    Fenced,
     /// A level has not enough left.
     #[error("the {level} budget has {available} left of the {needed} that the step may cost")]
     Exhausted {
@@ -92,11 +96,21 @@ impl LedgerError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Store(error) => error.code(),
+            Self::Fenced => ErrorCode::LeaseLost,
             Self::Exhausted { .. } => ErrorCode::BudgetExhausted,
             Self::NoBudget { .. } => ErrorCode::ProjectNotFound,
             Self::AccountNotOpen { .. } => ErrorCode::SessionEnded,
             Self::HoldNotOpen { .. } | Self::PriceAboveHold { .. } => ErrorCode::Internal,
             Self::Money(_) => ErrorCode::RecordCorrupt,
+        }
+    }
+}
+
+impl From<LeaseError> for LedgerError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Store(error) => Self::Store(error),
+            LeaseError::Lost { .. } => Self::Fenced,
         }
     }
 }

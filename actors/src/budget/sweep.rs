@@ -9,6 +9,7 @@ use super::account_id::{AccountId, Owner};
 use super::error::LedgerError;
 use super::ledger::{release, return_allowance};
 use super::records;
+use crate::lease::Fence;
 
 /// Which allowances a sweep returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +36,16 @@ pub struct Swept {
 /// Sweeps a project once, each account in a transaction of its own. Dropping the future between two accounts is safe.
 ///
 /// # Errors
-/// [`LedgerError::Store`].
-pub async fn sweep(store: &dyn Store, project: &ProjectId, sweep: Sweep, now: Timestamp) -> Result<Swept, LedgerError> {
+/// [`LedgerError::Store`], and [`LedgerError::Fenced`] once another node has the budget.
+pub async fn sweep(
+    store: &dyn Store,
+    fence: &Fence,
+    project: &ProjectId,
+    sweep: Sweep,
+    now: Timestamp,
+) -> Result<Swept, LedgerError> {
     let mut swept = Swept::default();
-    release_forgotten(store, project, now, &mut swept).await?;
+    release_forgotten(store, fence, project, now, &mut swept).await?;
     let mut range = RangeRead::subspace(&records::leases(project)).snapshot().limit(SWEEP_ROWS_MAX);
     if sweep == Sweep::Expired {
         range.end = records::leases(project).pack(&(now.as_millis().saturating_add(1),));
@@ -47,7 +54,15 @@ pub async fn sweep(store: &dyn Store, project: &ProjectId, sweep: Sweep, now: Ti
     swept.more |= page.more;
     for (key, _) in &page.rows {
         let (until, owner) = records::unpack_lease(project, key)?;
-        let returned = store.run(|txn| sweep_account(txn, project, owner.clone(), until, sweep, now)).await?;
+        let returned = store
+            .run(|txn| {
+                let owner = owner.clone();
+                async move {
+                    fence.check(&txn).await?;
+                    sweep_account(txn, project, owner, until, sweep, now).await
+                }
+            })
+            .await?;
         swept.accounts += 1;
         swept.returned = swept.returned.add(returned)?;
     }
@@ -56,6 +71,7 @@ pub async fn sweep(store: &dyn Store, project: &ProjectId, sweep: Sweep, now: Ti
 
 async fn release_forgotten(
     store: &dyn Store,
+    fence: &Fence,
     project: &ProjectId,
     now: Timestamp,
     swept: &mut Swept,
@@ -70,6 +86,7 @@ async fn release_forgotten(
         let released = store.run(|txn| {
             let account = account.clone();
             async move {
+                fence.check(&txn).await?;
                 match release(&txn, &account, hold, now).await {
                     // It was finished meanwhile, and its expiry cleared with it.
                     Err(LedgerError::HoldNotOpen { .. }) => Ok(false),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use steward_adapters::breaker::Forced;
 use steward_storage::Store;
 use steward_types::{ErrorCode, ProjectId};
 
@@ -94,9 +93,9 @@ impl Anchoring for ChainAnchoring {
         Ok(states)
     }
 
-    fn follow(&self, project: &ProjectId, chains: &[String], interval_ms: u64) -> Result<(), Failure> {
+    fn follow(&self, project: &ProjectId, chains: &[String], follow: Follow) -> Result<(), Failure> {
         for chain in &self.chains {
-            let follow = chains.contains(chain).then_some(Follow { interval_ms });
+            let follow = chains.contains(chain).then_some(follow);
             self.host.tell::<ChainActor>(&id(chain)?, ChainRequest::Follow(project.clone(), follow))?;
         }
         Ok(())
@@ -127,25 +126,6 @@ impl Anchoring for ChainAnchoring {
         self.known(chain)?;
         match self.ask(chain, ChainRequest::Wallet, deadline).await? {
             ChainResponse::Wallet(wallet) => Ok(*wallet),
-            other => Err(misfit(&other)),
-        }
-    }
-
-    async fn force(
-        &self,
-        chain: &str,
-        endpoint: Option<String>,
-        forced: Option<Forced>,
-        deadline: Deadline,
-    ) -> Result<(), Failure> {
-        self.known(chain)?;
-        let request = match endpoint {
-            Some(name) => ChainRequest::ForceEndpoint(name, forced),
-            None => ChainRequest::Force(forced),
-        };
-        match self.ask(chain, request, deadline).await? {
-            ChainResponse::Done => Ok(()),
-            ChainResponse::Refused(code, message) => Err(Failure::new(code, message).with("chain", chain)),
             other => Err(misfit(&other)),
         }
     }

@@ -25,8 +25,7 @@ impl ChainActor {
             _ => self.breaker.succeeded(),
         }
         let Some(event) = event else { return Ok(()) };
-        let event = self.desk.within_cap(event);
-        self.desk.count_refusal(&event, failure.as_ref());
+        let event = self.desk.weigh(event, failure.as_ref());
         self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)
     }
 

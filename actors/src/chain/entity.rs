@@ -1,6 +1,6 @@
 //! The entity of a chain: binds the desk to the store, the chain and those who wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -11,6 +11,7 @@ use steward_storage::StoreExt;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
 use super::desk::{Desk, End};
+use super::gauges::ShownOutbox;
 use super::messages::{ChainEvent, ChainRequest, ChainResponse};
 use super::ordering::{ordered_in_words, tell_sessions};
 use super::orders::{self, SettleError, Waiter as WaitingStep};
@@ -35,6 +36,10 @@ pub struct ChainActor {
     pub(super) waiters: Vec<Waiter>,
     /// When each followed log was last looked at.
     pub(super) looked: BTreeMap<ProjectId, Timestamp>,
+    /// Who watches the followed logs of which only so many receipts may wait.
+    pub(super) watches: BTreeMap<ProjectId, Worker>,
+    /// The followed logs whose watch has ended.
+    pub(super) grown: BTreeSet<ProjectId>,
     /// Whether an effect is under way: one at a time, so that each is stored before the next.
     pub(super) is_busy: bool,
     /// When the endpoints were last asked for their newest blocks; nothing while they are being asked.
@@ -45,6 +50,8 @@ pub struct ChainActor {
     last_end: Option<String>,
     /// While it is paused nothing new is signed or sent; what was sent is followed to its end.
     pub(super) paused: Option<Pause>,
+    /// What metrics say of the outbox.
+    shown: ShownOutbox,
 }
 
 /// Somebody who waits until a log is on the chain.
@@ -74,11 +81,14 @@ impl Entity for ChainActor {
         let mut chain = Self {
             id,
             breaker: Breaker::new(settings.breaker.clone()),
+            shown: ShownOutbox::new(settings.outbox_gauge.clone()),
             settings,
             desk,
             rows,
             waiters: Vec::new(),
             looked: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            grown: BTreeSet::new(),
             is_busy: false,
             endpoints_seen: Some(Timestamp::EPOCH),
             timer: None,
@@ -114,12 +124,6 @@ impl Entity for ChainActor {
                 reply.send(ChainResponse::Done);
             }
             ChainRequest::Pending(project) => reply.send(ChainResponse::Pending(self.pending(&project))),
-            ChainRequest::Force(forced) => {
-                self.breaker.force(forced);
-                self.drive(context);
-                reply.send(ChainResponse::Done);
-            }
-            ChainRequest::ForceEndpoint(name, forced) => reply.send(self.force_endpoint(&name, forced)),
         }
         Ok(())
     }
@@ -135,6 +139,7 @@ impl Entity for ChainActor {
                 self.tend_endpoints(context);
                 return Ok(());
             }
+            ChainEvent::Grown(project) => self.has_grown(project),
             ChainEvent::Woken => {}
             ChainEvent::Told => return Ok(()),
         }
@@ -177,7 +182,7 @@ impl ChainActor {
     /// Brings everything forward: outcomes, wishes, the store, and then the next effect.
     pub(super) async fn advance(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let now = context.clock().now();
-        self.paused = self.pause(context).await?;
+        self.heed_operators(context).await?;
         if self.paused.is_some() {
             self.desk.running_since = now;
         }
@@ -193,6 +198,8 @@ impl ChainActor {
         for end in ends {
             self.tell_waiters(&end);
         }
+        self.shown.show(&self.desk.outbox);
+        self.watch_followed(context).await?;
         self.drive(context);
         Ok(())
     }

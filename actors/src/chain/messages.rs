@@ -1,7 +1,6 @@
 //! What can be asked of a chain, and what it answers.
 
 use serde::{Deserialize, Serialize};
-use steward_adapters::breaker::Forced;
 use steward_adapters::courier::Carried;
 use steward_receipts::Hash;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
@@ -29,10 +28,6 @@ pub enum ChainRequest {
     Follow(ProjectId, Option<Follow>),
     /// The project's roots that are on their way.
     Pending(ProjectId),
-    /// Set the breaker by hand, or give it back to itself.
-    Force(Option<Forced>),
-    /// Set one endpoint by hand, or give it back to itself.
-    ForceEndpoint(String, Option<Forced>),
 }
 
 /// What a chain answers.
@@ -82,6 +77,8 @@ pub enum ChainEvent {
     Looked,
     /// Endpoints that failed were asked whether they are well again.
     Tended,
+    /// A followed log may have grown by as many receipts as may wait.
+    Grown(ProjectId),
     /// It is time to look again.
     Woken,
     /// Sessions were told of transactions that ended.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use steward_adapters::chain::{ChainError, ChainId};
+use steward_adapters::chain::{Amount, ChainError, ChainId};
 use steward_adapters::outbox::{Event, OutboxError};
 use steward_types::limits::{
     CHAIN_ORDER_REFUSALS_MAX, CHAIN_ORDER_UNSIGNED_TIME_MAX, CHAIN_ORDERS_TAKEN_MAX, CHAIN_ORDERS_TAKEN_PROJECT_MAX,
@@ -70,22 +70,50 @@ impl Desk {
         CHAIN_ORDERS_TAKEN_PROJECT_MAX.saturating_sub(of_project)
     }
 
-    /// The event, or that nothing was signed where the fee could be more than is held for it: so it never can.
-    pub(super) fn within_cap(&self, event: Event) -> Event {
+    /// What is taken of an event: that nothing was signed where the fee could be more than is held for it, so that it never
+    /// can. What refuses an order is counted.
+    pub(super) fn weigh(&mut self, event: Event, failure: Option<&ChainError>) -> Event {
+        let refused = self.refused_deposit(&event);
+        let event = self.within_cap(event);
+        self.count_refusal(&event, refused.as_ref().or(failure));
+        event
+    }
+
+    fn within_cap(&self, event: Event) -> Event {
         let Event::Signed { intent, transaction } = &event else { return event };
-        let order = self.outbox.intents().get(intent).and_then(|intent| self.orders.get(&intent.key));
-        let Some(order) = order else { return event };
+        let Some(order) = self.order_of(*intent) else { return event };
         if transaction.fee_max.is_some_and(|fee| fee <= order.fee_max) {
             return event;
         }
         let fee = transaction.fee_max.map_or_else(|| "not known".to_owned(), |fee| fee.to_string());
-        let reason = format!("its fee could be {fee}, and {} are the most: it waits for lower fees", order.fee_max);
+        let reason = match transaction.deposit {
+            Amount::ZERO => {
+                format!("its fee could be {fee}, and {} are the most: it waits for lower fees", order.fee_max)
+            }
+            deposit => format!(
+                "it could cost {fee}, with {deposit} as the deposit of the account that it makes, and {} are the most: pay \
+                 a wallet that has an account, or let the operator raise fee_max",
+                order.fee_max
+            ),
+        };
         Event::SignFailed { intent: *intent, reason, is_own: true }
+    }
+
+    /// That an order makes an account whose deposit alone is above its cap: no wait makes that less.
+    fn refused_deposit(&self, event: &Event) -> Option<ChainError> {
+        let Event::Signed { intent, transaction } = event else { return None };
+        let order = self.order_of(*intent)?;
+        let reason = || format!("the deposit is {}, and {} are the most", transaction.deposit, order.fee_max);
+        (transaction.deposit > order.fee_max).then(|| ChainError::Rejected { reason: reason() })
+    }
+
+    fn order_of(&self, intent: u64) -> Option<&Order> {
+        self.outbox.intents().get(&intent).and_then(|intent| self.orders.get(&intent.key))
     }
 
     /// Counts a refusal of an order before anything of it is signed. The order ends when that comes again and again: one
     /// endpoint's single word is not the chain's.
-    pub(super) fn count_refusal(&mut self, event: &Event, failure: Option<&ChainError>) {
+    fn count_refusal(&mut self, event: &Event, failure: Option<&ChainError>) {
         let (Event::SignFailed { intent, .. } | Event::Signed { intent, .. }) = event else { return };
         let Some(intent) = self.outbox.intents().get(intent) else { return };
         let key = &intent.key;

@@ -1,19 +1,30 @@
-//! What a chain does while it is paused: nothing new is signed or sent, and what was sent is followed to its end.
+//! What a chain does while an operator holds it back: while it is paused nothing new is signed or sent, and what was sent
+//! is followed to its end.
 
 use steward_adapters::outbox::{Effect, Intent};
-use steward_storage::StoreExt;
+use steward_storage::{StoreError, StoreExt};
 use steward_types::ErrorCode;
 
 use super::entity::ChainActor;
+use super::forced;
 use super::messages::ChainResponse;
 use crate::host::{Context, Fault};
-use crate::pause::{self, Pause, PauseSubject};
+use crate::pause::{self, PauseSubject};
 
 impl ChainActor {
-    /// The pause that holds the chain back, if one does.
-    pub(super) async fn pause(&self, context: &Context<Self>) -> Result<Option<Pause>, Fault> {
+    /// Takes in whether the chain is paused, and what its breaker was ordered to be.
+    pub(super) async fn heed_operators(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let subject = &PauseSubject::Chain(self.id.as_str().to_owned());
-        Ok(context.environment().store.run(|txn| async move { pause::of(&txn, subject).await }).await?)
+        let chain = self.id.as_str();
+        let store = &context.environment().store;
+        let heed = store.run(|txn| async move {
+            let paused = pause::of(&txn, subject).await?;
+            Ok::<_, StoreError>((paused, forced::of_chain(&txn, chain).await?))
+        });
+        let (paused, forced) = heed.await?;
+        self.paused = paused;
+        self.breaker.force(forced);
+        Ok(())
     }
 
     /// Whether an effect may be begun: while the chain is paused, only what follows transactions that were sent before.

@@ -5,7 +5,7 @@
 //! | `("chain", id, "head")` | the head of the outbox, the contract's address |
 //! | `("chain", id, "intent", n)` | an intent of the outbox and what it is for |
 //! | `("chain", id, "wanted", project)` | that a project's log is to be anchored as it is when its turn comes |
-//! | `("chain", id, "follow", project)` | how often a project's log is anchored by itself |
+//! | `("chain", id, "follow", project)` | when a project's log is anchored by itself |
 
 use std::collections::BTreeMap;
 

@@ -12,6 +12,7 @@ use steward_adapters::pool::Pool;
 use steward_adapters::signer::SignerKind;
 use steward_storage::Store;
 
+use super::gauges::OutboxGauge;
 use super::spending::SpendingTerms;
 use crate::receipt_log::LogIdentity;
 
@@ -50,6 +51,8 @@ pub struct ChainSettings {
     pub breaker: BreakerPolicy,
     /// What projects may spend; nothing without it.
     pub spending: Option<SpendingTerms>,
+    /// How its outbox is, where this node has it, for metrics.
+    pub outbox_gauge: OutboxGauge,
 }
 
 impl ChainSettings {
@@ -65,6 +68,7 @@ impl ChainSettings {
             outbox: OutboxPolicy::default(),
             breaker: BreakerPolicy::default(),
             spending: None,
+            outbox_gauge: OutboxGauge::default(),
         }
     }
 
@@ -79,9 +83,12 @@ impl ChainSettings {
     }
 }
 
-/// How often a log is anchored by itself.
+/// When a log is anchored by itself: when one of the two is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follow {
     /// How long receipts may wait, in milliseconds; at least a second.
     pub interval_ms: u64,
+    /// How many receipts may wait; nothing: the time alone counts.
+    #[serde(default)]
+    pub receipts: Option<u64>,
 }

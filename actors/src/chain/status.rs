@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use steward_adapters::breaker::{BreakerState, Forced};
 use steward_adapters::endpoint::EndpointStatus;
 use steward_adapters::signer::SignerKind;
-use steward_types::{ErrorCode, Timestamp};
+use steward_types::Timestamp;
 
 use super::entity::ChainActor;
-use super::messages::ChainResponse;
 use crate::pause::Pause;
 
 /// How a chain is.
@@ -70,16 +69,5 @@ impl ChainActor {
     /// How each endpoint is.
     pub(super) fn endpoints(&self) -> Vec<EndpointStatus> {
         self.settings.pool.as_ref().map(|pool| pool.status()).unwrap_or_default()
-    }
-
-    /// Sets an endpoint by hand, or gives it back to itself.
-    pub(super) fn force_endpoint(&self, name: &str, forced: Option<Forced>) -> ChainResponse {
-        let known = self.settings.pool.as_ref().is_some_and(|pool| pool.force(name, forced));
-        if known {
-            return ChainResponse::Done;
-        }
-        let names: Vec<String> = self.endpoints().into_iter().map(|endpoint| endpoint.name).collect();
-        let message = format!("{} has no endpoint {name}; it has: {}", self.id, names.join(", "));
-        ChainResponse::Refused(ErrorCode::InvalidRequest, message)
     }
 }

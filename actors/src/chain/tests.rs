@@ -22,6 +22,7 @@ use crate::receipt_log::{
     self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
 };
 
+mod followed;
 mod ordering;
 mod rows;
 mod shown;
@@ -40,6 +41,15 @@ impl Node {
     }
 
     async fn start_with(store: &Arc<dyn Store>, settings: ChainSettings) -> Self {
+        Self::try_start_with(store, settings).await.unwrap()
+    }
+
+    /// None when the store fails at once.
+    async fn try_start(store: &Arc<dyn Store>, chain: &Arc<MemoryChain>) -> Option<Self> {
+        Self::try_start_with(store, ChainSettings::new(Arc::clone(chain) as _)).await
+    }
+
+    async fn try_start_with(store: &Arc<dyn Store>, settings: ChainSettings) -> Option<Self> {
         let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
         let settings = ChainSettings {
             outbox: OutboxPolicy { poll_ms: 2, retry_ms: 2, ..OutboxPolicy::default() },
@@ -48,11 +58,17 @@ impl Node {
         };
         let chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), settings)]));
         let environment = ChainEnvironment { store: Arc::clone(store), identity: Arc::clone(&identity), chains };
-        let lease = SoleLease::take(&**store).await.unwrap();
+        let lease = SoleLease::take(&**store).await.ok()?;
         let builder = HostBuilder::new(Arc::new(SystemClock::new()), Arc::new(lease))
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(store), identity })
             .register::<ChainActor>(environment);
-        Self { host: builder.start().await.unwrap(), store: Arc::clone(store) }
+        Some(Self { host: builder.start().await.ok()?, store: Arc::clone(store) })
+    }
+
+    /// Wakes the chain and the project's log, as a start does.
+    fn wake(&self, project: &ProjectId) {
+        self.host.tell::<ReceiptLog>(&EntityId::from(project), ReceiptLogRequest::Wake).unwrap();
+        self.host.tell::<ChainActor>(&EntityId::new(CHAIN).unwrap(), ChainRequest::Wake).unwrap();
     }
 
     fn deadline(&self) -> Deadline {
@@ -74,16 +90,20 @@ impl Node {
 
     /// Waits until the chain has the project's log at this size.
     async fn until_anchored(&self, project: &ProjectId, size: u64) {
-        let clock = SystemClock::new();
-        let end = clock.now().saturating_add(Duration::from_secs(30));
-        loop {
-            let newest = receipt_log::newest_anchor_on(&*self.store, project, CHAIN).await.unwrap();
-            if newest.is_some_and(|anchored| anchored.size >= size) {
-                return;
-            }
-            assert!(clock.now() < end, "not anchored in time");
-            clock.sleep(Duration::from_millis(2)).await;
+        until_anchored(&self.store, project, size).await;
+    }
+}
+
+async fn until_anchored(store: &Arc<dyn Store>, project: &ProjectId, size: u64) {
+    let clock = SystemClock::new();
+    let end = clock.now().saturating_add(Duration::from_secs(30));
+    loop {
+        let newest = receipt_log::newest_anchor_on(&**store, project, CHAIN).await.unwrap();
+        if newest.is_some_and(|anchored| anchored.size >= size) {
+            return;
         }
+        assert!(clock.now() < end, "not anchored in time");
+        clock.sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -200,12 +220,61 @@ async fn an_operator_can_hold_a_chain_back() {
     let node = Node::start(&store, &chain).await;
     let acme = project("acme");
     node.append(&acme, 0).await;
-    node.ask(ChainRequest::Force(Some(Forced::Open))).await;
+    force(&store, None, Some(Forced::Open), 1).await;
+    // The order outlives the node.
+    let node = Node::start(&store, &chain).await;
     let answer = node.ask(ChainRequest::Anchor(acme.clone())).await;
     assert!(matches!(answer, ChainResponse::Refused(ErrorCode::ChainUnavailable, _)), "{answer:?}");
     assert!(landed(&chain).is_empty());
-    node.ask(ChainRequest::Force(None)).await;
+    let ChainResponse::Status(status) = node.ask(ChainRequest::Status).await else { panic!("no status") };
+    assert_eq!(status.forced, Some(Forced::Open));
+    force(&store, None, None, 2).await;
+    node.ask(ChainRequest::Wake).await;
     node.until_anchored(&acme, 1).await;
+}
+
+/// An operator's order about the chain's breaker, or one of its endpoints, from whichever node.
+async fn force(store: &Arc<dyn Store>, endpoint: Option<&str>, forced: Option<Forced>, number: u64) {
+    let (chain, endpoint) = (CHAIN.to_owned(), endpoint.map(str::to_owned));
+    let since = Timestamp::from_millis(number);
+    let order = &ForcedBreaker { chain, endpoint, forced, since, by: "op".to_owned() };
+    let unique = number.to_be_bytes();
+    store.run(|txn| async move { forced::order(&txn, order, &unique) }).await.unwrap();
+}
+
+/// A node's pool of two endpoints, which follows the orders in the store as long as it is kept.
+fn following(store: &Arc<dyn Store>) -> (Arc<Pool>, tokio::task::JoinSet<()>) {
+    let (_, first) = parts(1);
+    let endpoints = [("one", Arc::new(first.beside())), ("two", first)];
+    let drivers = endpoints.map(|(name, chain)| (name.to_owned(), chain as Arc<dyn Chain>)).to_vec();
+    let clock = Arc::new(SystemClock::new());
+    let pool = Arc::new(Pool::new(drivers, PoolPolicy::default(), Arc::clone(&clock) as _).unwrap());
+    let chains = Arc::new(BTreeMap::from([(CHAIN.to_owned(), ChainSettings::pooled(Arc::clone(&pool)))]));
+    (pool, forced::follow(Arc::clone(store), chains, clock))
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_forced_is_so_on_every_node_and_after_a_start() {
+    let (store, _) = parts(1);
+    let clock = SystemClock::new();
+    let (here, _following_here) = following(&store);
+    let (there, _following_there) = following(&store);
+    let until = async |pool: &Pool, expected: [Option<Forced>; 2]| {
+        while pool.status().into_iter().map(|status| status.forced).ne(expected) {
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+    };
+    force(&store, Some("two"), Some(Forced::Open), 1).await;
+    force(&store, Some("of another configuration"), Some(Forced::Open), 2).await;
+    until(&here, [None, Some(Forced::Open)]).await;
+    until(&there, [None, Some(Forced::Open)]).await;
+    let (later, _following_later) = following(&store);
+    until(&later, [None, Some(Forced::Open)]).await;
+    force(&store, Some("one"), Some(Forced::Closed), 3).await;
+    force(&store, Some("two"), None, 4).await;
+    for pool in [&here, &there, &later] {
+        until(pool, [Some(Forced::Closed), None]).await;
+    }
 }
 
 #[tokio::test]
@@ -214,7 +283,7 @@ async fn a_followed_log_is_anchored_by_itself() {
     let node = Node::start(&store, &chain).await;
     let acme = project("acme");
     node.append(&acme, 0).await;
-    node.ask(ChainRequest::Follow(acme.clone(), Some(Follow { interval_ms: 1 }))).await;
+    node.ask(ChainRequest::Follow(acme.clone(), Some(Follow { interval_ms: 1, receipts: None }))).await;
     node.until_anchored(&acme, 1).await;
     node.append(&acme, 1).await;
     node.until_anchored(&acme, 2).await;

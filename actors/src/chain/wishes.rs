@@ -1,16 +1,12 @@
-//! What projects want of a chain: that their logs are anchored, once or by themselves.
-
-use std::time::Duration;
+//! What projects want of a chain: that their logs are anchored as they are now.
 
 use steward_adapters::outbox::Intent;
-use steward_types::limits::ANCHOR_INTERVAL_MIN;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
 use super::desk::End;
 use super::entity::{ChainActor, Waiter, bug};
 use super::messages::{ChainResponse, PendingAnchor};
 use super::records::AnchorWish;
-use super::settings::Follow;
 use crate::host::{Context, Fault, Reply};
 use crate::receipt_log;
 
@@ -41,14 +37,6 @@ impl ChainActor {
         self.advance(context).await
     }
 
-    pub(super) fn follow(&mut self, project: ProjectId, follow: Option<Follow>) {
-        self.looked.remove(&project);
-        match follow {
-            Some(follow) => self.desk.follows.insert(project, follow),
-            None => self.desk.follows.remove(&project),
-        };
-    }
-
     pub(super) fn pending(&self, project: &ProjectId) -> Vec<PendingAnchor> {
         let of_project = self.desk.in_hand().filter(|(wish, _)| wish.project == *project);
         of_project.map(|(wish, intent)| self.pending_anchor(wish, intent)).collect()
@@ -70,31 +58,6 @@ impl ChainActor {
             contract: self.desk.contract.clone().unwrap_or_default(),
             recorded: wish.recorded,
         }
-    }
-
-    /// Wants the followed logs that are due and have grown.
-    pub(super) async fn look_at_followed(&mut self, context: &Context<Self>, now: Timestamp) -> Result<(), Fault> {
-        let store = &*context.environment().store;
-        let due: Vec<ProjectId> =
-            self.desk.follows.keys().filter(|project| self.due_at(project) <= now).cloned().collect();
-        for project in due {
-            let size = receipt_log::head(store, &project).await?.map_or(0, |head| head.size());
-            let anchored = receipt_log::newest_anchor_on(store, &project, self.id.as_str()).await?;
-            if size > anchored.map_or(0, |anchored| anchored.size) {
-                self.desk.want(project.clone(), now);
-            }
-            self.looked.insert(project, now);
-        }
-        Ok(())
-    }
-
-    pub(super) fn due_at(&self, project: &ProjectId) -> Timestamp {
-        let interval = self
-            .desk
-            .follows
-            .get(project)
-            .map_or(Duration::MAX, |follow| Duration::from_millis(follow.interval_ms).max(ANCHOR_INTERVAL_MIN));
-        self.looked.get(project).map_or(Timestamp::EPOCH, |looked| looked.saturating_add(interval))
     }
 
     /// Makes intents of what is wanted, each of the log as it is now.

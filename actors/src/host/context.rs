@@ -17,7 +17,7 @@ use super::error::AskError;
 use super::id::EntityId;
 use super::mailbox::{CellMessage, Mailbox};
 use super::node::Host;
-use crate::lease::Lease;
+use crate::lease::{Fence, Lease};
 
 /// What an entity can reach. A clone may go into a worker; it keeps the deadline of the message it was cloned in.
 pub struct Context<E: Entity> {
@@ -97,6 +97,11 @@ impl<E: Entity> Context<E> {
     /// The shard that the entity belongs to.
     pub fn shard(&self) -> u32 {
         self.lease().shard_of(E::KIND, self.id())
+    }
+
+    /// What the entity's transactions write under.
+    pub fn fence(&self) -> Fence {
+        Fence::new(Arc::clone(self.lease()), self.shard())
     }
 
     /// When what is in hand must be done: the request's deadline, or the default time from when it was taken up.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 use steward_storage::{MemoryStore, Store};
+use steward_types::limits::MEMORY_VECTORS_MAX;
 use steward_types::{Entropy, ProjectId, SeededEntropy, Timestamp};
 
 use super::*;
@@ -91,6 +92,26 @@ async fn what_cannot_be_compared_is_refused() {
     check(vec![1.0], "1 dimensions, the project's memory has 2").await;
     check(vec![1.0; 5_000], "over the limit of 4096").await;
     assert!(memories.recall(&acme, &[1.0, 1.0], 101).await.is_err());
+}
+
+#[tokio::test]
+async fn a_project_remembers_no_more_than_it_may_and_what_it_has_stays() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (acme, memories) = (project("acme"), Memories::new(Arc::clone(&store)));
+    write(&*store, &acme, &[new(1, vec![1.0, 0.0])]).await;
+    // As if all but one of the others were there: the count alone decides.
+    let txn = store.begin();
+    let count = MEMORY_VECTORS_MAX as u64 - 1;
+    txn.set(&records::count(&acme), &count.to_le_bytes()).unwrap();
+    txn.commit().await.unwrap();
+    write(&*store, &acme, &[new(2, vec![0.0, 1.0])]).await;
+    let full = remember(&store.begin(), &acme, &new(3, vec![1.0, 1.0]), Timestamp::EPOCH).await.unwrap_err();
+    assert_eq!(full.to_string(), "the project remembers 100000 vectors, the most that it may");
+    // A step that has remembered before its crash does so once more, and others' projects are not concerned.
+    let again = remember(&store.begin(), &acme, &new(2, vec![0.0, 1.0]), Timestamp::EPOCH).await.unwrap();
+    assert_eq!(again, Remembered::Already);
+    write(&*store, &project("other"), &[new(3, vec![1.0, 1.0])]).await;
+    assert_eq!(texts(&memories.recall(&acme, &[1.0, 0.1], 5).await.unwrap()), ["memory 1", "memory 2"]);
 }
 
 #[tokio::test]

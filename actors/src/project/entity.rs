@@ -1,10 +1,14 @@
 //! The entity of one project: the only writer of its rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use steward_storage::{Store, StoreError, StoreExt, TransactionError, Txn};
-use steward_types::limits::{ANCHOR_TIME_DEFAULT, KEY_LABEL_BYTES_MAX, PROJECT_CHAINS_MAX, PROJECT_KEYS_MAX};
+use steward_types::limits::{
+    ANCHOR_INTERVAL_MAX, ANCHOR_INTERVAL_MIN, ANCHOR_RECEIPTS_MAX, ANCHOR_TIME_DEFAULT, KEY_LABEL_BYTES_MAX,
+    PROJECT_CHAINS_MAX, PROJECT_KEYS_MAX,
+};
 use steward_types::{AgentId, Clock, ErrorCode, Micros, MoneyError, ProjectId};
 use thiserror::Error;
 
@@ -145,7 +149,9 @@ impl Change {
         match request {
             ProjectRequest::Create(create) => self.create(txn, create).await,
             ProjectRequest::SetPrices(prices) => self.set_prices(txn, prices).await,
-            ProjectRequest::SetAnchoring { chains, interval_ms } => self.set_anchoring(txn, chains, *interval_ms).await,
+            ProjectRequest::SetAnchoring { chains, interval_ms, receipts } => {
+                self.set_anchoring(txn, chains, *interval_ms, *receipts).await
+            }
             ProjectRequest::SetLimit { agent, limit, period } => {
                 self.set_limit(txn, agent.as_ref(), *limit, *period).await
             }
@@ -172,7 +178,12 @@ impl Change {
             ledger::set_prices(txn, &self.project, prices)?;
         }
         let interval = u64::try_from(ANCHOR_TIME_DEFAULT.as_millis()).unwrap_or(u64::MAX);
-        let project = ProjectRecord { created: now, chains: create.chains.clone(), anchor_interval_ms: interval };
+        let project = ProjectRecord {
+            created: now,
+            chains: create.chains.clone(),
+            anchor_interval_ms: interval,
+            anchor_receipts: None,
+        };
         self.save(txn, &project).await
     }
 
@@ -187,10 +198,13 @@ impl Change {
         txn: &Txn,
         chains: &[String],
         interval_ms: u64,
+        receipts: Option<u64>,
     ) -> Result<ProjectResponse, ChangeError> {
         check_chains(chains)?;
+        check_waiting(interval_ms, receipts)?;
         let project = self.load(txn).await?;
-        let project = ProjectRecord { chains: chains.to_vec(), anchor_interval_ms: interval_ms, ..project };
+        let chains = chains.to_vec();
+        let project = ProjectRecord { chains, anchor_interval_ms: interval_ms, anchor_receipts: receipts, ..project };
         self.save(txn, &project).await
     }
 
@@ -271,6 +285,19 @@ impl Change {
             None => refused(ErrorCode::Internal, "a project that was just written is not there"),
         }
     }
+}
+
+/// Whether receipts may wait so long, and so many of them.
+fn check_waiting(interval_ms: u64, receipts: Option<u64>) -> Result<(), ChangeError> {
+    let interval = Duration::from_millis(interval_ms);
+    if !(ANCHOR_INTERVAL_MIN..=ANCHOR_INTERVAL_MAX).contains(&interval) {
+        return refused(ErrorCode::InvalidRequest, "anchor_interval: from 1 second to 30 days");
+    }
+    if receipts.is_some_and(|receipts| !(1..=ANCHOR_RECEIPTS_MAX).contains(&receipts)) {
+        let message = format!("anchor_receipts: from 1 to {ANCHOR_RECEIPTS_MAX}; leave it out to anchor by time alone");
+        return refused(ErrorCode::InvalidRequest, message);
+    }
+    Ok(())
 }
 
 fn check_chains(chains: &[String]) -> Result<(), ChangeError> {

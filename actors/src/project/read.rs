@@ -27,6 +27,7 @@ pub(super) async fn project_in(txn: &Txn, project: &ProjectId) -> Result<Option<
         prices,
         chains: found.chains,
         anchor_interval_ms: found.anchor_interval_ms,
+        anchor_receipts: found.anchor_receipts,
     }))
 }
 

@@ -19,6 +19,9 @@ pub struct ProjectRecord {
     pub chains: Vec<String>,
     /// How long its receipts may wait before they are anchored, in milliseconds.
     pub anchor_interval_ms: u64,
+    /// How many of them may wait; nothing: the time alone counts.
+    #[serde(default)]
+    pub anchor_receipts: Option<u64>,
 }
 
 impl Record for ProjectRecord {

@@ -14,12 +14,15 @@ pub enum ProjectRequest {
     Create(CreateProject),
     /// Replaces the price list.
     SetPrices(PriceList),
-    /// Chooses chains, and how long receipts may wait, in milliseconds.
+    /// Chooses chains, and when receipts are anchored on them.
     SetAnchoring {
         /// The chains by name.
         chains: Vec<String>,
         /// How long receipts may wait, in milliseconds.
         interval_ms: u64,
+        /// How many may wait; nothing: the time alone counts.
+        #[serde(default)]
+        receipts: Option<u64>,
     },
     /// Sets the limit of the project, or of one of its agents.
     SetLimit {
@@ -96,4 +99,7 @@ pub struct ProjectView {
     pub chains: Vec<String>,
     /// How long receipts may wait, in milliseconds.
     pub anchor_interval_ms: u64,
+    /// How many receipts may wait; nothing: the time alone counts.
+    #[serde(default)]
+    pub anchor_receipts: Option<u64>,
 }

@@ -33,6 +33,14 @@ pub enum ReceiptError {
         /// Whether it waits for an anchor rather than for the log.
         anchored: bool,
     },
+    /// This chain has no root that covers the receipt yet.
+    #[error("{chain} has no root over the receipt {hold} yet: anchor the log there, or wait for its interval")]
+    PendingOn {
+        /// The hold.
+        hold: HoldId,
+        /// The chain.
+        chain: String,
+    },
     /// The log is smaller than what was asked for, or the sizes are the wrong way round.
     #[error("the log cannot prove this")]
     Proof(#[from] MerkleError),
@@ -44,7 +52,7 @@ impl ReceiptError {
         match self {
             Self::Store(error) => error.code(),
             Self::NotFound { .. } => ErrorCode::ReceiptNotFound,
-            Self::Pending { .. } => ErrorCode::ReceiptPending,
+            Self::Pending { .. } | Self::PendingOn { .. } => ErrorCode::ReceiptPending,
             Self::Proof(MerkleError::NodeMissing { .. }) => ErrorCode::RecordCorrupt,
             Self::Proof(_) => ErrorCode::InvalidRequest,
         }
@@ -70,7 +78,7 @@ pub struct Receipt {
 }
 
 /// Under which checkpoint to prove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProveUnder {
     /// The earliest anchored one that covers the receipt, or the newest when none does yet.
@@ -80,6 +88,8 @@ pub enum ProveUnder {
     Newest,
     /// The earliest anchored one that covers the receipt.
     Anchored,
+    /// The earliest one that this chain has and that covers the receipt; the proof names no other chain.
+    AnchoredOn(String),
 }
 
 /// A root that a chain has, or that is on its way there.
@@ -199,20 +209,21 @@ pub async fn prove(
     let leaf = load_leaf(&txn, project, hold).await?.ok_or(ReceiptError::NotFound { hold })?;
     let index = load_index(&txn, project, hold).await?;
     let index = index.ok_or(ReceiptError::Pending { hold, anchored: false })?;
-    let mut anchors = match under {
+    let anchors = match &under {
         ProveUnder::Newest => Vec::new(),
-        ProveUnder::Best | ProveUnder::Anchored => anchors_covering(&txn, project, index).await?,
+        ProveUnder::Best | ProveUnder::Anchored => anchors_covering(&txn, project, index, None).await?,
+        ProveUnder::AnchoredOn(chain) => anchors_covering(&txn, project, index, Some(chain)).await?,
     };
-    let (size, checkpoint) = match anchors.first() {
-        Some(first) => (first.size, first.checkpoint.clone()),
-        None if under == ProveUnder::Anchored => return Err(ReceiptError::Pending { hold, anchored: true }),
-        None => {
+    let (size, checkpoint) = match (anchors.first(), under) {
+        (Some(first), _) => (first.size, first.checkpoint.clone()),
+        (None, ProveUnder::Anchored) => return Err(ReceiptError::Pending { hold, anchored: true }),
+        (None, ProveUnder::AnchoredOn(chain)) => return Err(ReceiptError::PendingOn { hold, chain }),
+        (None, ProveUnder::Best | ProveUnder::Newest) => {
             let head = txn.load_snapshot::<Head>(&records::head(project)).await?;
             let head = head.ok_or(ReceiptError::Pending { hold, anchored: false })?;
             (head.size(), head.checkpoint)
         }
     };
-    anchors.retain(|anchor| anchor.size == size);
     let nodes = load_nodes(&txn, project, &inclusion_nodes(index, size)?).await?;
     let mut proof = Proof::build(leaf, index, size, &nodes, checkpoint)?;
     proof.anchors = anchors.into_iter().map(|anchored| anchored.anchor).collect();
@@ -317,6 +328,25 @@ pub async fn settled(store: &dyn Store, project: &ProjectId) -> Result<(), Store
     }
 }
 
+/// Returns once the log has so many leaves. Dropping the future is safe.
+///
+/// # Errors
+/// The store's.
+pub async fn grown_to(store: &dyn Store, project: &ProjectId, size: u64) -> Result<(), StoreError> {
+    let row = records::head(project);
+    loop {
+        // The watch is active before the head is looked at again, so that no leaf is missed.
+        let txn = store.begin();
+        let found = txn.load_snapshot::<Head>(&row).await?.map_or(0, |head| head.size());
+        let changed = txn.watch(&row)?;
+        txn.commit().await?;
+        if found >= size {
+            return Ok(());
+        }
+        changed.await?;
+    }
+}
+
 async fn check_size(txn: &Txn, project: &ProjectId, size: u64) -> Result<(), ReceiptError> {
     let found = txn.load_snapshot::<Head>(&records::head(project)).await?.map_or(0, |head| head.size());
     if size <= found { Ok(()) } else { Err(MerkleError::Shrunk { old_size: size, new_size: found }.into()) }
@@ -351,10 +381,28 @@ async fn load_nodes(txn: &Txn, project: &ProjectId, nodes: &[NodeId]) -> Result<
     Ok(tiles)
 }
 
-async fn anchors_covering(txn: &Txn, project: &ProjectId, index: u64) -> Result<Vec<AnchoredRoot>, StoreError> {
-    let anchors = records::anchors(project);
-    let mut range = RangeRead::subspace(&anchors).snapshot().limit(RECEIPT_PAGE_MAX);
-    range.begin = anchors.pack(&(index + 1,));
-    let page = txn.scan::<AnchoredRoot>(range).await?;
-    Ok(page.rows.into_iter().map(|(_, anchored)| anchored).collect())
+/// The anchors of the smallest anchored size that covers the leaf: all of that size, or this chain's only. They lie in
+/// the order of their sizes, and other chains' may be many.
+async fn anchors_covering(
+    txn: &Txn,
+    project: &ProjectId,
+    index: u64,
+    chain: Option<&str>,
+) -> Result<Vec<AnchoredRoot>, StoreError> {
+    let rows = records::anchors(project);
+    let mut range = RangeRead::subspace(&rows).snapshot().limit(RECEIPT_PAGE_MAX);
+    range.begin = rows.pack(&(index + 1,));
+    let (mut rest, mut found) = (Some(range), Vec::<AnchoredRoot>::new());
+    while let Some(range) = rest {
+        let page = txn.scan::<AnchoredRoot>(range).await?;
+        for (_, anchored) in page.rows {
+            match found.first() {
+                Some(first) if first.size != anchored.size => return Ok(found),
+                _ if chain.is_none_or(|chain| chain == anchored.anchor.chain) => found.push(anchored),
+                _ => {}
+            }
+        }
+        rest = page.rest;
+    }
+    Ok(found)
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use steward_receipts::proof::Anchor;
 use steward_receipts::{Hash, Leaf, merkle};
 use steward_storage::{MemoryStore, Store, StoreError, StoreExt};
-use steward_types::{HoldId, ManualClock, Micros, ProjectId, SessionId, StepPath, SystemClock, Timestamp};
+use steward_types::limits::RECEIPT_PAGE_MAX;
+use steward_types::{ErrorCode, HoldId, ManualClock, Micros, ProjectId, SessionId, StepPath, SystemClock, Timestamp};
 
 use super::*;
 use crate::host::{EntityId, Host, HostBuilder};
@@ -122,6 +123,49 @@ async fn a_receipt_is_pending_until_it_is_in_the_log_and_anchored() {
     proof.verify(&identity().verifier_key(&project())).unwrap();
     assert_eq!(prove(&store, &project(), hold(2), ProveUnder::Best).await.unwrap().tree_size, 2);
     assert_eq!(newest_anchor(&store, &project()).await.unwrap().unwrap(), row);
+}
+
+#[tokio::test]
+async fn a_proof_for_one_chain_is_under_the_earliest_root_that_this_chain_has() {
+    let store = MemoryStore::new();
+    let anchor = async |chain: &str| {
+        let head = head(&store, &project()).await.unwrap().unwrap();
+        let anchor = Anchor {
+            chain: chain.to_owned(),
+            contract: String::new(),
+            transaction: format!("{chain} at {}", head.size()),
+            block: 1,
+        };
+        let (size, root, checkpoint) = (head.size(), head.root(), head.checkpoint);
+        let row = AnchoredRoot { size, root, checkpoint, anchor, anchored_at: Timestamp::EPOCH };
+        let txn = store.begin();
+        record_anchor(&txn, &project(), &row).unwrap();
+        txn.commit().await.unwrap();
+    };
+    let under = async |under: ProveUnder| {
+        let proof = prove(&store, &project(), hold(0), under).await?;
+        proof.verify(&identity().verifier_key(&project())).unwrap();
+        let anchors: Vec<String> = proof.anchors.into_iter().map(|anchor| anchor.transaction).collect();
+        Ok::<_, ReceiptError>((proof.tree_size, anchors))
+    };
+    let on = |chain: &str| ProveUnder::AnchoredOn(chain.to_owned());
+    // One chain is anchored on so often that its anchors fill more than a page before another has its first.
+    let last = u32::try_from(RECEIPT_PAGE_MAX).unwrap() + 1;
+    for number in 0..last {
+        append(&store, [number]).await;
+        sequence_all(&store).await;
+        anchor("busy").await;
+    }
+    let pending = under(on("calm")).await.unwrap_err();
+    assert_eq!(pending.code(), ErrorCode::ReceiptPending);
+    assert!(pending.to_string().contains("calm has no root"), "{pending}");
+    anchor("calm").await;
+    assert_eq!(under(on("busy")).await.unwrap(), (1, vec!["busy at 1".to_owned()]));
+    assert_eq!(under(on("calm")).await.unwrap(), (u64::from(last), vec![format!("calm at {last}")]));
+    assert_eq!(under(ProveUnder::Best).await.unwrap(), (1, vec!["busy at 1".to_owned()]));
+    let newest = prove(&store, &project(), hold(last - 1), ProveUnder::Best).await.unwrap();
+    let chains: Vec<&str> = newest.anchors.iter().map(|anchor| anchor.chain.as_str()).collect();
+    assert_eq!(chains, ["busy", "calm"], "both have this size");
 }
 
 #[tokio::test]

@@ -35,13 +35,13 @@ pub struct DeployedAgent {
 }
 
 impl Steward {
-    /// Everything that is wrong with a bundle, its triggers among it; empty when it can be deployed.
+    /// Everything that is wrong with a bundle, its triggers and what it says of chains among it; empty when it can be deployed.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] when the check did not end.
     pub async fn check_agent(&self, bundle: UploadedBundle) -> Result<Vec<Diagnostic>, Failure> {
         let checked = check(bundle).await?;
-        Ok(checked.map_or_else(|error| error.diagnostics, |checked| self.trigger_problems(&checked.manifest)))
+        Ok(checked.map_or_else(|error| error.diagnostics, |checked| self.chain_problems(&checked.manifest)))
     }
 
     /// Checks a bundle and makes it its agent's newest version. The same bundle again keeps its version.
@@ -51,7 +51,7 @@ impl Steward {
     pub async fn deploy_agent(&self, project: &ProjectId, bundle: UploadedBundle) -> Result<DeployedAgent, Failure> {
         self.project(project).await?;
         let checked = check(bundle).await?.map_err(refused)?;
-        let diagnostics = self.trigger_problems(&checked.manifest);
+        let diagnostics = self.chain_problems(&checked.manifest);
         if !diagnostics.is_empty() {
             return Err(refused(BundleError { diagnostics }));
         }
@@ -59,7 +59,8 @@ impl Steward {
         read::keep_files(self.store(), &checked.files, &files).await?;
         let id = checked.manifest.name.clone();
         let description = checked.manifest.description.clone();
-        let (limit, triggers) = (checked.manifest.budget.agent, checked.manifest.triggers);
+        let limit = checked.manifest.budget.agent;
+        let triggers = self.canonical_triggers(checked.manifest.triggers);
         let names: Vec<TriggerId> = triggers.iter().map(|trigger| trigger.name.clone()).collect();
         let deploy = Deploy { files, description, limit, triggers };
         let entity = EntityId::from((project, &id));

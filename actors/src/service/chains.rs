@@ -1,5 +1,6 @@
 //! The node's chains for operators: what they are to send, and the accounts that they send from.
 
+use steward_adapters::signer::SignerKind;
 use steward_types::limits::{CHAIN_CALL_TIME_MAX, OPERATIONS_NODE_TIME_MAX};
 
 use super::{Failure, Steward, unknown_chain};
@@ -15,6 +16,16 @@ impl Steward {
             found.push((chain, status));
         }
         found
+    }
+
+    /// Where the key of each chain's account lies, and whether this node reaches it. All are asked at the same time.
+    pub(super) async fn chain_signers(&self) -> Vec<(String, Option<SignerKind>, Result<(), Failure>)> {
+        let asked = self.parts().chains.iter().map(|(chain, settings)| async move {
+            let reached = settings.chain.check_signer().await;
+            let reached = reached.map_err(|error| Failure::new(error.code(), error.in_full()));
+            (chain.clone(), settings.signer, reached)
+        });
+        futures::future::join_all(asked).await
     }
 
     /// What is in the outbox of one chain, or of each.

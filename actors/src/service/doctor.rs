@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use steward_storage::{Isolation, key::pack};
+use steward_adapters::signer::SignerKind;
+use steward_storage::{Isolation, StoreCondition, key::pack};
 use steward_types::limits::{DOCTOR_RECEIPTS_MAX, PAGE_ITEMS_MAX};
 use steward_types::{ProjectId, Timestamp};
 
 use super::members::{Member, ShardPlace};
 use super::query::{Gathered, NodeReport};
+use super::triggers::TriggerView;
 use super::{Failure, Steward};
 use crate::budget::Audit;
 use crate::chain::ChainStatus;
@@ -19,6 +21,7 @@ use crate::receipt_log::{self, WaitingReceipts};
 
 mod chains;
 mod judge;
+mod triggers;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,11 +68,16 @@ struct Facts {
     shards: Vec<ShardPlace>,
     quarantined: Gathered<Vec<Quarantine>>,
     chains: Vec<(String, Result<ChainStatus, Failure>)>,
+    /// Where the key of each chain's account lies, and whether the asked node reaches it.
+    signers: Vec<(String, Option<SignerKind>, Result<(), Failure>)>,
+    triggers: Vec<TriggerView>,
     receipts: Vec<(ProjectId, WaitingReceipts)>,
     /// Absent unless asked for: an audit reads everything that a project ever spent.
     audits: Option<Vec<(ProjectId, Audit)>>,
     pauses: Vec<Pause>,
     store: Result<Duration, Failure>,
+    /// How the store's client on this node says that it is, where it says.
+    condition: Option<StoreCondition>,
 }
 
 impl Steward {
@@ -90,14 +98,18 @@ impl Steward {
             shards,
             quarantined,
             chains: Vec::new(),
+            signers: Vec::new(),
+            triggers: Vec::new(),
             receipts: Vec::new(),
             audits: audit.then(Vec::new),
             pauses: Vec::new(),
             store,
+            condition: self.store().condition(),
         };
         // Without a store nothing below can be read, and it is the first thing to mend.
         if facts.store.is_ok() {
             facts.chains = self.chain_statuses().await;
+            facts.signers = self.chain_signers().await;
             facts.pauses = self.pauses().await?;
             self.look_at_projects(&mut facts).await?;
         }
@@ -119,6 +131,7 @@ impl Steward {
             for project in &page {
                 let waiting = receipt_log::waiting(self.store(), project, DOCTOR_RECEIPTS_MAX).await?;
                 facts.receipts.push((project.clone(), waiting));
+                self.look_at_triggers(project, facts).await?;
                 if let Some(audits) = &mut facts.audits {
                     audits.push((project.clone(), self.audit(project).await?));
                 }
@@ -126,6 +139,18 @@ impl Steward {
             match page.last() {
                 Some(last) if page.len() >= PAGE_ITEMS_MAX => after = Some(last.clone()),
                 _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn look_at_triggers(&self, project: &ProjectId, facts: &mut Facts) -> Result<(), Failure> {
+        loop {
+            let after = facts.triggers.last().map(|view| view.name.clone()).filter(|name| name.project == *project);
+            let page = self.triggers(project, after.as_ref(), PAGE_ITEMS_MAX).await?;
+            let is_last = page.len() < PAGE_ITEMS_MAX;
+            facts.triggers.extend(page);
+            if is_last {
+                return Ok(());
             }
         }
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use steward_adapters::breaker::Forced;
 use steward_storage::StoreExt;
-use steward_types::limits::{OPERATIONS_NODE_TIME_MAX, PAUSE_REASON_BYTES_MAX};
+use steward_types::limits::{AUDIT_ARGUMENTS_BYTES_MAX, OPERATIONS_NODE_TIME_MAX, PAUSE_REASON_BYTES_MAX};
 use steward_types::{NodeId, Timestamp};
 
 use super::members::{ClusterChange, Member, ShardPlace, unknown_node};
 use super::query::{Gathered, NodeAnswer, NodeQuery, NodeReport, entity_id};
 use super::{Failure, Steward, unknown_chain};
 use crate::audit::{self, AuditEntry, AuditOutcome};
+use crate::chain::{ForcedBreaker, forced};
 use crate::host::Deadline;
 use crate::pause::{self, Pause, PauseSubject};
 
@@ -153,8 +154,8 @@ impl Operator {
         self.audited("ask actor", format!("{kind} {id}"), request, ask).await
     }
 
-    /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself. That holds until the
-    /// chain's entity moves or its node starts again.
+    /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself: on this node at once, on every
+    /// other as soon as it sees the order, and for good.
     ///
     /// # Errors
     /// [`ErrorCode::ChainNotFound`]; [`ErrorCode::InvalidRequest`] when it has no endpoint of that name.
@@ -164,12 +165,38 @@ impl Operator {
         endpoint: Option<String>,
         forced: Option<Forced>,
     ) -> Result<(), Failure> {
-        let details = json!({ "endpoint": endpoint, "state": forced });
-        let force = async {
-            let deadline = self.steward.host().deadline_default();
-            self.steward.parts().anchoring.force(chain, endpoint, forced, deadline).await
-        };
-        self.audited("force breaker", chain.to_owned(), details, force).await
+        let entry = self.entry("force breaker", chain.to_owned(), json!({ "endpoint": endpoint, "state": forced }));
+        if let Err(failure) = self.has_breaker(chain, endpoint.as_deref()) {
+            return self.failed(entry, failure).await;
+        }
+        let (chain, since, by) = (chain.to_owned(), entry.at, self.key.clone());
+        let order = &ForcedBreaker { chain, endpoint, forced, since, by };
+        let entry = &entry;
+        let ordered = self.steward.store().run(|txn| async move {
+            forced::order(&txn, order, &entry.id)?;
+            audit::record(&txn, entry)
+        });
+        ordered.await?;
+        forced::carry_out(&self.steward.parts().chains, order);
+        if let Err(error) = self.steward.parts().anchoring.wake(&order.chain) {
+            tracing::warn!(chain = %order.chain, %error, "a chain was not told of its breaker; it looks by itself");
+        }
+        Ok(())
+    }
+
+    /// Whether this node has the chain, and an endpoint of this name.
+    fn has_breaker(&self, chain: &str, endpoint: Option<&str>) -> Result<(), Failure> {
+        if !self.steward.parts().anchoring.chains().iter().any(|known| known == chain) {
+            return Err(unknown_chain(chain));
+        }
+        let Some(endpoint) = endpoint else { return Ok(()) };
+        let pool = self.steward.parts().chains.get(chain).and_then(|settings| settings.pool.as_ref());
+        let names: Vec<String> = pool.iter().flat_map(|pool| pool.status()).map(|status| status.name).collect();
+        if names.iter().any(|name| name == endpoint) {
+            return Ok(());
+        }
+        let message = format!("{chain} has no endpoint {endpoint}; it has: {}", names.join(", "));
+        Err(Failure::field("endpoint", message).with("chain", chain))
     }
 
     /// Holds an agent, a project or a chain back until it is resumed. Pausing what is paused changes nothing.
@@ -290,7 +317,7 @@ impl Operator {
             node: self.steward.members().this(),
             operation: operation.to_owned(),
             subject,
-            arguments,
+            arguments: bounded(arguments),
             outcome: AuditOutcome::Done,
         }
     }
@@ -308,6 +335,15 @@ impl Operator {
             PauseSubject::Chain(chain) => Err(unknown_chain(chain)),
         }
     }
+}
+
+/// Arguments that fit an entry: of longer ones the beginning, as the text `cut`.
+fn bounded(arguments: Value) -> Value {
+    let text = arguments.to_string();
+    if text.len() <= AUDIT_ARGUMENTS_BYTES_MAX {
+        return arguments;
+    }
+    json!({ "cut": text[..text.floor_char_boundary(AUDIT_ARGUMENTS_BYTES_MAX)] })
 }
 
 impl Gathered<bool> {

@@ -67,18 +67,20 @@ impl Steward {
         self.change_project(project, ProjectRequest::SetPrices(prices)).await
     }
 
-    /// Chooses the chains that anchor a project's receipts, and how long receipts may wait.
+    /// Chooses the chains that anchor a project's receipts, and how long and how many receipts may wait.
     ///
     /// # Errors
-    /// [`ErrorCode::ProjectNotFound`]; [`ErrorCode::ChainNotFound`] when the node has no such chain.
+    /// [`ErrorCode::ProjectNotFound`]; [`ErrorCode::InvalidRequest`] when one is out of bounds.
     pub async fn set_anchoring(
         &self,
         project: &ProjectId,
         chains: Vec<String>,
         interval: Duration,
+        receipts: Option<u64>,
     ) -> Result<ProjectView, Failure> {
         let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        let view = self.change_project(project, ProjectRequest::SetAnchoring { chains, interval_ms }).await?;
+        let request = ProjectRequest::SetAnchoring { chains, interval_ms, receipts };
+        let view = self.change_project(project, request).await?;
         self.follow_project(&view)?;
         Ok(view)
     }

@@ -4,17 +4,18 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use steward_adapters::breaker::Forced;
 use steward_receipts::{Hash, Leaf, Proof, VerifierKey};
 use steward_types::limits::RECEIPT_PAGE_MAX;
 use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
-use crate::chain::{ChainStatus, OutboxView, WalletView};
+use crate::chain::{ChainStatus, Follow, OutboxView, WalletView};
 use crate::host::{AskError, Deadline, Entity, EntityId, Host};
 use crate::project::ProjectView;
-use crate::receipt_log::{self, ListRequest, ProveUnder, Receipt, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse};
+use crate::receipt_log::{
+    self, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse,
+};
 use crate::timer::Timers;
 
 /// Puts roots of receipt logs on chains.
@@ -40,7 +41,7 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// When a chain cannot take the message now.
-    fn follow(&self, project: &ProjectId, chains: &[String], interval_ms: u64) -> Result<(), Failure>;
+    fn follow(&self, project: &ProjectId, chains: &[String], follow: Follow) -> Result<(), Failure>;
 
     /// Makes a chain look at once at what there is to do.
     ///
@@ -65,24 +66,16 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ErrorCode::ChainNotFound`].
     async fn wallet(&self, chain: &str, deadline: Deadline) -> Result<WalletView, Failure>;
-
-    /// Sets a chain's breaker, or one of its endpoints, by hand, or gives it back to itself. That holds until the
-    /// chain's entity moves or its node starts again.
-    ///
-    /// # Errors
-    /// [`ErrorCode::ChainNotFound`]; [`ErrorCode::InvalidRequest`] when it has no endpoint of that name.
-    async fn force(
-        &self,
-        chain: &str,
-        endpoint: Option<String>,
-        forced: Option<Forced>,
-        deadline: Deadline,
-    ) -> Result<(), Failure>;
 }
 
 /// What is said of a chain that the node does not have.
 pub fn unknown_chain(chain: &str) -> Failure {
     Failure::new(ErrorCode::ChainNotFound, format!("this node has no chain {chain}")).with("chain", chain)
+}
+
+/// What is said of a chain on which the project does not anchor.
+fn not_chosen(project: &ProjectId, chain: &str) -> Failure {
+    Failure::new(ErrorCode::ChainNotFound, format!("the project {project} does not anchor on {chain}"))
 }
 
 /// A node without chains: receipts are kept and signed, and not anchored.
@@ -103,7 +96,7 @@ impl Anchoring for NoAnchoring {
         Ok(Vec::new())
     }
 
-    fn follow(&self, _project: &ProjectId, _chains: &[String], _interval_ms: u64) -> Result<(), Failure> {
+    fn follow(&self, _project: &ProjectId, _chains: &[String], _follow: Follow) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -120,16 +113,6 @@ impl Anchoring for NoAnchoring {
     }
 
     async fn wallet(&self, chain: &str, _deadline: Deadline) -> Result<WalletView, Failure> {
-        Err(unknown_chain(chain))
-    }
-
-    async fn force(
-        &self,
-        chain: &str,
-        _endpoint: Option<String>,
-        _forced: Option<Forced>,
-        _deadline: Deadline,
-    ) -> Result<(), Failure> {
         Err(unknown_chain(chain))
     }
 }
@@ -242,9 +225,10 @@ impl Steward {
         Ok(self.host().tell::<ReceiptLog>(&id, ReceiptLogRequest::Wake)?)
     }
 
-    /// Tells the chains how often to anchor a project's log.
+    /// Tells the chains when to anchor a project's log.
     pub(super) fn follow_project(&self, project: &ProjectView) -> Result<(), Failure> {
-        self.parts().anchoring.follow(&project.id, &project.chains, project.anchor_interval_ms)
+        let follow = Follow { interval_ms: project.anchor_interval_ms, receipts: project.anchor_receipts };
+        self.parts().anchoring.follow(&project.id, &project.chains, follow)
     }
 
     /// A page of a project's receipts from a place in the log on; and where to go on. Those on their way into the log
@@ -275,11 +259,17 @@ impl Steward {
     /// The proof that a receipt is in the log.
     ///
     /// # Errors
-    /// [`ErrorCode::ReceiptNotFound`]; [`ErrorCode::ReceiptPending`].
+    /// [`ErrorCode::ReceiptNotFound`]; [`ErrorCode::ReceiptPending`]; [`ErrorCode::ChainNotFound`] for a proof on a chain
+    /// on which the project does not anchor, and did not before.
     pub async fn prove(&self, project: &ProjectId, hold: HoldId, under: ProveUnder) -> Result<Proof, Failure> {
         // What was settled a moment ago may be on its way into the log.
         self.flush_receipts(project, self.deadline()).await?;
-        Ok(receipt_log::prove(self.store().as_ref(), project, hold, under).await?)
+        match receipt_log::prove(self.store().as_ref(), project, hold, under).await {
+            Err(ReceiptError::PendingOn { chain, .. }) if !self.project(project).await?.chains.contains(&chain) => {
+                Err(not_chosen(project, &chain))
+            }
+            proof => Ok(proof?),
+        }
     }
 
     /// The newest checkpoint of a project's log.
@@ -317,11 +307,8 @@ impl Steward {
         let chosen = self.project(project).await?.chains;
         let chains: Vec<String> = chosen.into_iter().filter(|name| chain.is_none_or(|chain| chain == name)).collect();
         if chains.is_empty() {
-            let message = match chain {
-                Some(chain) => format!("the project {project} does not anchor on {chain}"),
-                None => format!("the project {project} has chosen no chain"),
-            };
-            return Err(Failure::new(ErrorCode::ChainNotFound, message).with("project", project));
+            let none = || Failure::new(ErrorCode::ChainNotFound, format!("the project {project} has chosen no chain"));
+            return Err(chain.map_or_else(none, |chain| not_chosen(project, chain)).with("project", project));
         }
         self.flush_receipts(project, deadline).await?;
         let mut anchored = Vec::new();

@@ -127,7 +127,7 @@ impl NodeParts {
         };
         let members = members.unwrap_or_else(|| Arc::new(Alone::new(SHARDS, clock.now())));
         let activity = Arc::new(Activity::default());
-        let programs: Arc<dyn Programs> = Arc::new(StoredPrograms::new(Arc::clone(&store)));
+        let programs: Arc<dyn Programs> = Arc::new(StoredPrograms::new(Arc::clone(&store), Arc::clone(&chains)));
         let sessions = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use steward_storage::{RangeRead, StoreError, StoreExt, key};
+use steward_storage::{RangeRead, StoreCondition, StoreError, StoreExt, key};
 use steward_types::limits::STORE_STATS_ROWS_MAX;
 
 use super::{Failure, Steward};
@@ -15,6 +15,8 @@ pub struct StoreStats {
     pub store: String,
     /// How long one read took.
     pub read_time: Duration,
+    /// How the store's client says that it is on this node, where it has one that says.
+    pub condition: Option<StoreCondition>,
     /// Its parts, by name.
     pub parts: Vec<StorePart>,
 }
@@ -47,7 +49,7 @@ impl Steward {
             parts.push(self.count_part(name, &prefix).await?);
             begin = key::prefix_range(&prefix).1;
         }
-        Ok(StoreStats { store: self.store().name().to_owned(), read_time, parts })
+        Ok(StoreStats { store: self.store().name().to_owned(), read_time, condition: self.store().condition(), parts })
     }
 
     async fn first_key_from(&self, begin: Vec<u8>) -> Result<Option<Vec<u8>>, Failure> {

@@ -2,17 +2,18 @@
 
 use futures::StreamExt as _;
 use steward_adapters::chain::EventFilter;
-use steward_scripting::{Diagnostic, Manifest};
+use steward_scripting::{Diagnostic, Manifest, Trigger};
 use steward_storage::StoreExt as _;
 use steward_types::limits::{OPERATIONS_NODES_AT_ONCE, PAGE_ITEMS_MAX, TRIGGER_SKIPPED_SHOWN};
 use steward_types::{AgentId, ErrorCode, ProjectId, TriggerId};
 
 use super::{Failure, Steward, error::unexpected};
 use crate::agent::MANIFEST_FILE;
+use crate::chain::spending::canonical_rules;
 use crate::host::EntityId;
 use crate::trigger::{
     Resume, SkippedEvent, TriggerActor, TriggerName, TriggerRequest, TriggerResponse, TriggerSpec, TriggerStatus,
-    skipped, specs,
+    canonical, skipped, specs,
 };
 
 /// A trigger with how it is.
@@ -77,25 +78,41 @@ impl Steward {
         Ok(self.host().ask::<TriggerActor>(&entity(name)?, request, self.deadline()).await?)
     }
 
-    /// What is wrong with the triggers of a manifest: chains that this node does not have, and events that they cannot
-    /// have.
-    pub(super) fn trigger_problems(&self, manifest: &Manifest) -> Vec<Diagnostic> {
+    /// What is wrong with what a manifest says of chains: triggers on chains that this node does not have, or of events that
+    /// they cannot have, and rules that they cannot read.
+    pub(super) fn chain_problems(&self, manifest: &Manifest) -> Vec<Diagnostic> {
         let chains = &self.parts().chains;
-        let problem = |trigger: &steward_scripting::Trigger| match chains.get(&trigger.chain) {
-            Some(settings) => {
-                let filter = EventFilter { address: trigger.address.clone(), event: trigger.event.clone() };
-                let wrong = settings.chain.check_event_filter(&filter).err()?;
-                Some(Diagnostic::of_file(MANIFEST_FILE, format!("the trigger {}: {}", trigger.name, wrong.in_full())))
-            }
-            None => {
-                let message = format!("the trigger {}: this node has no chain {}", trigger.name, trigger.chain);
-                let known: Vec<&str> = chains.keys().map(String::as_str).collect();
-                let help =
-                    if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
-                Some(Diagnostic::of_file(MANIFEST_FILE, message).with_help(help))
-            }
+        let rules = manifest.chains.iter().filter_map(|(chain, rules)| {
+            let (_, problems) = canonical_rules(rules, &*chains.get(chain)?.chain);
+            let told = move |problem| Diagnostic::of_file(MANIFEST_FILE, format!("chains.{chain:?}.{problem}"));
+            Some(problems.into_iter().map(told))
+        });
+        let triggers = manifest.triggers.iter().filter_map(|trigger| self.trigger_problem(trigger));
+        rules.flatten().chain(triggers).collect()
+    }
+
+    fn trigger_problem(&self, trigger: &Trigger) -> Option<Diagnostic> {
+        let chains = &self.parts().chains;
+        if let Some(settings) = chains.get(&trigger.chain) {
+            let wrong = settings.chain.canonical_filter(&filter_of(trigger)).err()?;
+            return Some(Diagnostic::of_file(
+                MANIFEST_FILE,
+                format!("the trigger {}: {}", trigger.name, wrong.in_full()),
+            ));
+        }
+        let message = format!("the trigger {}: this node has no chain {}", trigger.name, trigger.chain);
+        let known: Vec<&str> = chains.keys().map(String::as_str).collect();
+        let help = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+        Some(Diagnostic::of_file(MANIFEST_FILE, message).with_help(help))
+    }
+
+    /// Triggers with their filters as their chains write them.
+    pub(super) fn canonical_triggers(&self, triggers: Vec<Trigger>) -> Vec<Trigger> {
+        let canonical = |trigger: Trigger| {
+            let EventFilter { address, event } = canonical(filter_of(&trigger), &trigger.chain, &self.parts().chains);
+            Trigger { address, event, ..trigger }
         };
-        manifest.triggers.iter().filter_map(problem).collect()
+        triggers.into_iter().map(canonical).collect()
     }
 
     /// Tells an agent's triggers that there is a new version. One that is not reached now looks by itself.
@@ -135,4 +152,8 @@ impl Steward {
 
 fn entity(name: &TriggerName) -> Result<EntityId, Failure> {
     EntityId::new(name.to_string()).map_err(|error| Failure::field("trigger", error.to_string()))
+}
+
+fn filter_of(trigger: &Trigger) -> EventFilter {
+    EventFilter { address: trigger.address.clone(), event: trigger.event.clone() }
 }

@@ -1,8 +1,6 @@
 //! What a worker commits: plain values that are applied together to one transaction, fenced by the session's head row.
 //! The same commit applied twice, because its first outcome was unknown, takes effect once.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use steward_receipts::Leaf;
 use steward_storage::{AtomicOp, Store, StoreExt, Txn};
@@ -17,7 +15,7 @@ use super::record::{SessionHead, StateValue, TimerRow};
 use crate::budget::{AccountId, HoldRequest, ledger};
 use crate::chain::OrderId;
 use crate::chain::orders::{self, NewOrder, Waiter};
-use crate::lease::Lease;
+use crate::lease::Fence;
 use crate::memory::{self, NewMemory};
 use crate::receipt_log;
 
@@ -59,20 +57,6 @@ pub(super) struct Place {
     pub turn: u64,
     pub run: u64,
     pub account: AccountId,
-}
-
-/// What entities of this node write under.
-#[derive(Debug, Clone)]
-pub(super) struct Fence {
-    pub lease: Arc<dyn Lease>,
-    pub shard: u32,
-}
-
-impl Fence {
-    /// Fails unless this node still owns the shard, at the version that the transaction reads.
-    pub(super) async fn check(&self, txn: &Txn) -> Result<(), SessionError> {
-        Ok(self.lease.check(txn, self.shard).await?)
-    }
 }
 
 /// Applies `changes` in one transaction as the worker's commit number `number` (from 1). Returns what the last

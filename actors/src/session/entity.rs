@@ -5,7 +5,6 @@ use steward_storage::StoreExt;
 use steward_types::SessionId;
 use tokio_util::sync::CancellationToken;
 
-use super::change::Fence;
 use super::environment::SessionEnvironment;
 use super::error::SessionError;
 use super::key;
@@ -60,7 +59,7 @@ impl Entity for Session {
         context: &Context<Self>,
     ) -> Result<(), Fault> {
         let ends = matches!(request, SessionRequest::Cancel { .. } | SessionRequest::End { .. });
-        let fence = fence(context);
+        let fence = context.fence();
         self.is_poked |= self.worker.is_some();
         let begin = match self.worker {
             None => Begin::Now(self.record.as_ref()),
@@ -154,7 +153,7 @@ impl Session {
             environment: context.environment().clone(),
             context: context.clone(),
             session: self.id,
-            fence: fence(context),
+            fence: context.fence(),
             cancel,
         };
         context.work(async move {
@@ -171,10 +170,6 @@ impl Session {
             cancel.cancel();
         }
     }
-}
-
-fn fence(context: &Context<Session>) -> Fence {
-    Fence { lease: context.lease().clone(), shard: context.shard() }
 }
 
 /// A refusal as an answer.

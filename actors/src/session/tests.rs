@@ -2,7 +2,6 @@
 
 mod chains;
 mod crash;
-mod dying_store;
 mod harness;
 mod limits;
 mod operators;

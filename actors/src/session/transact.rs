@@ -6,7 +6,6 @@ use steward_types::{ErrorCode, Micros, SessionId, Timestamp};
 
 use super::answer::{self, Loaded, Taken};
 use super::approval::{Approval, Decision};
-use super::change::Fence;
 use super::environment::{ProgramError, SessionEnvironment};
 use super::error::SessionError;
 use super::event::EventBody;
@@ -19,6 +18,7 @@ use super::request::{Accepted, Decide, Fork, Open, Refusal, Send, SessionRequest
 use super::turn::json_bytes;
 use super::worker::{self, TakenUp};
 use crate::budget::{AccountId, ledger};
+use crate::lease::Fence;
 
 /// What a request came to.
 pub(super) struct Done {

@@ -15,7 +15,7 @@ use steward_types::limits::{STEP_ARGUMENTS_BYTES_MAX, STEP_RESULT_BYTES_MAX, TUR
 use steward_types::{ErrorCode, HoldId, Micros, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::change::{self, Change, Fence, Place};
+use super::change::{self, Change, Place};
 use super::entity::Session;
 use super::environment::{Loaded, SessionEnvironment};
 use super::error::SessionError;
@@ -24,6 +24,7 @@ use super::journal::{Journal, JournalStep, StepState};
 use super::record::{SessionRecord, StepOutcome};
 use crate::budget::{HoldRequest, PriceList, Usage, step_hold};
 use crate::host::Context;
+use crate::lease::Fence;
 
 /// One turn in a worker's hands.
 pub(super) struct Turn {

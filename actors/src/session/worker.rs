@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Loaded};
 use super::bridge::Bridge;
-use super::change::{self, Fence};
+use super::change;
 use super::entity::Session;
 use super::environment::{Loaded as Agent, ProgramError, SessionEnvironment};
 use super::error::SessionError;
@@ -27,6 +27,7 @@ use super::transact;
 use super::turn::Turn;
 use crate::budget::{PriceList, ledger};
 use crate::host::{Context, EntityId};
+use crate::lease::Fence;
 
 /// The function of a script that handles a message.
 pub(super) const HANDLER: &str = "on_message";

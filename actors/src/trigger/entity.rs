@@ -80,6 +80,8 @@ impl Entity for TriggerActor {
             Ok::<_, steward_storage::StoreError>((spec, txn.load_snapshot::<TriggerState>(state_row).await?))
         });
         let (spec, state) = rows.await?;
+        let chains = &context.environment().chains;
+        let (spec, state) = (spec.map(|spec| spec.canonical(chains)), state.map(|state| state.canonical(chains)));
         let state = state.or_else(|| spec.as_ref().map(TriggerState::new));
         let feed = state.map(Feed::new);
         let (reason, last_error) = (String::new(), String::new());
@@ -210,7 +212,8 @@ impl TriggerActor {
     async fn read_spec(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let row = &self.name.spec_row();
         let store = &context.environment().store;
-        self.spec = store.run(|txn| async move { txn.load_snapshot::<TriggerSpec>(row).await }).await?;
+        let spec = store.run(|txn| async move { txn.load_snapshot::<TriggerSpec>(row).await }).await?;
+        self.spec = spec.map(|spec| spec.canonical(&context.environment().chains));
         if self.feed.is_none() {
             self.feed = self.spec.as_ref().map(|spec| Feed::new(TriggerState::new(spec)));
         }

@@ -60,6 +60,7 @@ pub(super) async fn look(
     let store = &environment.store;
     let spec_row = &question.name.spec_row();
     let spec = store.run(|txn| async move { txn.load_snapshot::<TriggerSpec>(spec_row).await }).await?;
+    let spec = spec.map(|spec| spec.canonical(&environment.chains));
     let held = held(store, &question.name, now).await?;
     let closed = closed(store, &question.open).await?;
     let chain = match environment.chains.get(&question.chain) {

@@ -324,6 +324,46 @@ async fn a_trigger_ends_with_the_version_that_has_it_and_does_not_read_again_wha
 }
 
 #[tokio::test]
+async fn a_trigger_that_is_only_spelled_in_another_way_goes_on_where_it_was() {
+    let world = World::new(1);
+    let steward = world.set_up().await;
+    world.pay(1);
+    until(&steward, |status| status.started == 1).await;
+    let respelled = deposits("from = 0").replace("\"somebody\"", "\" somebody \"").replace("Transfer", "Transfer ");
+    deploy(&steward, &respelled).await;
+    assert_eq!(view(&steward).await.unwrap().spec.filter.event, "Transfer");
+    // Nor does one begin anew that was stored before names were written in one way.
+    let row = &name().state_row();
+    let respell = async |txn: steward_storage::Txn| {
+        let mut state = txn.load::<record::TriggerState>(row).await?.unwrap();
+        state.filter.event = " Transfer".to_owned();
+        txn.save(row, &state)
+    };
+    let (store, next) = (Arc::clone(&world.store), steward);
+    drop(next);
+    let txn = store.begin();
+    respell(txn.clone()).await.unwrap();
+    txn.commit().await.unwrap();
+    let steward = world.node().await;
+    world.pay(2);
+    until(&steward, |status| status.started == 2).await;
+    assert_eq!(values(&steward).await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn rules_that_a_chain_cannot_read_are_not_deployed_and_named() {
+    let world = World::new(1);
+    let steward = world.set_up().await;
+    let rules = format!("[chains.{CHAIN:?}]\npay = [\"bob\", \"not an address\"]\ncall = [\"shop\"]\n");
+    let found = steward.check_agent(bundle(&rules)).await.unwrap();
+    let told: Vec<&str> = found.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+    assert!(told[0].contains("chains.\"test:memory\".pay[1]: \"not an address\""), "{told:?}");
+    assert!(told[1].contains("call[0]") && told[1].contains("CONTRACT:METHOD"), "{told:?}");
+    let refused = steward.deploy_agent(&project(), bundle(&rules)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ScriptInvalid);
+}
+
+#[tokio::test]
 async fn an_event_that_no_session_takes_is_skipped_in_sight_of_everybody() {
     let world = World::new(1);
     let steward = world.set_up().await;

@@ -28,7 +28,7 @@ use crate::events::{self, Selector};
 use crate::fate;
 use crate::node::{Node, malformed};
 use crate::price::GasPrice;
-use crate::transaction::{Draft, Terms, hash_of, parse_account, parse_denom};
+use crate::transaction::{Draft, Terms, hash_of, own_account, parse_account, parse_denom};
 
 /// What a signer signs so that its public key can be read from the signature. It is the digest of no transaction.
 const NAME_YOURSELF: &[u8] = b"Steward asks this key which account it signs for.";
@@ -165,6 +165,10 @@ impl Chain for CosmosChain {
         self.account.as_ref()
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        Ok(self.signer.check().await?)
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         let standing = self.node.standing().await?;
         if self.pruned {
@@ -216,7 +220,8 @@ impl Chain for CosmosChain {
         let fee_max = Some(terms.fee);
         let bytes = draft.sign(&terms, &self.denom, &*self.signer).await?;
         let hash = hex::encode_upper(hash_of(&bytes));
-        Ok(SignedTransaction { bytes: bytes.into(), hash, sequence, expires: None, fee, fee_max, creates: None })
+        let (bytes, deposit) = (bytes.into(), Amount::ZERO);
+        Ok(SignedTransaction { bytes, hash, sequence, expires: None, fee, fee_max, deposit, creates: None })
     }
 
     async fn broadcast(&self, bytes: &[u8]) -> Result<Broadcast, ChainError> {
@@ -248,17 +253,19 @@ impl Chain for CosmosChain {
         Ok(answer.data.into())
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        parse_account(address).map(drop)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        own_account(address, self.account.prefix()).map(|account| account.to_string())
     }
 
-    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
-        parse_denom(asset).map(drop)
+    fn canonical_asset(&self, asset: &str) -> Result<Option<String>, ChainError> {
+        let denom = parse_denom(asset)?;
+        Ok((denom != self.denom).then(|| denom.to_string()))
     }
 
-    fn canonical_asset(&self, asset: &str) -> Option<String> {
-        let own: &str = self.denom.as_ref();
-        (asset != own).then(|| asset.to_owned())
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        let is_name = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let wrong = || format!("{method:?} is no method: write the one key of its message, such as mint");
+        is_name.then(|| method.to_owned()).ok_or_else(|| ChainError::Rejected { reason: wrong() })
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
@@ -297,8 +304,9 @@ impl Chain for CosmosChain {
         }
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Selector::parse(filter, self.account.prefix()).map(drop)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        let selector = Selector::parse(filter, self.account.prefix())?;
+        Ok(EventFilter { address: selector.address().to_owned(), event: filter.event.clone() })
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

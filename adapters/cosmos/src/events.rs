@@ -9,7 +9,7 @@ use steward_adapters::chain::{ChainError, EmittedEvent, EventFilter, EventId};
 use steward_types::limits::{COSMOS_EVENT_BLOCKS_MAX, EVENT_FILTER_BYTES_MAX};
 
 use crate::node::{Node, malformed};
-use crate::transaction::{hash_of, parse_account};
+use crate::transaction::{hash_of, own_account};
 
 /// The attribute by which wasmd says whose event it is. A contract cannot write it: its own keys begin with no `_`.
 const CONTRACT_KEY: &str = "_contract_address";
@@ -77,9 +77,7 @@ impl Selector {
         if address.len().max(event.len()) > EVENT_FILTER_BYTES_MAX {
             return Err(refused(format!("an address and an event may have {EVENT_FILTER_BYTES_MAX} bytes")));
         }
-        let address = parse_account(address).ok().filter(|address| address.prefix() == prefix);
-        let wrong = || refused(format!("{:?} is no address of this chain: they begin with {prefix}1", filter.address));
-        let address = address.ok_or_else(wrong)?;
+        let address = own_account(address, prefix)?;
         let is_wasm = event == "wasm" || event.starts_with("wasm-");
         let parts = if is_wasm { Some((event.as_str(), CONTRACT_KEY)) } else { event.rsplit_once('.') };
         let good = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
@@ -92,6 +90,11 @@ impl Selector {
                  transfer.recipient"
             ))),
         }
+    }
+
+    /// Whose events they are.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The event's arguments, if it is one of these.

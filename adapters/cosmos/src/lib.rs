@@ -16,5 +16,6 @@ mod transaction;
 pub use anchors::verify_anchored;
 pub use chain::{CosmosChain, CosmosConfig};
 pub use devnet::{Pace, Wasmd, WasmdError};
+pub use node::identify;
 pub use price::{GasPrice, GasPriceError};
 pub use signer::{LocalSigner, address_of};

@@ -21,6 +21,20 @@ pub const PAGE_MAX: u64 = 100;
 const NOT_FOUND: u32 = 22;
 const INVALID_HEIGHT: u32 = 26;
 
+/// The CAIP-2 identifier of the chain that the node at this address is on.
+///
+/// # Errors
+/// [`ChainError::Unavailable`]; [`ChainError::Malformed`] when the chain's name makes no identifier.
+pub async fn identify(endpoint: Url) -> Result<ChainId, ChainError> {
+    let unknown = "cosmos:unknown".parse().expect("it is written as an identifier is");
+    let answer: StatusAnswer = Node::new(unknown, endpoint)?.ask("status", json!({})).await?;
+    chain_of(&answer.node_info.network)
+}
+
+fn chain_of(network: &str) -> Result<ChainId, ChainError> {
+    format!("cosmos:{network}").parse().map_err(|_| malformed("the node's chain", "it is no CAIP-2 identifier"))
+}
+
 /// A node of one chain.
 #[derive(Debug)]
 pub struct Node {
@@ -110,10 +124,8 @@ impl Node {
     /// Where the node stands, once it has said that it is on this chain and up to date.
     pub async fn standing(&self) -> Result<Standing, ChainError> {
         let answer: StatusAnswer = self.ask("status", json!({})).await?;
-        let network = answer.node_info.network;
-        if network != self.chain.reference() {
-            let found = format!("cosmos:{network}");
-            let found = found.parse().map_err(|_| malformed("the node's chain", "it is no CAIP-2 identifier"))?;
+        if answer.node_info.network != self.chain.reference() {
+            let found = chain_of(&answer.node_info.network)?;
             return Err(ChainError::WrongChain { expected: self.chain.clone(), found });
         }
         let sync = answer.sync_info;
@@ -234,6 +246,7 @@ impl Node {
             RpcError::Throttled { retry_after } => {
                 ChainError::Throttled { chain, retry_after, reason: error.to_string() }
             }
+            RpcError::TooLong(source) => ChainError::AnswerTooLong { chain, source },
             error => ChainError::Unavailable { chain, source: Box::new(error) },
         }
     }

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use steward_adapters::endpoint::retry_after;
+use steward_adapters::endpoint::{AnswerBody, AnswerTooLong, request_sent, retry_after};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use thiserror::Error;
 use url::Url;
@@ -33,6 +33,9 @@ pub enum RpcError {
         /// How long it asks for; nothing when it does not say.
         retry_after: Option<Duration>,
     },
+    /// It does not end its answer.
+    #[error("the endpoint does not end its answer")]
+    TooLong(#[source] AnswerTooLong),
     /// It answered with an HTTP status and no JSON-RPC.
     #[error("the endpoint answered with the HTTP status {0}")]
     Status(StatusCode),
@@ -87,13 +90,14 @@ impl Rpc {
     pub async fn call<T: DeserializeOwned>(&self, method: &'static str, parameters: Value) -> Result<T, RpcError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters });
+        request_sent();
         let response = self.client.post(self.endpoint.clone()).json(&request).send().await;
         let response = response.map_err(|error| RpcError::Unreachable(error.without_url()))?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(RpcError::Throttled { retry_after: retry_after(response.headers()) });
         }
-        let body = response.bytes().await.map_err(|error| RpcError::Unreachable(error.without_url()))?;
+        let body = read(response).await?;
         // A node sends some refusals with a status of 500; a proxy in front of it sends no JSON-RPC.
         let malformed = |error: serde_json::Error| RpcError::Malformed { method, reason: error.to_string() };
         let other = || RpcError::Malformed { method, reason: "it is the answer to another question".to_owned() };
@@ -112,4 +116,13 @@ impl Rpc {
             Err(error) => Err(malformed(error)),
         }
     }
+}
+
+/// The answer's body, up to its bound.
+async fn read(mut response: Response) -> Result<Vec<u8>, RpcError> {
+    let mut body = AnswerBody::announced(response.content_length()).map_err(RpcError::TooLong)?;
+    while let Some(piece) = response.chunk().await.map_err(|error| RpcError::Unreachable(error.without_url()))? {
+        body.push(&piece).map_err(RpcError::TooLong)?;
+    }
+    Ok(body.into_bytes())
 }

@@ -171,6 +171,16 @@ pub fn parse_account(address: &str) -> Result<AccountId, ChainError> {
     address.parse().map_err(|_| rejected(&format!("{address:?} is no address of a Cosmos chain")))
 }
 
+/// Reads an address of the chain whose addresses begin with this prefix. The standard allows it in capitals too (BIP 173).
+pub fn own_account(address: &str, prefix: &str) -> Result<AccountId, ChainError> {
+    let is_shouted = address.bytes().all(|byte| !byte.is_ascii_lowercase());
+    let read = if is_shouted { parse_account(&address.to_ascii_lowercase()) } else { parse_account(address) };
+    read.ok().filter(|account| account.prefix() == prefix).ok_or_else(|| {
+        let shown: String = address.chars().take(100).collect();
+        rejected(&format!("{shown:?} is no address of this chain, or its checksum is wrong: they begin with {prefix}1"))
+    })
+}
+
 /// Reads the name of a coin.
 pub fn parse_denom(denom: &str) -> Result<Denom, ChainError> {
     denom.parse().map_err(|_| rejected(&format!("{denom:?} is no name of a coin")))

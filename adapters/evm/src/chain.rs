@@ -2,6 +2,7 @@
 
 mod abi;
 mod events;
+mod identify;
 mod reply;
 mod unsigned;
 
@@ -60,6 +61,16 @@ pub struct EvmChain {
     account: Address,
     signer: Arc<dyn Signer>,
     provider: RootProvider,
+    finality: Finality,
+}
+
+/// What tells that a block is final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// The blocks on it are counted: [`EvmConfig::confirmations`].
+    Counted,
+    /// The chain's own consensus says so: the block tag `finalized`. A chain that has no such block is unavailable.
+    Tagged,
 }
 
 impl EvmChain {
@@ -74,7 +85,15 @@ impl EvmChain {
         let transport = HttpTransport::new(config.endpoint.clone());
         let transport = transport.map_err(|error| malformed("the endpoint", &error.to_string()))?;
         let client = RpcClient::new(transport, false);
-        Ok(Self { config, number, account, signer, provider: RootProvider::new(client) })
+        let provider = RootProvider::new(client);
+        Ok(Self { config, number, account, signer, provider, finality: Finality::Counted })
+    }
+
+    /// The same with finality told so.
+    #[must_use]
+    pub const fn with_finality(mut self, finality: Finality) -> Self {
+        self.finality = finality;
+        self
     }
 
     /// Whether `transaction` anchored `point` in `contract`, and the contract says that the claimed leaf is in that tree.
@@ -127,16 +146,23 @@ impl EvmChain {
         if found == self.number {
             return Ok(());
         }
-        let found = format!("eip155:{found}").parse().map_err(|_| malformed("the chain's number", "it is too long"))?;
-        Err(ChainError::WrongChain { expected: self.config.chain.clone(), found })
+        Err(ChainError::WrongChain { expected: self.config.chain.clone(), found: identify::chain_of(found)? })
     }
 
     async fn block_number(&self) -> Result<u64, ChainError> {
         self.provider.get_block_number().await.map_err(|error| self.failed(error))
     }
 
-    const fn final_block(&self, head: u64) -> u64 {
-        head.saturating_sub(self.config.confirmations.saturating_sub(1))
+    /// The newest block that counts as final, where `head` is the newest. What the chain's consensus is to say, and does
+    /// not, is never counted in its place.
+    async fn final_block(&self, head: u64) -> Result<u64, ChainError> {
+        if self.finality == Finality::Counted {
+            return Ok(head.saturating_sub(self.config.confirmations.saturating_sub(1)));
+        }
+        let block = self.provider.get_block_by_number(BlockNumberOrTag::Finalized).await;
+        let block = block.map_err(|error| self.unserved(error))?;
+        let none = || malformed("the finalized block", "the chain has none: give confirmations as a number of blocks");
+        Ok(block.ok_or_else(none)?.header.number)
     }
 
     async fn next_sequence(&self, at: Consistency) -> Result<u64, ChainError> {
@@ -152,7 +178,7 @@ impl EvmChain {
         let receipt = self.provider.get_transaction_receipt(hash).await.map_err(|error| self.failed(error))?;
         let Some(receipt) = receipt else { return Ok(None) };
         let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else { return Ok(None) };
-        let is_final = block <= self.final_block(self.block_number().await?);
+        let is_final = block <= self.final_block(self.block_number().await?).await?;
         let succeeded = receipt.status() && !self.is_unpaid_transfer(hash, &receipt).await?;
         let gas_price = receipt.effective_gas_price;
         let fee = u128::from(receipt.gas_used).checked_mul(gas_price).map(Amount::new);
@@ -184,7 +210,7 @@ impl EvmChain {
     async fn block_at(&self, at: Consistency) -> Result<BlockId, ChainError> {
         Ok(match at {
             Consistency::Latest => BlockId::latest(),
-            Consistency::Final => BlockId::number(self.final_block(self.block_number().await?)),
+            Consistency::Final => BlockId::number(self.final_block(self.block_number().await?).await?),
             Consistency::Block(block) => BlockId::number(block),
         })
     }
@@ -196,6 +222,7 @@ impl EvmChain {
             Failure::Refused(reason) => ChainError::Rejected { reason },
             Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
             Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
+            Failure::TooLong(source) => ChainError::AnswerTooLong { chain, source },
             Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
         }
     }
@@ -219,6 +246,10 @@ impl Chain for EvmChain {
         self.signer.address()
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        Ok(self.signer.check().await?)
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         self.check_chain().await?;
         let block = self.provider.get_block_by_number(BlockNumberOrTag::Earliest);
@@ -230,7 +261,7 @@ impl Chain for EvmChain {
         let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest);
         let block = block.await.map_err(|error| self.failed(error))?;
         let header = block.ok_or_else(|| malformed("the newest block", "there is none"))?.header;
-        let final_block = self.final_block(header.number);
+        let final_block = self.final_block(header.number).await?;
         Ok(Head { block: header.number, hash: header.hash.to_string(), final_block })
     }
 
@@ -274,6 +305,7 @@ impl Chain for EvmChain {
             expires: None,
             fee,
             fee_max: u128::from(gas_limit).checked_mul(fee.price.into()).map(Amount::new),
+            deposit: Amount::ZERO,
             creates,
         })
     }
@@ -340,12 +372,12 @@ impl Chain for EvmChain {
         Ok(self.call_at(contract, Bytes::copy_from_slice(input), block).await?.0)
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        recipient(address).map(drop)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        canonical(address)
     }
 
-    fn canonical_asset(&self, asset: &str) -> Option<String> {
-        Some(canonical(asset))
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        abi::method(method)
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
@@ -378,8 +410,8 @@ impl Chain for EvmChain {
         self.call(contract, &call).await
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Shape::parse(filter).map(drop)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        Shape::parse(filter).map(|shape| shape.filter())
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

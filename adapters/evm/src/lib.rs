@@ -8,6 +8,6 @@ pub mod devnet;
 pub mod signer;
 mod transport;
 
-pub use chain::{EvmChain, EvmConfig};
+pub use chain::{EvmChain, EvmConfig, Finality};
 pub use devnet::{Anvil, AnvilError, Mining};
 pub use signer::{LocalSigner, address_of};

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
-use reqwest::{Client, StatusCode, redirect};
-use steward_adapters::endpoint::retry_after;
+use reqwest::{Client, Response, StatusCode, redirect};
+use steward_adapters::endpoint::{AnswerBody, request_sent, retry_after};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use tower::Service;
 use url::Url;
@@ -34,10 +34,11 @@ impl HttpTransport {
     }
 
     async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
+        request.requests().iter().for_each(|_| request_sent());
         let sent = self.client.post(self.endpoint).headers(request.headers()).json(&request).send().await;
         let response = sent.map_err(TransportErrorKind::custom)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let body = response.bytes().await.map_err(TransportErrorKind::custom)?;
+        let body = read(response).await?;
         let text = || String::from_utf8_lossy(&body).into_owned();
         if status == StatusCode::TOO_MANY_REQUESTS || (!status.is_success() && retry_after.is_some()) {
             return Err(TransportErrorKind::http_error_with_retry_after(status.as_u16(), text(), retry_after));
@@ -64,6 +65,15 @@ impl Service<RequestPacket> for HttpTransport {
     fn call(&mut self, request: RequestPacket) -> TransportFut<'static> {
         Box::pin(self.clone().send(request))
     }
+}
+
+/// The answer's body, up to its bound.
+async fn read(mut response: Response) -> Result<Vec<u8>, TransportError> {
+    let mut body = AnswerBody::announced(response.content_length()).map_err(TransportErrorKind::custom)?;
+    while let Some(piece) = response.chunk().await.map_err(TransportErrorKind::custom)? {
+        body.push(&piece).map_err(TransportErrorKind::custom)?;
+    }
+    Ok(body.into_bytes())
 }
 
 /// Whether it is the answer to this question. Who could not read the question answers with an error and no number.

@@ -72,13 +72,15 @@ impl RemoteSigner {
         Ok(signer)
     }
 
+    /// The service's key now, if it is the account's.
+    async fn key_of_account(&self) -> Result<PublicKey, SignerError> {
+        let key = self.ask_public_key().await?;
+        let account = (self.address_of)(&key.to_bytes())?;
+        if account == self.account { Ok(key) } else { Err(self.forged(&format!("its key is that of {account}"))) }
+    }
+
     async fn public_key(&self, wanted: Scheme) -> Result<PublicKey, SignerError> {
-        let ask = async {
-            let key = self.ask_public_key().await?;
-            let account = (self.address_of)(&key.to_bytes())?;
-            if account == self.account { Ok(key) } else { Err(self.forged(&format!("its key is that of {account}"))) }
-        };
-        let key = *self.public_key.get_or_try_init(|| ask).await?;
+        let key = *self.public_key.get_or_try_init(|| self.key_of_account()).await?;
         if key.scheme() == wanted { Ok(key) } else { Err(misfit(wanted)) }
     }
 
@@ -112,6 +114,10 @@ impl RemoteSigner {
 impl Signer for RemoteSigner {
     fn address(&self) -> &str {
         &self.account
+    }
+
+    async fn check(&self) -> Result<(), SignerError> {
+        self.key_of_account().await.map(drop)
     }
 
     async fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 65], SignerError> {

@@ -30,6 +30,7 @@ use steward_adapters::signer::Signer;
 use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
 use url::Url;
 
+use crate::deposit::account_bytes;
 use crate::endpoint::{Endpoint, commitment};
 use crate::events::Watched;
 use crate::instruction::{self, Token};
@@ -97,7 +98,8 @@ impl SolanaChain {
         Err(ChainError::WrongChain { expected: self.config.chain.clone(), found })
     }
 
-    async fn instructions(&self, action: &Action) -> Result<Vec<Instruction>, ChainError> {
+    /// What an action does, and the deposit of the account that it makes.
+    async fn instructions(&self, action: &Action) -> Result<(Vec<Instruction>, Amount), ChainError> {
         match action {
             Action::Anchor { point, .. } => {
                 let newest = self.newest_anchor(&point.log_id).await?;
@@ -105,14 +107,14 @@ impl SolanaChain {
                     let reason = "the log has a larger tree or another root on the chain".to_owned();
                     return Err(ChainError::Rejected { reason });
                 }
-                Ok(vec![instruction::memo(&point.to_memo(), &self.account)])
+                Ok((vec![instruction::memo(&point.to_memo(), &self.account)], Amount::ZERO))
             }
             Action::Transfer { to, amount, asset } => {
                 let to = address("the receiver's address", to)?;
                 let amount = u64::try_from(amount.units()).map_err(|_| rejected("no account has so much"))?;
                 match asset {
-                    None => Ok(vec![instruction::transfer(&self.account, &to, amount)]),
-                    Some(mint) => instruction::transfer_token(&self.token(mint).await?, &self.account, &to, amount),
+                    None => Ok((vec![instruction::transfer(&self.account, &to, amount)], Amount::ZERO)),
+                    Some(mint) => self.token_payment(&self.token(mint).await?, &to, amount).await,
                 }
             }
             Action::Call { .. } => Err(rejected("programs are not called here")),
@@ -129,7 +131,8 @@ impl SolanaChain {
         let account = account.ok_or_else(|| ChainError::Rejected { reason: format!("there is no mint {mint}") })?;
         let state = StateWithExtensions::<Mint>::unpack(&account.data);
         let state = state.map_err(|_| ChainError::Rejected { reason: format!("{mint} is not a mint") })?;
-        Ok(Token { mint, program: account.owner, decimals: state.base.decimals })
+        let account_bytes = account_bytes(&account.owner, &account.data)?;
+        Ok(Token { mint, program: account.owner, decimals: state.base.decimals, account_bytes })
     }
 
     /// What the endpoint knows of a transaction, as of `slot` at least.
@@ -195,6 +198,10 @@ impl Chain for SolanaChain {
         self.signer.address()
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        Ok(self.signer.check().await?)
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         self.check_chain().await
     }
@@ -221,8 +228,8 @@ impl Chain for SolanaChain {
     }
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
-        let instructions = self.instructions(action).await?;
-        self.sign_instructions(&instructions, sequence, fee).await
+        let (instructions, deposit) = self.instructions(action).await?;
+        self.sign_instructions(&instructions, sequence, fee, deposit).await
     }
 
     async fn expiry(&self) -> Result<Option<u64>, ChainError> {
@@ -255,7 +262,7 @@ impl Chain for SolanaChain {
         let signature: Signature = hash.parse().map_err(|_| malformed("the transaction's signature", hash))?;
         let expires = expires.ok_or_else(|| malformed("the transaction", "it does not say when it expires"))?;
         if let Some(status) = self.found(&signature, 0).await? {
-            return Ok(status.with_fee(transaction.fee_max));
+            return self.with_paid(status, transaction).await;
         }
         let finalized = self.endpoint.client().get_epoch_info_with_commitment(CommitmentConfig::finalized());
         let finalized = self.endpoint.ask(finalized).await?;
@@ -265,7 +272,7 @@ impl Chain for SolanaChain {
         self.check_history(expires).await?;
         // It may have landed between the questions: only a second look, at what was final then, tells.
         let found = self.found(&signature, finalized.absolute_slot).await?;
-        Ok(found.unwrap_or(TransactionStatus::Expired).with_fee(transaction.fee_max))
+        self.with_paid(found.unwrap_or(TransactionStatus::Expired), transaction).await
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
@@ -296,8 +303,8 @@ impl Chain for SolanaChain {
         Err(rejected("programs are not called here"))
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        self::address("the address", address).map(drop)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        self::address("the address", address).map(|address| address.to_string())
     }
 
     fn needs_contract(&self) -> bool {
@@ -318,8 +325,8 @@ impl Chain for SolanaChain {
         Ok(newest.is_some_and(|newest| claim.is_in(&newest)))
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        Watched::parse(filter).map(drop)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        Watched::parse(filter).map(|watched| watched.filter())
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

@@ -13,6 +13,7 @@ use solana_client::rpc_custom_error::{
 use solana_client::rpc_request::RpcError;
 use solana_commitment_config::CommitmentConfig;
 use steward_adapters::chain::{ChainError, ChainId, Consistency};
+use steward_adapters::endpoint::AnswerTooLong;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use url::Url;
 
@@ -63,11 +64,14 @@ impl Endpoint {
     fn failed(&self, error: ClientError) -> ChainError {
         let chain = self.chain.clone();
         let cause = match error.kind() {
-            ClientErrorKind::Io(error) => error.get_ref().and_then(|cause| cause.downcast_ref::<Throttled>()),
+            ClientErrorKind::Io(error) => error.get_ref(),
             _ => None,
         };
-        if let Some(Throttled { retry_after, reason }) = cause {
+        if let Some(Throttled { retry_after, reason }) = cause.and_then(|cause| cause.downcast_ref()) {
             return ChainError::Throttled { chain, retry_after: *retry_after, reason: reason.clone() };
+        }
+        if let Some(endless) = cause.and_then(|cause| cause.downcast_ref::<AnswerTooLong>()) {
+            return ChainError::AnswerTooLong { chain, source: *endless };
         }
         match refusal(&error) {
             Some(reason) => ChainError::Rejected { reason },

@@ -49,6 +49,11 @@ impl Watched {
         Ok(Self { account: address("the address", &filter.address)?, kind })
     }
 
+    /// It as a filter.
+    pub(crate) fn filter(&self) -> EventFilter {
+        EventFilter { address: self.account.to_string(), event: self.name().to_owned() }
+    }
+
     const fn name(&self) -> &'static str {
         match self.kind {
             Kind::Transaction => "transaction",

@@ -11,6 +11,8 @@ use steward_adapters::fee::Fee;
 pub(crate) const MEMO_PROGRAM: Pubkey = Pubkey::from_str_const("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr");
 /// The program that gives each wallet one account a token. <https://spl.solana.com/associated-token-account>
 const ASSOCIATED_TOKEN_PROGRAM: Pubkey = Pubkey::from_str_const("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL");
+/// The token program. <https://spl.solana.com/token>
+pub(crate) const TOKEN_PROGRAM: Pubkey = Pubkey::from_str_const("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA");
 /// The associated token program's instruction that makes an account unless it is there.
 const CREATE_IDEMPOTENT: u8 = 1;
 /// What a cluster asks for each signature.
@@ -18,12 +20,16 @@ const LAMPORTS_PER_SIGNATURE: u128 = 5_000;
 /// What a transaction may load at least, in bytes: far more than the programs that ours call.
 const LOADED_BYTES_MIN: u32 = 16 << 20;
 
-/// A token: its mint, the program that keeps it, and how many decimals its amounts have.
+/// How long a wallet's account for a token of the classic program is, in bytes.
+pub(crate) const TOKEN_ACCOUNT_BYTES: usize = 165;
+
+/// A token: its mint, the program that keeps it, how many decimals its amounts have, and how long its accounts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) mint: Pubkey,
     pub(crate) program: Pubkey,
     pub(crate) decimals: u8,
+    pub(crate) account_bytes: usize,
 }
 
 /// Puts a text on the chain, signed by `account`.
@@ -69,13 +75,13 @@ pub(crate) fn transfer(from: &Pubkey, to: &Pubkey, lamports: u64) -> Instruction
     solana_system_interface::instruction::transfer(from, to, lamports)
 }
 
-/// Pays tokens from one wallet's account to another's, which is made where it is not there yet.
+/// Pays tokens from one wallet's account to another's, which must be there.
 pub(crate) fn transfer_token(
     token: &Token,
     from: &Pubkey,
     to: &Pubkey,
     amount: u64,
-) -> Result<Vec<Instruction>, ChainError> {
+) -> Result<Instruction, ChainError> {
     let (source, destination) = (token.account_of(from), token.account_of(to));
     let pay = spl_token_2022_interface::instruction::transfer_checked(
         &token.program,
@@ -87,7 +93,7 @@ pub(crate) fn transfer_token(
         amount,
         token.decimals,
     );
-    Ok(vec![token.create_account(from, to), pay.map_err(refused)?])
+    pay.map_err(refused)
 }
 
 pub(crate) fn refused(error: impl std::fmt::Display) -> ChainError {
@@ -126,6 +132,7 @@ mod tests {
             mint: Pubkey::from_str_const("7o36UsWR1JQLpZ9PE2gn9L4SQ69CNNiWAXd4Jt7rqz9Z"),
             program: Pubkey::from_str_const("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"),
             decimals: 0,
+            account_bytes: TOKEN_ACCOUNT_BYTES,
         };
         let wallet = Pubkey::from_str_const("B8UwBUUnKwCyKuGMbFKWaG7exYdDk2ozZrPg72NyVbfj");
         let account = Pubkey::from_str_const("DShWnroshVbeUp28oopA3Pu7oFPDBtC1DBmPECXXAQ9n");

@@ -6,7 +6,8 @@
 mod anchor;
 pub mod chain;
 pub mod credits;
-pub mod devnet;
+pub mod deposit;
+mod devnet;
 mod endpoint;
 mod events;
 mod instruction;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 use solana_client::client_error::{ClientError, ClientErrorKind, Result};
 use solana_client::rpc_request::{RpcError, RpcRequest, RpcResponseErrorData};
 use solana_client::rpc_sender::{RpcSender, RpcTransportStats};
-use steward_adapters::endpoint::retry_after;
+use steward_adapters::endpoint::{AnswerBody, AnswerTooLong, request_sent, retry_after};
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
 use thiserror::Error;
 use url::Url;
@@ -70,9 +70,10 @@ impl Sender {
 
     async fn answer(&self, id: u64, request: RpcRequest, parameters: Value) -> Result<Value> {
         let body = request.build_request_json(id, parameters);
+        request_sent();
         let response = self.client.post(self.endpoint.clone()).json(&body).send().await.map_err(unreachable)?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let body = response.bytes().await.map_err(unreachable)?;
+        let body = read(response).await?;
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(throttled(retry_after, &String::from_utf8_lossy(&body)));
         }
@@ -116,6 +117,19 @@ impl RpcSender for Sender {
     fn url(&self) -> String {
         self.endpoint.to_string()
     }
+}
+
+/// The answer's body, up to its bound.
+async fn read(mut response: Response) -> Result<Vec<u8>> {
+    let mut body = AnswerBody::announced(response.content_length()).map_err(endless)?;
+    while let Some(piece) = response.chunk().await.map_err(unreachable)? {
+        body.push(&piece).map_err(endless)?;
+    }
+    Ok(body.into_bytes())
+}
+
+fn endless(error: AnswerTooLong) -> ClientError {
+    ClientErrorKind::from(io::Error::other(error)).into()
 }
 
 fn throttled(retry_after: Option<Duration>, said: &str) -> ClientError {

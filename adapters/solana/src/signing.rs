@@ -12,7 +12,7 @@ use solana_instruction::Instruction;
 use solana_message::Message;
 use solana_signature::Signature;
 use solana_transaction_status_client_types::UiTransactionEncoding;
-use steward_adapters::chain::{ChainError, SignedTransaction};
+use steward_adapters::chain::{Amount, ChainError, SignedTransaction};
 use steward_adapters::fee::Fee;
 use steward_types::limits::SOLANA_EXPIRY_MARGIN;
 
@@ -20,13 +20,14 @@ use crate::chain::{SolanaChain, malformed};
 use crate::instruction;
 
 impl SolanaChain {
-    /// Signs what these instructions do; sends nothing. Simulating them finds out what they need, and what cannot
+    /// Signs what these instructions do, among it making an account with this deposit; sends nothing. Simulating them finds out what they need, and what cannot
     /// succeed.
     pub(crate) async fn sign_instructions(
         &self,
         instructions: &[Instruction],
         number: u64,
         fee: Fee,
+        deposit: Amount,
     ) -> Result<SignedTransaction, ChainError> {
         let latest = self.endpoint.client().get_latest_blockhash_with_commitment(CommitmentConfig::confirmed());
         let (blockhash, last_valid) = self.endpoint.ask(latest).await?;
@@ -44,7 +45,8 @@ impl SolanaChain {
             sequence: number,
             expires: Some(expiry_of(last_valid)),
             fee,
-            fee_max: Some(instruction::fee_of(units, fee)),
+            fee_max: instruction::fee_of(units, fee).checked_add(deposit),
+            deposit,
             creates: None,
         })
     }

@@ -6,6 +6,7 @@ use steward_types::ErrorCode;
 use thiserror::Error;
 
 use super::ChainId;
+use crate::endpoint::AnswerTooLong;
 use crate::fee::FeeCapped;
 use crate::signer::SignerError;
 
@@ -30,6 +31,15 @@ pub enum ChainError {
         retry_after: Option<Duration>,
         /// What it said.
         reason: String,
+    },
+    /// The endpoint sent more than is read of any answer.
+    #[error("the endpoint of {chain} does not end its answer")]
+    AnswerTooLong {
+        /// The chain.
+        chain: ChainId,
+        /// How much is read.
+        #[source]
+        source: AnswerTooLong,
     },
     /// The endpoint does not have the block yet, or not any more.
     #[error("the endpoint of {chain} does not have block {block}")]
@@ -91,6 +101,7 @@ impl ChainError {
         match self {
             Self::Unavailable { .. }
             | Self::Throttled { .. }
+            | Self::AnswerTooLong { .. }
             | Self::Behind { .. }
             | Self::Disputed { .. }
             | Self::WrongChain { .. }
@@ -116,6 +127,7 @@ impl ChainError {
         match self {
             Self::Unavailable { .. }
             | Self::Throttled { .. }
+            | Self::AnswerTooLong { .. }
             | Self::Behind { .. }
             | Self::Disputed { .. }
             | Self::TooMany { .. }

@@ -75,11 +75,14 @@ async fn what_is_not_there_is_not_told(chain: &dyn Chain, emission: &Emission<'_
     let beyond = u64::MAX / 4;
     let answer = chain.events(&emission.filter, beyond, beyond).await;
     assert!(matches!(answer, Err(ChainError::Behind { .. })), "{answer:?}");
-    for refused in [chain.check_event_filter(&emission.wrong), chain.events(&emission.wrong, end, end).await.map(drop)]
+    for refused in
+        [chain.canonical_filter(&emission.wrong).map(drop), chain.events(&emission.wrong, end, end).await.map(drop)]
     {
         assert!(matches!(refused, Err(ChainError::Rejected { .. })), "{refused:?}");
     }
-    chain.check_event_filter(&emission.filter).expect("a good filter is one before anything is asked");
+    let canonical = chain.canonical_filter(&emission.filter).expect("a good filter is one before anything is asked");
+    assert_eq!(chain.canonical_filter(&canonical).expect("what is canonical is good"), canonical);
+    assert_eq!(events(chain, &canonical, begin, end).await, events(chain, &emission.filter, begin, end).await);
 }
 
 async fn until_final(chain: &dyn Chain, block: u64) {

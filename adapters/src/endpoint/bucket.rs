@@ -4,13 +4,13 @@ use steward_types::Timestamp;
 
 use super::EndpointPolicy;
 
-const THOUSANDTHS: u64 = 1_000;
+const THOUSANDTHS: i64 = 1_000;
 
 /// What may be spent at an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bucket {
-    /// Thousandths of a unit that are left, as of `filled`.
-    left: u64,
+    /// Thousandths of a unit that are left, as of `filled`; below nothing where some are owed, at most a full bucket.
+    left: i64,
     filled: Timestamp,
 }
 
@@ -22,14 +22,15 @@ impl Bucket {
 
     /// Units that are left; nothing where there is no limit.
     pub(super) fn units_left(&self, policy: &EndpointPolicy, now: Timestamp) -> Option<u64> {
-        policy.units_per_second.map(|_| self.left_at(policy, now) / THOUSANDTHS)
+        policy.units_per_second.map(|_| self.left_at(policy, now).max(0).unsigned_abs() / THOUSANDTHS.unsigned_abs())
     }
 
     /// When this much can be spent; nothing when it can be now. What costs more than the bucket holds can be spent
     /// once it is full.
     pub(super) fn ready_at(&self, cost: u32, policy: &EndpointPolicy, now: Timestamp) -> Option<Timestamp> {
         let rate = u64::from(policy.units_per_second?.max(1));
-        let missing = needed(cost, policy).checked_sub(self.left_at(policy, now)).filter(|missing| *missing > 0)?;
+        let missing = needed(cost, policy).saturating_sub(self.left_at(policy, now));
+        let missing = u64::try_from(missing).ok().filter(|missing| *missing > 0)?;
         // A thousandth of a unit comes `rate` times in a millisecond.
         let wait = std::time::Duration::from_millis(missing.div_ceil(rate));
         Some(now.saturating_add(wait))
@@ -37,23 +38,31 @@ impl Bucket {
 
     /// Spends it, whether or not it was there.
     pub(super) fn spend(&mut self, cost: u32, policy: &EndpointPolicy, now: Timestamp) {
-        self.left = self.left_at(policy, now).saturating_sub(needed(cost, policy));
+        self.left = self.left_at(policy, now).saturating_sub(needed(cost, policy)).max(-capacity(policy));
         self.filled = self.filled.max(now);
     }
 
-    fn left_at(&self, policy: &EndpointPolicy, now: Timestamp) -> u64 {
-        let rate = u64::from(policy.units_per_second.unwrap_or_default().max(1));
-        let passed = u64::try_from(now.saturating_since(self.filled).as_millis()).unwrap_or(u64::MAX);
+    /// Takes what was spent beyond that; what is not there is owed, but no more than a full bucket, so that one long call
+    /// does not silence an endpoint.
+    pub(super) fn owe(&mut self, cost: u32, policy: &EndpointPolicy, now: Timestamp) {
+        let cost = i64::from(cost).saturating_mul(THOUSANDTHS);
+        self.left = self.left_at(policy, now).saturating_sub(cost).max(-capacity(policy));
+        self.filled = self.filled.max(now);
+    }
+
+    fn left_at(&self, policy: &EndpointPolicy, now: Timestamp) -> i64 {
+        let rate = i64::from(policy.units_per_second.unwrap_or_default().max(1));
+        let passed = i64::try_from(now.saturating_since(self.filled).as_millis()).unwrap_or(i64::MAX);
         self.left.saturating_add(passed.saturating_mul(rate)).min(capacity(policy))
     }
 }
 
-fn capacity(policy: &EndpointPolicy) -> u64 {
-    u64::from(policy.units_burst.max(1)).saturating_mul(THOUSANDTHS)
+fn capacity(policy: &EndpointPolicy) -> i64 {
+    i64::from(policy.units_burst.max(1)).saturating_mul(THOUSANDTHS)
 }
 
-fn needed(cost: u32, policy: &EndpointPolicy) -> u64 {
-    u64::from(cost).saturating_mul(THOUSANDTHS).min(capacity(policy))
+fn needed(cost: u32, policy: &EndpointPolicy) -> i64 {
+    i64::from(cost).saturating_mul(THOUSANDTHS).min(capacity(policy))
 }
 
 #[cfg(test)]
@@ -68,6 +77,20 @@ mod tests {
 
     fn policy(rate: u32, burst: u32) -> EndpointPolicy {
         EndpointPolicy { units_per_second: Some(rate), units_burst: burst, ..EndpointPolicy::default() }
+    }
+
+    #[test]
+    fn what_a_call_took_beyond_its_price_is_owed_and_paid_back_before_the_next() {
+        let policy = policy(10, 20);
+        let mut bucket = Bucket::new(&policy, at(0));
+        bucket.spend(1, &policy, at(0));
+        bucket.owe(24, &policy, at(0));
+        assert_eq!(bucket.units_left(&policy, at(0)), Some(0));
+        assert_eq!(bucket.ready_at(1, &policy, at(0)), Some(at(600)), "five are owed, and one is needed");
+        bucket.owe(1_000, &policy, at(0));
+        assert_eq!(bucket.ready_at(1, &policy, at(0)), Some(at(2_100)), "at most a full bucket is owed");
+        bucket.owe(1_000, &EndpointPolicy::default(), at(0));
+        assert_eq!(bucket.ready_at(1, &EndpointPolicy::default(), at(0)), None, "without a rate nothing is owed");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct EndpointPolicy {
     pub units_per_second: Option<u32>,
     /// Compute units that may be spent at once; they gather while nothing is asked.
     pub units_burst: u32,
-    /// What a call of each class costs.
+    /// What a request costs, by the class of its call. A call may make several.
     pub costs: Costs,
     /// How long an endpoint is left alone that throttles and does not say how long, in milliseconds. It doubles with
     /// each time in a row.
@@ -37,11 +37,11 @@ pub struct EndpointPolicy {
     pub punished_ms_max: u64,
 }
 
-/// Compute units by class, as the provider counts them.
+/// Compute units of one request by the class of the call that makes it, as the provider counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Costs {
-    /// Of a read.
+    /// Of a request of a read, signing included.
     pub read: u32,
     /// Of a broadcast.
     pub broadcast: u32,
@@ -74,7 +74,7 @@ impl Default for Costs {
 }
 
 impl Costs {
-    /// What a call of this class costs.
+    /// What a request of a call of this class costs.
     pub const fn of(&self, class: Class) -> u32 {
         match class {
             Class::Read => self.read,

@@ -41,6 +41,10 @@ impl Chain for Pool {
         &self.account
     }
 
+    async fn check_signer(&self) -> Result<(), ChainError> {
+        self.any().check_signer().await
+    }
+
     async fn genesis(&self) -> Result<String, ChainError> {
         self.agreed(Class::Read, "the chain's first block", &|chain| chain.genesis()).await
     }
@@ -113,16 +117,16 @@ impl Chain for Pool {
         }
     }
 
-    fn check_address(&self, address: &str) -> Result<(), ChainError> {
-        self.any().check_address(address)
+    fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
+        self.any().canonical_address(address)
     }
 
-    fn check_asset(&self, asset: &str) -> Result<(), ChainError> {
-        self.any().check_asset(asset)
-    }
-
-    fn canonical_asset(&self, asset: &str) -> Option<String> {
+    fn canonical_asset(&self, asset: &str) -> Result<Option<String>, ChainError> {
         self.any().canonical_asset(asset)
+    }
+
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        self.any().canonical_method(method)
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
@@ -149,8 +153,8 @@ impl Chain for Pool {
         self.first(self.anchor_class(), Spread::Hedged, &|chain| chain.verify_inclusion(contract, claim)).await
     }
 
-    fn check_event_filter(&self, filter: &EventFilter) -> Result<(), ChainError> {
-        self.drivers[0].check_event_filter(filter)
+    fn canonical_filter(&self, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+        self.any().canonical_filter(filter)
     }
 
     async fn events(&self, filter: &EventFilter, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {

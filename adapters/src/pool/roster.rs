@@ -52,6 +52,11 @@ impl Roster {
         &self.policy
     }
 
+    /// All of them, as configured.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
     /// One of them.
     pub fn endpoint(&mut self, number: usize) -> &mut Endpoint {
         &mut self.endpoints[number]

@@ -8,7 +8,7 @@ use steward_types::limits::CHAIN_CALL_TIME_MAX;
 
 use super::Pool;
 use crate::chain::{Chain, ChainError, Head};
-use crate::endpoint::Class;
+use crate::endpoint::{Class, Meter};
 
 /// How an endpoint is asked.
 pub(super) type Question<'a, T> = dyn Fn(&'a dyn Chain) -> BoxFuture<'a, Result<T, ChainError>> + Send + Sync + 'a;
@@ -44,6 +44,7 @@ struct Asked<'a> {
     number: usize,
     class: Class,
     since: Duration,
+    meter: Meter,
     is_done: bool,
 }
 
@@ -95,9 +96,10 @@ impl Pool {
     ) -> Option<BoxFuture<'a, (usize, Result<T, ChainError>)>> {
         self.roster.lock().endpoint(number).admit(class, self.clock.now()).ok()?;
         let call = question(&*self.drivers[number]);
-        let asked = Asked { pool: self, number, class, since: self.clock.monotonic(), is_done: false };
+        let (since, meter) = (self.clock.monotonic(), Meter::default());
+        let asked = Asked { pool: self, number, class, since, meter: meter.clone(), is_done: false };
         Some(Box::pin(async move {
-            let result = call.await;
+            let result = meter.count(call).await;
             asked.done(&result);
             (number, result)
         }))
@@ -143,6 +145,7 @@ impl Asked<'_> {
         let (now, took) = (self.pool.clock.now(), self.pool.clock.monotonic().saturating_sub(self.since));
         let mut roster = self.pool.roster.lock();
         let endpoint = roster.endpoint(self.number);
+        endpoint.requested(self.class, self.meter.requests(), now);
         match result {
             Err(ChainError::Throttled { retry_after, reason, .. }) => {
                 endpoint.throttled(self.class, *retry_after, reason, now);
@@ -164,7 +167,11 @@ impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.is_done {
             let (now, waited) = (self.pool.clock.now(), self.pool.clock.monotonic().saturating_sub(self.since));
-            self.pool.roster.lock().endpoint(self.number).overtaken(self.class, waited, now);
+            let mut roster = self.pool.roster.lock();
+            let endpoint = roster.endpoint(self.number);
+            endpoint.requested(self.class, self.meter.requests(), now);
+            endpoint.overtaken(self.class, waited, now);
+            drop(roster);
             self.pool.troubled.notify_one();
         }
     }

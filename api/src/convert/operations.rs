@@ -146,6 +146,13 @@ pub(crate) fn store_stats(stats: StoreStats) -> v1::StoreStatsResponse {
         store: stats.store,
         read_ms: u64::try_from(stats.read_time.as_millis()).unwrap_or(u64::MAX),
         parts: stats.parts.into_iter().map(part).collect(),
+        client: stats.condition.map(|client| v1::StoreClient {
+            version: client.version,
+            healthy: client.healthy,
+            connections: client.connections,
+            connections_failed: client.connections_failed,
+            busy_permille: client.busy_permille,
+        }),
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn project(view: ProjectView) -> v1::Project {
         prices: Some(price_list(view.prices)),
         chains: view.chains,
         anchor_interval: span(view.anchor_interval_ms),
+        anchor_receipts: view.anchor_receipts,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Receipts, proofs and anchors.
 
-use steward_actors::service::{AnchorState, CheckpointView, ReceiptView};
+use steward_actors::service::{AnchorState, CheckpointView, ConsistencyView, ReceiptView};
 use steward_receipts::{Hash, Leaf, Proof};
 
 use super::time;
@@ -8,6 +8,11 @@ use crate::proto::v1;
 
 /// The agent that stands in the receipts of direct calls, which have none.
 const DIRECT_AGENT: &str = "direct";
+
+pub(crate) fn consistency(view: ConsistencyView) -> v1::ConsistencyResponse {
+    let path = view.path.iter().map(|hash| hash.as_bytes().to_vec()).collect();
+    v1::ConsistencyResponse { old_size: view.old_size, new_size: view.new_size, path }
+}
 
 pub(crate) fn receipt(view: &ReceiptView) -> v1::Receipt {
     let mut wire = leaf(&view.leaf);

@@ -1,10 +1,12 @@
 //! The Agents service.
 
+use serde_json::json;
 use steward_actors::project::Role;
 use steward_types::AgentId;
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::changes::Change;
 use crate::call::{caller, page_size, parse, parse_optional, project, require};
 use crate::convert::models as convert;
 use crate::proto::v1;
@@ -30,7 +32,8 @@ impl Agents for Services {
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
         let bundle = convert::bundle_from(request.bundle).or_status()?;
-        let deployed = self.steward.deploy_agent(&project, bundle).await.or_status()?;
+        let change = Change::new("deploy agent", &project).with(json!({ "manifest": bundle.manifest }));
+        let deployed = self.change(&caller, change, self.steward.deploy_agent(&project, bundle)).await.or_status()?;
         let agent = Some(convert::agent(&deployed.view, &deployed.view.version));
         Ok(Response::new(v1::DeployAgentResponse { agent, created: deployed.created }))
     }

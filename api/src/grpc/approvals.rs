@@ -1,11 +1,13 @@
 //! The Approvals service.
 
 use futures::TryStreamExt;
+use serde_json::json;
 use steward_actors::service::{ApprovalFilter, Decision};
 use steward_actors::session::ApprovalId;
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::changes::Change;
 use super::stream::Answers;
 use crate::call::{caller, page_size, parse, parse_json, parse_optional, project, stream_deadline};
 use crate::convert::approvals as convert;
@@ -47,7 +49,10 @@ impl Approvals for Services {
             comment: Some(request.comment).filter(|comment| !comment.is_empty()),
             decided_by: caller.key.clone(),
         };
-        let approval = self.steward.decide(&caller.reach(), id, decision).await.or_status()?;
+        let (reach, told) = (caller.reach(), json!({ "approved": decision.approved, "comment": decision.comment }));
+        let change = Change::new("decide approval", &id).with(told);
+        let deciding = self.steward.decide(&reach, id, decision);
+        let approval = self.change(&caller, change, deciding).await.or_status()?;
         Ok(Response::new(convert::approval(approval)))
     }
 

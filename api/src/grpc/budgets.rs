@@ -1,5 +1,6 @@
 //! The Budgets service.
 
+use serde_json::json;
 use steward_actors::budget::{Scope, StatementRequest};
 use steward_actors::project::Role;
 use steward_actors::service::Failure;
@@ -7,6 +8,7 @@ use steward_types::{AgentId, Micros};
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::changes::Change;
 use crate::call::{caller, page_size, parse, parse_optional, project, require};
 use crate::convert::projects::period_from;
 use crate::convert::{budgets as convert, time_from};
@@ -34,7 +36,10 @@ impl Budgets for Services {
         let agent: Option<AgentId> = parse_optional("agent", &request.agent).or_status()?;
         let period = period_from(request.period).or_status()?;
         let limit = request.limit_micros.map(Micros::new);
-        self.steward.set_limit(&project, agent.clone(), limit, period).await.or_status()?;
+        let told = json!({ "agent": agent, "limit": limit, "period": period });
+        let change = Change::new("set limit", &project).with(told);
+        let setting = self.steward.set_limit(&project, agent.clone(), limit, period);
+        self.change(&caller, change, setting).await.or_status()?;
         let (scope, name) = match agent {
             Some(agent) => (Scope::Agent(agent.clone()), format!("agent/{agent}")),
             None => (Scope::Project, "project".to_owned()),

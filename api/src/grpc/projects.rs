@@ -1,5 +1,6 @@
 //! The Projects service.
 
+use serde_json::json;
 use steward_actors::project::Role;
 use steward_actors::service::NewProject;
 use steward_types::limits::ANCHOR_TIME_DEFAULT;
@@ -7,6 +8,7 @@ use steward_types::{Micros, ProjectId};
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::changes::Change;
 use crate::call::{caller, page_size, parse, parse_optional, project, require};
 use crate::convert::projects as convert;
 use crate::convert::span_from;
@@ -17,7 +19,8 @@ use crate::status::OrStatus;
 #[tonic::async_trait]
 impl Projects for Services {
     async fn create(&self, request: Request<v1::CreateProjectRequest>) -> Result<Response<v1::Project>, Status> {
-        require(&caller(&request)?, Role::Root).or_status()?;
+        let caller = caller(&request)?;
+        require(&caller, Role::Root).or_status()?;
         let request = request.into_inner();
         let new = NewProject {
             id: parse("name", &request.name).or_status()?,
@@ -26,7 +29,9 @@ impl Projects for Services {
             prices: request.prices.map(convert::price_list_from),
             chains: request.chains,
         };
-        let view = self.steward.create_project(new).await.or_status()?;
+        let told = json!({ "limit": new.limit, "period": new.period, "prices": new.prices, "chains": new.chains });
+        let change = Change::new("create project", &new.id).with(told);
+        let view = self.change(&caller, change, self.steward.create_project(new)).await.or_status()?;
         Ok(Response::new(convert::project(view)))
     }
 
@@ -62,7 +67,8 @@ impl Projects for Services {
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
         let prices = convert::price_list_from(request.prices.unwrap_or_default());
-        let view = self.steward.set_prices(&project, prices).await.or_status()?;
+        let change = Change::new("set prices", &project).with(json!(prices));
+        let view = self.change(&caller, change, self.steward.set_prices(&project, prices)).await.or_status()?;
         Ok(Response::new(convert::project(view)))
     }
 
@@ -75,7 +81,11 @@ impl Projects for Services {
             Some(interval) => span_from("anchor_interval", interval).or_status()?,
             None => ANCHOR_TIME_DEFAULT,
         };
-        let view = self.steward.set_anchoring(&project, request.chains, interval).await.or_status()?;
+        let receipts = request.anchor_receipts;
+        let told = json!({ "chains": request.chains, "interval_seconds": interval.as_secs(), "receipts": receipts });
+        let change = Change::new("set anchoring", &project).with(told);
+        let setting = self.steward.set_anchoring(&project, request.chains, interval, receipts);
+        let view = self.change(&caller, change, setting).await.or_status()?;
         Ok(Response::new(convert::project(view)))
     }
 
@@ -88,8 +98,9 @@ impl Projects for Services {
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
         let role = convert::role_from(request.role).or_status()?;
-        let made = self.steward.create_key(&project, &request.label, role, &request.idempotency_key).await;
-        let made = made.or_status()?;
+        let change = Change::new("create key", &project).with(json!({ "label": request.label, "role": role }));
+        let making = self.steward.create_key(&project, &request.label, role, &request.idempotency_key);
+        let made = self.change(&caller, change, making).await.or_status()?;
         let secret = made.text.map(|text| text.reveal()).unwrap_or_default();
         Ok(Response::new(v1::CreateKeyResponse { key: Some(convert::key(made.key)), secret }))
     }
@@ -107,7 +118,9 @@ impl Projects for Services {
         require(&caller, Role::Admin).or_status()?;
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
-        let key = self.steward.revoke_key(&project, &request.key_id).await.or_status()?;
+        let change = Change::new("revoke key", &project).with(json!({ "key": request.key_id }));
+        let revoking = self.steward.revoke_key(&project, &request.key_id);
+        let key = self.change(&caller, change, revoking).await.or_status()?;
         Ok(Response::new(convert::key(key)))
     }
 }

@@ -1,5 +1,6 @@
 //! The Receipts service.
 
+use serde_json::json;
 use steward_actors::project::Role;
 use steward_actors::receipt_log::ProveUnder;
 use steward_actors::service::Failure;
@@ -7,6 +8,7 @@ use steward_receipts::{Checkpoint, VerifierKey};
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::changes::Change;
 use crate::call::{caller, deadline, page_size, parse, parse_optional, project, require};
 use crate::convert::receipts as convert;
 use crate::proto::v1;
@@ -48,8 +50,10 @@ impl Receipts for Services {
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
         let id = parse("id", &request.id).or_status()?;
-        let mut proof = self.steward.prove(&project, id, ProveUnder::Best).await.or_status()?;
-        if request.tree_size != 0 && proof.tree_size != request.tree_size {
+        let any_chain = request.chain.is_empty();
+        let under = if any_chain { ProveUnder::Best } else { ProveUnder::AnchoredOn(request.chain) };
+        let mut proof = self.steward.prove(&project, id, under).await.or_status()?;
+        if any_chain && request.tree_size != 0 && proof.tree_size != request.tree_size {
             proof = self.steward.prove(&project, id, ProveUnder::Newest).await.or_status()?;
         }
         if request.tree_size != 0 && proof.tree_size != request.tree_size {
@@ -72,13 +76,26 @@ impl Receipts for Services {
         Ok(Response::new(convert::checkpoint(view)))
     }
 
+    async fn consistency(
+        &self,
+        request: Request<v1::ConsistencyRequest>,
+    ) -> Result<Response<v1::ConsistencyResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::ConsistencyRequest { project: named, old_size, new_size } = request.into_inner();
+        let project = project(&caller, &named).or_status()?;
+        let new_size = Some(new_size).filter(|&size| size != 0);
+        let proof = self.steward.consistency(&project, old_size, new_size).await.or_status()?;
+        Ok(Response::new(convert::consistency(proof)))
+    }
+
     async fn anchor(&self, request: Request<v1::AnchorRequest>) -> Result<Response<v1::AnchorResponse>, Status> {
         let (caller, deadline) = (caller(&request)?, deadline(&request, &self.steward));
         require(&caller, Role::Admin).or_status()?;
         let request = request.into_inner();
         let project = project(&caller, &request.project).or_status()?;
         let chain = Some(request.chain.as_str()).filter(|chain| !chain.is_empty());
-        let anchors = self.steward.anchor(&project, chain, deadline).await.or_status()?;
+        let change = Change::new("anchor", &project).with(json!({ "chain": chain }));
+        let anchors = self.change(&caller, change, self.steward.anchor(&project, chain, deadline)).await.or_status()?;
         Ok(Response::new(v1::AnchorResponse { anchors: anchors.into_iter().map(convert::anchor).collect() }))
     }
 

@@ -2,13 +2,14 @@
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use steward_actors::project::Role;
-use steward_actors::service::{Caller, Failure, NewSession, Reach, SessionFilter};
+use serde_json::json;
+use steward_actors::service::{Failure, NewSession, Reach, SessionFilter};
 use steward_actors::session::{EventBody, SessionView};
 use steward_types::{ErrorCode, Micros, SessionId};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
+use super::changes::Change;
 use super::stream::Answers;
 use crate::call::{caller, deadline, page_size, parse, parse_optional, project, stream_deadline};
 use crate::convert::sessions as convert;
@@ -108,12 +109,13 @@ impl Sessions for Services {
     }
 
     async fn fork(&self, request: Request<v1::ForkSessionRequest>) -> Result<Response<v1::Session>, Status> {
-        let reach = caller(&request)?.reach();
-        let request = request.into_inner();
+        let caller = caller(&request)?;
+        let (reach, request) = (caller.reach(), request.into_inner());
         let id = parse("session", &request.session).or_status()?;
         let turn = Some(request.turn).filter(|turn| *turn > 0);
+        let change = Change::new("fork session", id).with(json!({ "turn": turn, "label": request.label }));
         let forked = self.steward.fork_session(&reach, id, turn, request.label, &request.idempotency_key);
-        let view = forked.await.or_status()?;
+        let view = self.change(&caller, change, forked).await.or_status()?;
         self.one(view).await
     }
 
@@ -151,7 +153,7 @@ impl Sessions for Services {
         let reason = reason(request.reason, &caller.key);
         let reach = caller.reach();
         let cancel = self.steward.cancel_turn(&reach, id, reason);
-        let view = self.as_operator(&caller, "cancel turn", id, cancel).await.or_status()?;
+        let view = self.change(&caller, Change::new("cancel turn", id), cancel).await.or_status()?;
         self.one(view).await
     }
 
@@ -162,7 +164,7 @@ impl Sessions for Services {
         let reason = reason(request.reason, &caller.key);
         let reach = caller.reach();
         let end = self.steward.end_session(&reach, id, reason);
-        let view = self.as_operator(&caller, "end session", id, end).await.or_status()?;
+        let view = self.change(&caller, Change::new("end session", id), end).await.or_status()?;
         self.one(view).await
     }
 }
@@ -182,22 +184,6 @@ fn journal_token(token: &str) -> Result<Option<(u64, usize)>, Failure> {
 
 impl Services {
     /// An answer about one session, with what it has spent.
-    /// Does something to a session, with an entry in the audit trail when an operator asks; a project's own keys are in
-    /// the session's log.
-    async fn as_operator<T>(
-        &self,
-        caller: &Caller,
-        operation: &str,
-        session: SessionId,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        if caller.role != Role::Root {
-            return work.await;
-        }
-        let operator = self.steward.operator(caller.key.clone());
-        operator.audited(operation, session.to_string(), serde_json::Value::Null, work).await
-    }
-
     async fn one(&self, view: SessionView) -> Result<Response<v1::Session>, Status> {
         let spent = self.steward.session_spent(view.id).await.or_status()?;
         let held_back = self.steward.held_back(&view).await.or_status()?;

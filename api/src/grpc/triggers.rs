@@ -1,10 +1,12 @@
 //! The Triggers service.
 
+use serde_json::json;
 use steward_actors::project::Role;
 use steward_actors::trigger::TriggerName;
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::changes::Change;
 use crate::call::{caller, page_size, parse, parse_optional, project, require};
 use crate::convert::triggers as convert;
 use crate::proto::v1;
@@ -41,7 +43,8 @@ impl Triggers for Services {
             trigger: parse("name", &request.name).or_status()?,
         };
         let resume = convert::resume_from(&request.from).or_status()?;
-        let view = self.steward.resume_trigger(&name, resume).await.or_status()?;
+        let change = Change::new("resume trigger", &name).with(json!({ "from": request.from }));
+        let view = self.change(&caller, change, self.steward.resume_trigger(&name, resume)).await.or_status()?;
         Ok(Response::new(convert::trigger(view)))
     }
 }

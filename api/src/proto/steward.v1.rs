@@ -4834,6 +4834,28 @@ pub struct StoreStatsResponse {
     /// Its parts, by name.
     #[prost(message, repeated, tag = "3")]
     pub parts: ::prost::alloc::vec::Vec<StorePart>,
+    /// How the store's client on the node that was asked says that it is; absent: it has none that says.
+    #[prost(message, optional, tag = "4")]
+    pub client: ::core::option::Option<StoreClient>,
+}
+/// How the client of a store is, as it was looked at last.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoreClient {
+    /// Its version, such as "7.3.79".
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Whether it can reach all that it needs.
+    #[prost(bool, tag = "2")]
+    pub healthy: bool,
+    /// Its connections to servers that stand.
+    #[prost(uint32, tag = "3")]
+    pub connections: u32,
+    /// Those that failed.
+    #[prost(uint32, tag = "4")]
+    pub connections_failed: u32,
+    /// How busy the one thread is that carries its traffic, in thousandths.
+    #[prost(uint32, tag = "5")]
+    pub busy_permille: u32,
 }
 /// A part of the store: the rows whose keys begin with one word.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6487,6 +6509,9 @@ pub struct Project {
     /// How long receipts may wait before they are anchored.
     #[prost(message, optional, tag = "5")]
     pub anchor_interval: ::core::option::Option<::prost_types::Duration>,
+    /// How many receipts may wait before they are anchored, whichever comes first; absent: the time alone counts.
+    #[prost(uint64, optional, tag = "6")]
+    pub anchor_receipts: ::core::option::Option<u64>,
 }
 /// What things cost, in micro-units (1 000 000 are one unit).
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -6594,9 +6619,13 @@ pub struct SetAnchoringRequest {
     /// The chains by name; empty: the receipts are kept and signed, but not anchored.
     #[prost(string, repeated, tag = "2")]
     pub chains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// How long receipts may wait; absent: one minute.
+    /// How long receipts may wait, from a second to 30 days; absent: one minute.
     #[prost(message, optional, tag = "3")]
     pub anchor_interval: ::core::option::Option<::prost_types::Duration>,
+    /// How many receipts may wait, from 1 to 1000000: with the last of them the log is anchored, though the time is not
+    /// over, but at most once a second. Absent: the time alone counts.
+    #[prost(uint64, optional, tag = "4")]
+    pub anchor_receipts: ::core::option::Option<u64>,
 }
 /// An API key as it can be shown.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6882,7 +6911,7 @@ pub mod projects_client {
                 .insert(GrpcMethod::new("steward.v1.Projects", "SetPrices"));
             self.inner.unary(req, path, codec).await
         }
-        /// Chooses the chains that anchor the project's receipts, and how often.
+        /// Chooses the chains that anchor the project's receipts, and when.
         pub async fn set_anchoring(
             &mut self,
             request: impl tonic::IntoRequest<super::SetAnchoringRequest>,
@@ -7014,7 +7043,7 @@ pub mod projects_server {
             &self,
             request: tonic::Request<super::SetPricesRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
-        /// Chooses the chains that anchor the project's receipts, and how often.
+        /// Chooses the chains that anchor the project's receipts, and when.
         async fn set_anchoring(
             &self,
             request: tonic::Request<super::SetAnchoringRequest>,
@@ -7627,6 +7656,10 @@ pub struct ProveReceiptRequest {
     /// The project; empty: the key's own.
     #[prost(string, tag = "3")]
     pub project: ::prost::alloc::string::String,
+    /// The chain: the proof is under the earliest root over the receipt that this chain has, and names no other chain; empty:
+    /// any chain's, with every chain that has the root of that size.
+    #[prost(string, tag = "4")]
+    pub chain: ::prost::alloc::string::String,
 }
 /// A proof of inclusion.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -7778,6 +7811,32 @@ pub struct VerifyReceiptResponse {
     /// The receipt that it is for, as the leaf says.
     #[prost(message, optional, tag = "3")]
     pub receipt: ::core::option::Option<Receipt>,
+}
+/// Asks for the proof that a log only grew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsistencyRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// The earlier size: that of the checkpoint that was kept.
+    #[prost(uint64, tag = "2")]
+    pub old_size: u64,
+    /// The later size; zero: the newest checkpoint's.
+    #[prost(uint64, tag = "3")]
+    pub new_size: u64,
+}
+/// The proof that a log of one size begins with the same log at an earlier size.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsistencyResponse {
+    /// The earlier size.
+    #[prost(uint64, tag = "1")]
+    pub old_size: u64,
+    /// The later size.
+    #[prost(uint64, tag = "2")]
+    pub new_size: u64,
+    /// The hashes that lead from the earlier root to the later, 32 bytes each (RFC 9162, 2.1.4).
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// Generated client implementations.
 pub mod receipts_client {
@@ -7961,6 +8020,32 @@ pub mod receipts_client {
                 .insert(GrpcMethod::new("steward.v1.Receipts", "Checkpoint"));
             self.inner.unary(req, path, codec).await
         }
+        /// The proof that the log of one size begins with the log of an earlier size, so that whoever keeps a checkpoint can
+        /// hold the log to it.
+        pub async fn consistency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsistencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsistencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Receipts/Consistency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("steward.v1.Receipts", "Consistency"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Anchors everything that has a receipt now, and waits until the chain has confirmed it or the deadline passes.
         /// Asking twice for the same root anchors it once.
         pub async fn anchor(
@@ -8076,6 +8161,15 @@ pub mod receipts_server {
             request: tonic::Request<super::CheckpointRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CheckpointResponse>,
+            tonic::Status,
+        >;
+        /// The proof that the log of one size begins with the log of an earlier size, so that whoever keeps a checkpoint can
+        /// hold the log to it.
+        async fn consistency(
+            &self,
+            request: tonic::Request<super::ConsistencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsistencyResponse>,
             tonic::Status,
         >;
         /// Anchors everything that has a receipt now, and waits until the chain has confirmed it or the deadline passes.
@@ -8343,6 +8437,51 @@ pub mod receipts_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Receipts/Consistency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConsistencySvc<T: Receipts>(pub Arc<T>);
+                    impl<
+                        T: Receipts,
+                    > tonic::server::UnaryService<super::ConsistencyRequest>
+                    for ConsistencySvc<T> {
+                        type Response = super::ConsistencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsistencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Receipts>::consistency(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConsistencySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test relies on")]
 
 mod access;
+mod changes;
 mod node;
 mod openai;
 mod operations;

@@ -167,6 +167,7 @@ services! {
     approvals: approvals_client::ApprovalsClient;
     budgets: budgets_client::BudgetsClient;
     receipts: receipts_client::ReceiptsClient;
+    triggers: triggers_client::TriggersClient;
     actors: actors_client::ActorsClient;
     operations: operations_client::OperationsClient;
 }

@@ -42,6 +42,35 @@ async fn a_project_is_created_once_and_priced() {
 }
 
 #[tokio::test]
+async fn a_project_says_how_long_and_how_many_receipts_may_wait() {
+    let node = Node::start().await;
+    let (client, _) = node.project("acme").await;
+    let shown = client.projects().get(v1::GetProjectRequest::default()).await.unwrap().into_inner();
+    assert_eq!((shown.anchor_interval.unwrap().seconds, shown.anchor_receipts), (60, None));
+    let set = |seconds: i64, receipts: Option<u64>| v1::SetAnchoringRequest {
+        project: String::new(),
+        chains: vec!["anvil".to_owned()],
+        anchor_interval: Some(prost_types::Duration { seconds, nanos: 0 }),
+        anchor_receipts: receipts,
+    };
+    for (seconds, receipts, field) in [
+        (0, None, "anchor_interval"),
+        (-1, None, "anchor_interval"),
+        (30 * 24 * 3_600 + 1, None, "anchor_interval"),
+        (1, Some(0), "anchor_receipts"),
+        (1, Some(1_000_001), "anchor_receipts"),
+    ] {
+        let refused = client.projects().set_anchoring(set(seconds, receipts)).await.unwrap_err();
+        assert_eq!(reason(&refused), "INVALID_REQUEST", "{refused:?}");
+        assert!(refused.message().contains(field), "{refused:?}");
+    }
+    let changed = client.projects().set_anchoring(set(600, Some(1_000))).await.unwrap().into_inner();
+    assert_eq!((changed.anchor_interval.as_ref().unwrap().seconds, changed.anchor_receipts), (600, Some(1_000)));
+    let shown = client.projects().get(v1::GetProjectRequest::default()).await.unwrap().into_inner();
+    assert_eq!(shown, changed);
+}
+
+#[tokio::test]
 async fn an_agent_is_checked_deployed_once_and_read_back() {
     let node = Node::start().await;
     let (client, _) = node.project("acme").await;
@@ -184,6 +213,34 @@ async fn a_person_is_asked_and_decides_once() {
 }
 
 #[tokio::test]
+async fn a_turn_is_cancelled_and_its_session_goes_on() {
+    let node = Node::start().await;
+    let (client, _) = node.project("acme").await;
+    client.deploy("asker", r#"fn on_message(msg) { if msg.text == "ask" { ask_human("?"); } reply(msg.text); }"#).await;
+    let session = client.open("asker").await.id;
+    let send = v1::SendRequest { session: session.clone(), message: message("ask"), ..Default::default() };
+    client.sessions().send(send).await.unwrap();
+    let watch = v1::WatchSessionRequest { session: session.clone(), from_sequence: 1, ..Default::default() };
+    let mut events = client.sessions().watch(watch).await.unwrap().into_inner();
+    let mut until = async |kind: v1::SessionEventKind| loop {
+        let event = events.message().await.unwrap().expect("the stream goes on");
+        if event.kind() == kind {
+            return event;
+        }
+    };
+    let asked = until(v1::SessionEventKind::ApprovalRequested).await;
+    let cancel = v1::CancelTurnRequest { session: session.clone(), reason: "no longer needed".to_owned() };
+    client.sessions().cancel(cancel).await.unwrap();
+    assert_eq!(until(v1::SessionEventKind::TurnCancelled).await.turn, 1);
+    let decide = v1::DecideApprovalRequest { id: asked.name, approved: true, ..Default::default() };
+    assert_eq!(reason(&client.approvals().decide(decide).await.unwrap_err()), "APPROVAL_DECIDED");
+    assert_eq!(client.run(&session, "again").await.reply, "again");
+    let stranger = node.project("other").await.0;
+    let cancel = v1::CancelTurnRequest { session, reason: String::new() };
+    assert_eq!(reason(&stranger.sessions().cancel(cancel).await.unwrap_err()), "SESSION_NOT_FOUND");
+}
+
+#[tokio::test]
 async fn models_are_added_listed_and_removed_and_a_bad_file_is_refused() {
     let node = Node::start().await;
     let root = node.client(&node.root).await;
@@ -237,6 +294,16 @@ async fn an_operator_looks_at_any_actor_and_asks_it_in_its_own_words() {
     let stop = v1::StopActorRequest { kind: "session".to_owned(), id: session.clone() };
     assert!(root.actors().stop(stop.clone()).await.unwrap().into_inner().was_live);
     assert!(!root.actors().stop(stop).await.unwrap().into_inner().was_live);
+    let tell = |json: &str| v1::TellActorRequest {
+        kind: "session".to_owned(),
+        id: session.clone(),
+        message: Some(v1::Payload { r#type: String::new(), json: json.to_owned() }),
+    };
+    assert_eq!(reason(&root.actors().tell(tell("\"Nonsense\"")).await.unwrap_err()), "INVALID_REQUEST");
+    root.actors().tell(tell("\"Show\"")).await.unwrap();
+    let stop = v1::StopActorRequest { kind: "session".to_owned(), id: session.clone() };
+    assert!(root.actors().stop(stop).await.unwrap().into_inner().was_live, "what it was told has activated it");
+    assert_eq!(reason(&client.actors().tell(tell("\"Show\"")).await.unwrap_err()), "PERMISSION_DENIED");
     let unknown = v1::ListActorsRequest { kind: "nothing".to_owned(), ..Default::default() };
     assert_eq!(reason(&root.actors().list(unknown).await.unwrap_err()), "ENTITY_NOT_FOUND");
 }

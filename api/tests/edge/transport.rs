@@ -1,10 +1,12 @@
 //! What carries the calls: reflection, health, gRPC-web, TLS.
 
+use std::time::Duration;
+
 use prost::Message;
 use steward_api::proto::v1;
 use steward_api::{ApiConfig, Readiness, TlsFiles};
 use tokio::sync::watch;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -13,7 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::node::{Client, Node};
+use crate::node::{Client, Node, PATIENCE};
 
 #[tokio::test]
 async fn reflection_lists_every_service_and_describes_it_to_a_key_only() {
@@ -72,6 +74,48 @@ async fn a_node_that_drains_or_has_no_shards_yet_says_that_it_is_not_ready() {
     check(Readiness::Ready, ServingStatus::Serving, 200, "ready\n").await;
     check(Readiness::Draining, ServingStatus::NotServing, 503, "the node is draining\n").await;
     check(Readiness::Ready, ServingStatus::Serving, 200, "ready\n").await;
+}
+
+/// Writes a new certificate of `localhost` and its key, and returns the certificate.
+fn write_certificate(files: &TlsFiles) -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+    made.cert.pem()
+}
+
+/// A new connection to the node that trusts this certificate only.
+async fn connect(node: &Node, trusted: &str) -> Result<Channel, tonic::transport::Error> {
+    let port = node.address.rsplit_once(':').unwrap().1;
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted)).domain_name("localhost");
+    let endpoint = Endpoint::from_shared(format!("https://localhost:{port}")).unwrap();
+    endpoint.tls_config(tls).unwrap().connect().await
+}
+
+#[tokio::test]
+async fn a_replaced_certificate_is_what_new_connections_see_and_open_ones_live_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TlsFiles { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let old = write_certificate(&files);
+    let tls = Some(files.clone());
+    let certificate_read_time = Duration::from_millis(10);
+    let node = Node::start_with(ApiConfig { tls, certificate_read_time, ..ApiConfig::default() }).await;
+    let open = Client::new(connect(&node, &old).await.unwrap(), &node.root);
+    open.projects().list(v1::ListProjectsRequest::default()).await.unwrap();
+    let new = write_certificate(&files);
+    let until_new = async {
+        loop {
+            match connect(&node, &new).await {
+                Ok(channel) => break channel,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let fresh = tokio::time::timeout(PATIENCE, until_new).await.expect("the new certificate is taken up");
+    let fresh = Client::new(fresh, &node.root);
+    fresh.projects().list(v1::ListProjectsRequest::default()).await.unwrap();
+    assert!(connect(&node, &old).await.is_err(), "the old certificate is not shown any more");
+    open.projects().list(v1::ListProjectsRequest::default()).await.unwrap();
 }
 
 /// Frames of a gRPC-web answer: whether each is the trailers, and its bytes.

@@ -1,6 +1,7 @@
 //! What the chains' drivers are tested with: endpoints that break in every way, and an outbox that is killed between any
 //! two steps. For tests only; nothing of it goes into the binary.
 
+pub mod endless;
 mod falsehood;
 pub mod fault;
 pub mod memo;
@@ -10,6 +11,7 @@ pub mod recovery;
 pub mod sender;
 pub mod trial;
 
+pub use endless::check_endless;
 pub use falsehood::Dialect;
 pub use fault::Fault;
 pub use memo::{memo_anchor, memo_point};

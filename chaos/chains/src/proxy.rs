@@ -157,8 +157,7 @@ impl Shared {
     async fn answer(&self, fault: Option<Fault>, call: Value) -> Result<Value, Closed> {
         let id = call["id"].clone();
         let answer = match fault {
-            Some(Fault::Behind) => self.dialect.behind(&call, &self.upstream).await?,
-            Some(Fault::Lies) => self.dialect.lie(&call, &self.upstream).await?,
+            Some(Fault::Behind | Fault::Lies) => self.falsehood(fault, &call).await?,
             Some(Fault::Twice) => {
                 self.upstream.ask(call.clone()).await?;
                 self.upstream.ask(call).await?
@@ -175,6 +174,22 @@ impl Shared {
         }
         let before = self.last_answer.lock().replace(answer.clone());
         Ok(if fault == Some(Fault::Repeated) { before.unwrap_or(answer) } else { answer })
+    }
+
+    /// A false answer, to each call of a batch one.
+    async fn falsehood(&self, fault: Option<Fault>, call: &Value) -> Result<Value, Closed> {
+        let each = match call {
+            Value::Array(batch) => batch.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        let mut answers = Vec::new();
+        for call in each {
+            answers.push(match fault {
+                Some(Fault::Lies) => self.dialect.lie(call, &self.upstream).await?,
+                _ => self.dialect.behind(call, &self.upstream).await?,
+            });
+        }
+        Ok(if call.is_array() { Value::Array(answers) } else { answers.pop().unwrap_or_default() })
     }
 
     /// How this call is broken, if it is.

@@ -16,6 +16,12 @@ use super::stage::Stage;
 const CLIENTS: usize = 8;
 /// How much more the overload is.
 const TIMES: usize = 10;
+/// What a node may take beside its models' memory, as docs/operations.md says: resident, in KiB.
+pub const MEMORY_BUDGET_KIB: u64 = 512 * 1024;
+/// How much more than that is still within it, in percent.
+const OVER_BUDGET_PERCENT: u64 = 10;
+/// How often the normal 99th percentile that of admitted calls may be.
+const LATER_MAX: u128 = 2;
 /// How often memory is looked at.
 const LOOK_TIME: Duration = Duration::from_millis(500);
 
@@ -39,6 +45,26 @@ pub struct Overload {
     pub normal: Phase,
     /// Ten times as much.
     pub overload: Phase,
+    /// What a node may take, in KiB.
+    pub memory_budget_kib: u64,
+}
+
+impl Overload {
+    /// What did not hold: memory within the budget and a tenth, and admitted calls within twice the normal time.
+    pub fn findings(&self) -> Vec<String> {
+        let most = self.memory_budget_kib.saturating_mul(100 + OVER_BUDGET_PERCENT) / 100;
+        let phases = [("normal", &self.normal), ("overload", &self.overload)];
+        let idle = phases.iter().filter(|(_, phase)| phase.calls.is_empty());
+        let idle = idle.map(|(name, _)| format!("no call was answered under the {name} load"));
+        let large = phases.iter().filter(|(_, phase)| phase.memory_kib_max > most);
+        let large = large.map(|(name, phase)| {
+            format!("under the {name} load a node took {} KiB, and {most} are the most", phase.memory_kib_max)
+        });
+        let [normal, overload] = [&self.normal, &self.overload].map(|phase| millis(&phase.calls, 990));
+        let late = (overload > normal.max(1) * LATER_MAX)
+            .then(|| format!("p99 of admitted calls is {overload} ms, and {normal} ms normally"));
+        idle.chain(large).chain(late).collect()
+    }
 }
 
 impl fmt::Display for Overload {
@@ -54,7 +80,8 @@ impl fmt::Display for Overload {
             )?;
         }
         let [normal, overload] = [&self.normal, &self.overload].map(|phase| millis(&phase.calls, 990).max(1));
-        write!(f, "p99 under overload is {:.1} times the normal one", overload as f64 / normal as f64)
+        write!(f, "p99 under overload is {:.1} times the normal one", overload as f64 / normal as f64)?;
+        self.findings().iter().try_for_each(|finding| write!(f, "\nnot met: {finding}"))
     }
 }
 
@@ -62,12 +89,17 @@ impl fmt::Display for Overload {
 ///
 /// # Errors
 /// When a part does not start or end.
-pub async fn overload(steward: &Path, folder: &Path, time: Duration) -> anyhow::Result<Overload> {
+pub async fn overload(
+    steward: &Path,
+    folder: &Path,
+    time: Duration,
+    memory_budget_kib: u64,
+) -> anyhow::Result<Overload> {
     let stage = Stage::start(steward, folder).await?;
     let normal = phase(&stage, CLIENTS, time).await?;
     let overload = phase(&stage, CLIENTS * TIMES, time).await?;
     stage.fleet.stop().await?;
-    Ok(Overload { normal, overload })
+    Ok(Overload { normal, overload, memory_budget_kib })
 }
 
 async fn phase(stage: &Stage, clients: usize, time: Duration) -> anyhow::Result<Phase> {
@@ -88,4 +120,28 @@ pub(super) fn resident_kib(process: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
     line.trim().trim_end_matches(" kB").parse().context("VmRSS is a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(p99_ms: u64, memory_kib_max: u64) -> Phase {
+        Phase { clients: 8, calls: vec![Duration::from_millis(p99_ms); 100], refused: 0, memory_kib_max }
+    }
+
+    #[test]
+    fn memory_over_the_budget_and_a_tenth_and_calls_twice_as_late_are_findings() {
+        let check = |normal: Phase, overload: Phase, expected: &[&str]| {
+            let found = Overload { normal, overload, memory_budget_kib: 1_000 }.findings();
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (finding, expected) in found.iter().zip(expected) {
+                assert!(finding.contains(expected), "{finding}");
+            }
+        };
+        check(phase(10, 900), phase(20, 1_100), &[]);
+        check(phase(10, 900), phase(20, 1_101), &["1101 KiB"]);
+        check(phase(10, 900), phase(21, 900), &["21 ms"]);
+        check(Phase { calls: Vec::new(), ..phase(0, 1) }, phase(2, 1), &["no call was answered under the normal"]);
+    }
 }

@@ -32,6 +32,13 @@ pub struct Starved {
     pub failed: usize,
 }
 
+impl Starved {
+    /// Whether nobody was taken for dead and no call failed.
+    pub fn is_good(&self) -> bool {
+        self.evictions == 0 && self.failed == 0 && self.calls > 0
+    }
+}
+
 impl fmt::Display for Starved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { time, burners, evictions, shards_lost, calls, failed } = self;

@@ -35,6 +35,9 @@ pub struct Up {
     /// Where the node listens; port 0 takes a free one [default: 127.0.0.1:7700]
     #[arg(long)]
     pub listen: Option<std::net::SocketAddr>,
+    /// Serve plain HTTP beyond loopback too: where a proxy or the network encrypts
+    #[arg(long)]
+    pub plain_http: bool,
     /// The store: embedded, served:HOST:PORT, or fdb:CLUSTER_FILE [default: embedded]
     #[arg(long)]
     pub store: Option<crate::config::StoreChoice>,
@@ -144,9 +147,12 @@ pub enum ClusterCommand {
         #[arg(long, default_value_t = 365)]
         days: u32,
     },
-    /// Give the authority a new key; the old stays trusted until you remove it
+    /// Give the authority a new key; the old certificate stays trusted until --finish
     Rotate {
         /// The authority's folder
         authority: PathBuf,
+        /// Keep the newest authority's certificate only: once every node has a certificate of it
+        #[arg(long)]
+        finish: bool,
     },
 }

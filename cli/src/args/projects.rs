@@ -41,6 +41,23 @@ pub enum Projects {
         /// A TOML file with the price list
         file: PathBuf,
     },
+    /// Choose the chains that anchor receipts, and when; what is not said stays as it is
+    Anchoring {
+        /// The project
+        name: String,
+        /// Anchor on this chain (a CAIP-2 id) and on no other; may be given several times
+        #[arg(long)]
+        chain: Vec<String>,
+        /// Anchor on no chain
+        #[arg(long, conflicts_with = "chain")]
+        none: bool,
+        /// How many seconds a receipt may wait
+        #[arg(long, value_name = "SECONDS")]
+        within: Option<u32>,
+        /// How many receipts may wait, whichever comes first; 0: the time alone counts
+        #[arg(long, value_name = "NUMBER")]
+        receipts: Option<u64>,
+    },
     /// Make an API key; its secret is shown once
     Key {
         /// The project

@@ -133,6 +133,9 @@ pub enum Receipts {
     Prove {
         /// The receipt's id
         id: String,
+        /// For this chain's CAIP-2 id: the earliest root over the receipt that it has [default: that of any chain]
+        #[arg(long)]
+        chain: Option<String>,
         /// Write the proof here [default: standard output]
         #[arg(long, short)]
         out: Option<PathBuf>,
@@ -150,10 +153,25 @@ pub enum Receipts {
         /// The log's verifier key, as its operator published it
         #[arg(long)]
         trust: Option<String>,
-        /// An endpoint of the chain that the proof names
-        #[arg(long)]
-        rpc: Option<String>,
+        /// An endpoint of a chain that the proof names, once for each: eip155:1=https://HOST/PATH, or the address alone,
+        /// which is asked what chain it is of
+        #[arg(long, value_name = "[CHAIN=]URL")]
+        rpc: Vec<String>,
     },
     /// The signed checkpoint and the key that verifies it
-    Checkpoint,
+    Checkpoint(CheckpointArguments),
+}
+
+/// Arguments of `receipts checkpoint`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckpointArguments {
+    /// Keep the checkpoint in this file
+    #[arg(long, short)]
+    pub out: Option<PathBuf>,
+    /// Verify that the log has only grown since the checkpoint in this file
+    #[arg(long, value_name = "FILE")]
+    pub since: Option<PathBuf>,
+    /// The log's verifier key, as its operator published it [default: as the node tells]
+    #[arg(long, requires = "since")]
+    pub trust: Option<String>,
 }

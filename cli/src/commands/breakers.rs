@@ -99,6 +99,21 @@ fn endpoint_rows(breaker: &v1::Breaker) -> Vec<Vec<String>> {
     breaker.endpoints.iter().map(row).collect()
 }
 
+const LIMITS_HEADING: [&str; 6] =
+    ["endpoint", "newest block", "behind, final", "throttled ‰", "left alone until", "units left"];
+
+fn limits_row(endpoint: &v1::Endpoint) -> Vec<String> {
+    let shown = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    vec![
+        endpoint.name.clone(),
+        shown(endpoint.block),
+        endpoint.final_lag_blocks.to_string(),
+        endpoint.throttled_permille.to_string(),
+        when(endpoint.until.as_ref()),
+        shown(endpoint.units_left),
+    ]
+}
+
 async fn show(session: &Session, chain: &str) -> anyhow::Result<()> {
     let output = session.output;
     let Some(breaker) = breakers(session).await?.into_iter().find(|breaker| breaker.chain == chain) else {
@@ -108,6 +123,7 @@ async fn show(session: &Session, chain: &str) -> anyhow::Result<()> {
         return output.message("Breaker", &breaker);
     }
     output.table(&ENDPOINT_HEADING, endpoint_rows(&breaker), "the node says nothing of its endpoints");
+    output.table(&LIMITS_HEADING, breaker.endpoints.iter().map(limits_row).collect(), "");
     let class = |endpoint: &v1::Endpoint, class: &v1::EndpointBreaker| {
         let (name, until) = (endpoint.name.clone(), when(class.until.as_ref()));
         vec![name, class.class.clone(), class.state.clone(), until, class.last_failure.clone()]

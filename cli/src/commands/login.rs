@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use steward_api::proto::v1::ListProjectsRequest;
 
 use crate::args::Global;
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::credentials::{self, Credentials};
 use crate::output::{Output, Tone};
 
@@ -13,8 +13,8 @@ use crate::output::{Output, Tone};
 /// # Errors
 /// When the node does not take the key.
 pub async fn run(global: &Global, output: Output) -> anyhow::Result<()> {
-    let server = global.server.clone().unwrap_or_else(|| "http://127.0.0.1:7700".to_owned());
     let key = global.key.clone().context("give the key: steward login --server URL --key stw_…")?;
+    let (server, key) = client::resolve(&Global { key: Some(key), ..global.clone() })?;
     let client = Client::new(&server, Some(&key))?;
     let seen = client.projects().list(ListProjectsRequest::default()).await?.into_inner();
     let file = credentials::file()?;

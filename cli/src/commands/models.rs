@@ -1,13 +1,16 @@
 //! `steward models`: fetch, load, list, unload.
 
-use anyhow::Context as _;
+use std::path::Path;
+
 use steward_actors::model::Replicas;
 use steward_api::proto::v1;
+use steward_types::ErrorCode;
 
 use super::Session;
 use crate::args::Models;
+use crate::client;
 use crate::output::Tone;
-use crate::sources;
+use crate::sources::{self, Source};
 
 /// Runs one of `models`.
 ///
@@ -64,7 +67,7 @@ pub async fn add(
     source: &str,
     sha256: Option<String>,
     replicas: Replicas,
-    cache: &std::path::Path,
+    cache: &Path,
 ) -> anyhow::Result<v1::Model> {
     let known = sources::known(if source.is_empty() { name } else { source });
     let text = known.map_or(source, |known| known.source);
@@ -73,13 +76,14 @@ pub async fn add(
         anyhow::bail!("{name:?} is not one of {}: name a source too", names.join(", "));
     }
     let expected_hash = sha256.or_else(|| known.map(|known| known.sha256.to_owned())).unwrap_or_default();
-    let path = sources::fetch(&text.parse()?, cache, session.output).await?;
+    let source: Source = text.parse()?;
+    let path = sources::fetch(&source, cache, session.output).await?;
     let path = std::path::absolute(path)?.into_os_string().into_string();
     let path = path.map_err(|path| anyhow::anyhow!("{} is not UTF-8", path.display()))?;
     let spinner = session.output.spinner(&format!("loading {name}"));
     let request = v1::AddModelRequest {
         name: name.into(),
-        path,
+        path: path.clone(),
         source: text.into(),
         expected_hash,
         replicas: match replicas {
@@ -88,9 +92,23 @@ pub async fn add(
         },
         on_each_node: replicas == Replicas::Each,
     };
-    let added = session.client.models().add(request).await.with_context(|| format!("{name} was not loaded"))?;
+    let added = session.client.models().add(request).await;
     spinner.finish_and_clear();
-    Ok(added.into_inner())
+    added.map(tonic::Response::into_inner).map_err(|status| {
+        let advice = advice(&source, &path, &status);
+        anyhow::Error::from(status).context(format!("{name} was not loaded{advice}"))
+    })
+}
+
+/// What to do about a kept file that is not what was fetched.
+fn advice(source: &Source, path: &str, status: &tonic::Status) -> String {
+    let is_kept = !matches!(source, Source::File(_));
+    let is_invalid = client::reason(status).as_deref() == Some(ErrorCode::ModelFileInvalid.reason());
+    if is_kept && is_invalid {
+        format!("; if the kept copy was changed, remove {path} and run this again: it is fetched anew")
+    } else {
+        String::new()
+    }
 }
 
 /// How many of the replicas that should be there are ready.

@@ -1,4 +1,4 @@
-//! `steward projects`: create, list, show, prices, keys.
+//! `steward projects`: create, list, show, prices, anchoring, keys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -125,6 +125,19 @@ pub async fn run(command: Projects, session: &Session) -> anyhow::Result<()> {
             let request = v1::SetPricesRequest { project: name, prices: Some(read_prices(&file)?) };
             show(session, &projects.set_prices(request).await?.into_inner())
         }
+        Projects::Anchoring { name, chain, none, within, receipts } => {
+            let found = projects.get(v1::GetProjectRequest { project: name.clone() }).await?.into_inner();
+            let request = v1::SetAnchoringRequest {
+                project: name,
+                chains: if none || !chain.is_empty() { chain } else { found.chains },
+                anchor_interval: match within {
+                    Some(seconds) => Some(prost_types::Duration { seconds: seconds.into(), nanos: 0 }),
+                    None => found.anchor_interval,
+                },
+                anchor_receipts: receipts.or(found.anchor_receipts).filter(|receipts| *receipts > 0),
+            };
+            show(session, &projects.set_anchoring(request).await?.into_inner())
+        }
         Projects::Key { name, label, admin } => {
             let role = if admin { v1::KeyRole::Admin } else { v1::KeyRole::Member };
             let request =
@@ -166,7 +179,11 @@ fn show(session: &Session, project: &v1::Project) -> anyhow::Result<()> {
     if output.is_json() {
         return output.message("Project", project);
     }
-    output.facts(&[("project", project.name.clone()), ("anchored on", project.chains.join(", "))]);
+    output.facts(&[
+        ("project", project.name.clone()),
+        ("anchored on", project.chains.join(", ")),
+        ("anchored when", anchored_when(project)),
+    ]);
     let prices = project.prices.clone().unwrap_or_default();
     let named = prices.models.iter().chain(&prices.functions).map(|(name, price)| (name.as_str(), price));
     let others = [("other models", &prices.model_default), ("other functions", &prices.function_default)];
@@ -183,6 +200,16 @@ fn show(session: &Session, project: &v1::Project) -> anyhow::Result<()> {
     let heading = ["price of", "a million tokens in", "a million tokens out", "a second", "a call"];
     output.table(&heading, rows.collect(), "nothing has a price yet");
     Ok(())
+}
+
+/// When the project's receipts are anchored, in words.
+fn anchored_when(project: &v1::Project) -> String {
+    let interval = project.anchor_interval.as_ref().map_or(0, |interval| interval.seconds);
+    let time = format!("receipts have waited for {interval} s");
+    match project.anchor_receipts {
+        Some(receipts) => format!("{receipts} receipts wait, or {time}"),
+        None => time,
+    }
 }
 
 #[cfg(test)]

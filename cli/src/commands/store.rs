@@ -43,6 +43,14 @@ pub async fn stats(session: &Session) -> anyhow::Result<()> {
         return output.message("StoreStatsResponse", &stats);
     }
     output.line(format!("{} store, one read in {} ms", stats.store, stats.read_ms));
+    if let Some(client) = &stats.client {
+        let health = if client.healthy { "healthy" } else { "not healthy" };
+        let v1::StoreClient { version, connections, connections_failed, busy_permille, .. } = client;
+        let busy = format!("{}.{} % busy", busy_permille / 10, busy_permille % 10);
+        output.line(format!(
+            "client {version}: {health}, {connections} connections, {connections_failed} failed, {busy}"
+        ));
+    }
     let row = |part: &v1::StorePart| {
         let more = if part.at_least { "+" } else { "" };
         vec![part.name.clone(), format!("{}{more}", part.rows), format!("{}{more}", part.bytes)]

@@ -9,9 +9,6 @@ use steward_types::{Clock as _, SystemClock};
 use super::{Session, tell_missing};
 use crate::args::Top;
 
-/// Clears the screen and goes to its upper left corner (ECMA-48).
-const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
-
 /// Runs `top` until its frames are shown; in a terminal until it is interrupted.
 ///
 /// # Errors
@@ -27,7 +24,7 @@ pub async fn run(command: Top, session: &Session) -> anyhow::Result<()> {
         clock.sleep(every).await;
         let now = look(session).await?;
         if live {
-            output.part(CLEAR);
+            output.clear();
         }
         show(session, &before, &now)?;
         before = now;

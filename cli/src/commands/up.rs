@@ -40,6 +40,7 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
     };
     config.data = up.data.unwrap_or(config.data);
     config.listen = up.listen.unwrap_or(config.listen);
+    config.plain_http |= up.plain_http;
     config.store = up.store.unwrap_or(config.store);
     config.devices = up.devices.unwrap_or(config.devices);
     if let Some(identity) = up.join {

@@ -1,9 +1,11 @@
 //! What the demo does with its parts, in the order that it tells them.
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroU32;
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
+use steward_actors::model::Replicas;
 use steward_api::proto::v1;
 use steward_api::proto::v1::SessionEventKind as Kind;
 use steward_types::Micros;
@@ -12,9 +14,10 @@ use super::examples;
 use super::parts::Treasury;
 use crate::args::Demo;
 use crate::commands::sessions::Printer;
-use crate::commands::{Session, agents, approvals, budgets, projects, receipts};
+use crate::commands::{Session, agents, approvals, budgets, models, projects, receipts};
 use crate::output::{Output, Tone};
 use crate::process::{NodeProcess, until};
+use crate::sources::KNOWN;
 
 /// The demo's project.
 pub const PROJECT: &str = "acme";
@@ -25,16 +28,12 @@ const LIMIT: Micros = Micros::new(1_000_000);
 const MESSAGE: &str = "We have 900 USDC idle. Should some of it go to the reserve?";
 
 /// Loads the models, makes the project with its key, prices and budget, deploys the agent.
-pub async fn set_up(node: &NodeProcess, models: &[(&str, PathBuf)], output: Output) -> anyhow::Result<Session> {
+pub async fn set_up(node: &NodeProcess, cache: &Path, output: Output) -> anyhow::Result<Session> {
     let root = Session { client: node.root_client()?, project: String::new(), output };
-    for (name, path) in models {
-        let spinner = output.spinner(&format!("loading {name}"));
-        let path = path.to_str().context("the models' folder is not UTF-8")?.to_owned();
-        let request =
-            v1::AddModelRequest { name: (*name).into(), path, source: "demo".into(), ..v1::AddModelRequest::default() };
-        let model = root.client.models().add(request).await?.into_inner();
-        spinner.finish_and_clear();
-        output.line(format!("  model   {name}: {} MB on the device", model.memory_bytes >> 20));
+    for known in KNOWN {
+        let model = models::add(&root, known.name, "", None, Replicas::Count(NonZeroU32::MIN), cache).await?;
+        let (memory, hash) = (model.memory_bytes >> 20, model.hash.get(..16).unwrap_or(&model.hash));
+        output.line(format!("  model   {}: {memory} MB on the device, sha256 {hash}… as it should be", known.name));
     }
     let folder = examples().join(AGENT);
     let request = v1::CreateProjectRequest {
@@ -101,7 +100,7 @@ pub async fn turn_with_kills(
             next += 1;
             printer.print(&event)?;
             match event.kind() {
-                Kind::ApprovalRequested => answer(session, &event, demo, output).await?,
+                Kind::ApprovalRequested => answer(session, &event, node, demo).await?,
                 Kind::Delta if kills == 0 => {
                     kills += 1;
                     output.line("");
@@ -143,36 +142,58 @@ async fn watch(session: &Session, id: &str, from: u64) -> anyhow::Result<tonic::
 }
 
 /// Answers with yes at once, or asks; a second terminal may be faster, and then its answer counts.
-async fn answer(session: &Session, event: &v1::SessionEvent, demo: &Demo, output: Output) -> anyhow::Result<()> {
+async fn answer(session: &Session, event: &v1::SessionEvent, node: &NodeProcess, demo: &Demo) -> anyhow::Result<()> {
+    let output = session.output;
     if demo.yes {
         return approvals::decide(session, event.name.clone(), true, "answered by --yes".to_owned()).await;
     }
-    output.part("  approve? [y/N, or answer from a second terminal] ");
-    let (client, id) = (session.clone(), event.name.clone());
-    let elsewhere = async move {
-        let mut changes =
-            client.client.approvals().watch(v1::WatchApprovalsRequest { project: PROJECT.into() }).await?.into_inner();
-        while let Some(approval) = changes.next().await {
-            let approval = approval?;
-            if approval.id == id && approval.state() != v1::ApprovalState::Open {
+    output.line("  answer here, or in a second terminal with one of these lines:\n");
+    for word in ["approve", "reject"] {
+        output.line(second_terminal(node, word, &event.name)?);
+    }
+    output.part("\n  approve? [y/N] ");
+    let elsewhere = async {
+        let mut events = watch(session, &event.session, event.sequence + 1).await?;
+        while let Some(next) = events.next().await {
+            let next = next?;
+            if next.kind() == Kind::ApprovalDecided && next.name == event.name {
                 return anyhow::Ok(());
             }
         }
-        anyhow::bail!("the node stopped telling of approvals")
+        anyhow::bail!("the session ended before it was answered")
     };
-    let here = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|count| (count, line))
-    });
     tokio::select! {
         decided = elsewhere => { output.line(""); decided }
-        line = here => {
-            let (count, line) = line??;
-            ensure!(count > 0, "nobody is there to answer: run the demo in a terminal, or with --yes");
-            let approved = matches!(line.trim(), "y" | "Y" | "yes");
+        typed = typed_line() => {
+            let approved = matches!(typed?.trim(), "y" | "Y" | "yes");
             approvals::decide(session, event.name.clone(), approved, "answered in the demo".to_owned()).await
         }
     }
+}
+
+/// What is typed. It is read on a thread that nothing waits for, so that an answer from elsewhere ends the waiting.
+async fn typed_line() -> anyhow::Result<String> {
+    let (tell, typed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = tell.send(std::io::stdin().read_line(&mut line).map(|count| (count, line)));
+    });
+    let (count, line) = typed.await??;
+    ensure!(count > 0, "nobody is there to answer: run the demo in a terminal, or with --yes");
+    Ok(line)
+}
+
+/// The line that answers from any shell on this machine.
+fn second_terminal(node: &NodeProcess, word: &str, approval: &str) -> anyhow::Result<String> {
+    let (steward, key) = (std::env::current_exe()?, node.root_key_file());
+    let (steward, key) = (quoted(&steward), quoted(&key));
+    let server = node.server();
+    Ok(format!("{steward} --server {server} --key \"$(cat {key})\" -p {PROJECT} approvals {word} {approval}"))
+}
+
+/// A path as a shell reads it back.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// Prints the statement and the receipts and checks that they agree.
@@ -246,7 +267,7 @@ pub async fn anchor_and_prove(
     output.line("");
     receipts::anchors(output, std::slice::from_ref(&anchor));
     let receipt = receipts_listed.into_iter().next().context("the session has no receipt")?;
-    let proof = receipts::prove(session, &receipt.id).await?;
+    let proof = receipts::prove(session, &receipt.id, Some(CHAIN)).await?;
     std::fs::write(file, &proof.proof_json)?;
     let key = session
         .client
@@ -256,5 +277,5 @@ pub async fn anchor_and_prove(
         .into_inner()
         .verifier_key;
     output.line(format!("\n  steward receipts verify {} --trust '{key}' --rpc {endpoint}", file.display()));
-    receipts::verify(file, Some(&key), Some(endpoint), output).await
+    receipts::verify(file, Some(&key), &[endpoint.to_owned()], output).await
 }

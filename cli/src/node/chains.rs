@@ -1,6 +1,8 @@
 //! The node's chains: each a driver with its signer, behind an entity with its outbox and breaker.
 
 mod cosmos;
+#[cfg(test)]
+mod rules;
 pub(crate) mod signing;
 mod solana;
 
@@ -8,23 +10,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainSettings};
+use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainSettings, canonical_terms};
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
 use steward_adapters::chain::{Chain, ChainId};
 use steward_adapters::endpoint::EndpointPolicy;
+use steward_adapters::fee::FeePolicy;
 use steward_adapters::pool::{Pool, PoolPolicy};
-use steward_adapters_evm::{EvmChain, EvmConfig};
+use steward_adapters_evm::{EvmChain, EvmConfig, Finality};
 use steward_storage::Store;
 use steward_types::SystemClock;
 use url::Url;
 
 use self::signing::{Family, signer};
-use crate::config::ChainConfig;
+use crate::config::{ChainConfig, Confirmations};
 
-/// The most gas that one transaction may need: a deployment of the contract with room to spare.
+/// The most gas that one transaction may need unless configured: a deployment of the contract with room to spare.
 const GAS_MAX: u64 = 3_000_000;
+/// The blocks that would be counted; not used where the chain says itself what is final.
+const CONFIRMATIONS_UNUSED: u64 = 1;
 
 /// The chains of a node.
 #[derive(Debug, Clone)]
@@ -43,7 +48,8 @@ impl Chains {
         let mut chains = BTreeMap::new();
         for config in configs {
             let mut opened = open(config).await.with_context(|| format!("chain {}", config.id))?;
-            opened.spending.clone_from(&config.spending);
+            let terms = config.spending.as_ref().map(|terms| canonical_terms(terms, &*opened.chain));
+            opened.spending = terms.transpose().with_context(|| format!("chain {}", config.id))?;
             ensure!(chains.insert(config.id.clone(), opened).is_none(), "chain {} is configured twice", config.id);
         }
         let (store, identity) = (Arc::clone(store), Arc::clone(identity));
@@ -88,13 +94,19 @@ pub(crate) async fn open(config: &ChainConfig) -> anyhow::Result<ChainSettings> 
 
 async fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
     let signer = signer(config, Family::Evm).await?;
+    let gas_max = config.gas_max.unwrap_or(GAS_MAX);
+    let (confirmations, finality) = match config.confirmations {
+        Confirmations::Blocks(blocks) => (blocks, Finality::Counted),
+        Confirmations::Finalized => (CONFIRMATIONS_UNUSED, Finality::Tagged),
+    };
     let pool = pool(config, |endpoint| {
-        let driver =
-            EvmConfig { chain: chain.clone(), endpoint, confirmations: config.confirmations, gas_max: GAS_MAX };
-        Ok(Arc::new(EvmChain::new(driver, Arc::clone(&signer))?))
+        let driver = EvmConfig { chain: chain.clone(), endpoint, confirmations, gas_max };
+        Ok(Arc::new(EvmChain::new(driver, Arc::clone(&signer))?.with_finality(finality)))
     })?;
+    let fees = FeePolicy::default();
+    let fees = FeePolicy { price_max: config.fee_price_max.unwrap_or(fees.price_max), ..fees };
     let (contract, coin) = (config.contract.clone(), "wei".to_owned());
-    Ok(ChainSettings { contract, coin, ..ChainSettings::pooled(pool) })
+    Ok(ChainSettings { fees, contract, coin, ..ChainSettings::pooled(pool) })
 }
 
 /// One driver for each of the chain's endpoints, as one chain.
@@ -112,6 +124,7 @@ fn policy(config: &ChainConfig) -> PoolPolicy {
     let endpoint = EndpointPolicy {
         units_per_second: config.units_per_second,
         units_burst: config.units_burst,
+        costs: config.unit_costs(),
         ..EndpointPolicy::default()
     };
     PoolPolicy { endpoint, quorum: config.quorum, ..PoolPolicy::default() }
@@ -167,7 +180,10 @@ mod tests {
 
     #[test]
     fn limits_and_quorum_come_from_the_configuration() {
-        let policy = policy(&config("endpoints = ['http://a', 'http://b']\nquorum = 2\nunits_per_second = 330"));
+        let policy = policy(&config(
+            "endpoints = ['http://a', 'http://b']\nquorum = 2\nunits_per_second = 330\ncosts = { history = 75 }",
+        ));
         assert_eq!((policy.quorum, policy.endpoint.units_per_second), (2, Some(330)));
+        assert_eq!((policy.endpoint.costs.read, policy.endpoint.costs.history), (1, 75));
     }
 }

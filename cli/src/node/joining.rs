@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use steward_cluster::{Introduction, Seat, StoreLocator, introduction};
-use steward_types::limits::SHARDS;
 use steward_types::{Clock, Entropy};
 
 use super::membership::Identity;
@@ -31,7 +30,10 @@ pub(super) async fn store(
     let mut refused = Vec::new();
     for member in &cluster.join {
         match introduction(member, identity.newest(), Arc::clone(clock), Arc::clone(entropy)).await {
-            Ok(found) => return take(&config.store, &found, &config.data).with_context(|| format!("member {member}")),
+            Ok(found) => {
+                let taken = take(&config.store, cluster.shards, &found, &config.data);
+                return taken.with_context(|| format!("member {member}"));
+            }
             Err(error) => refused.push(format!("{:#}", anyhow::Error::new(error))),
         }
     }
@@ -39,9 +41,10 @@ pub(super) async fn store(
 }
 
 /// Compares what a member told with what is configured here.
-fn take(configured: &StoreChoice, told: &Introduction, data: &Path) -> anyhow::Result<StoreChoice> {
-    let Introduction { release, shards, store, .. } = told;
-    ensure!(*shards == SHARDS, "its cluster has {shards} shards (release {release}); this release has {SHARDS}");
+fn take(configured: &StoreChoice, asked: Option<u32>, told: &Introduction, data: &Path) -> anyhow::Result<StoreChoice> {
+    let Introduction { shards, store, .. } = told;
+    let asked = asked.unwrap_or(*shards);
+    ensure!(asked == *shards, "its cluster has {shards} shards, but cluster.shards = {asked} here");
     match (configured, store) {
         (StoreChoice::Embedded, StoreLocator::Served { address }) => Ok(StoreChoice::Served(address.clone())),
         (StoreChoice::Served(own), StoreLocator::Served { address }) => {
@@ -76,11 +79,11 @@ fn database(cluster_file: &str) -> &str {
 
 /// Lets nodes that know only this one join.
 pub(super) fn introduce_others(seat: &Seat, store: StoreChoice) {
-    let member = seat.id();
+    let (member, shards) = (seat.id(), seat.cluster().map().count());
     seat.introduce(Box::new(move || Introduction {
         member,
         release: env!("CARGO_PKG_VERSION").to_owned(),
-        shards: SHARDS,
+        shards,
         store: match &store {
             StoreChoice::Served(address) => StoreLocator::Served { address: address.clone() },
             StoreChoice::FoundationDb(file) => {
@@ -95,6 +98,7 @@ pub(super) fn introduce_others(seat: &Seat, store: StoreChoice) {
 #[cfg(test)]
 mod tests {
     use steward_types::NodeId;
+    use steward_types::limits::SHARDS;
 
     use super::*;
 
@@ -111,7 +115,7 @@ mod tests {
         let served = || told(StoreLocator::Served { address: "10.0.0.1:7702".to_owned() });
         let fdb = |text: &str| told(StoreLocator::FoundationDb { cluster_file: text.to_owned() });
         let check = |configured: &StoreChoice, told: &Introduction, expected: &str| {
-            let taken = match take(configured, told, folder.path()) {
+            let taken = match take(configured, Some(SHARDS), told, folder.path()) {
                 Ok(choice) => format!("{choice:?}"),
                 Err(error) => error.to_string(),
             };

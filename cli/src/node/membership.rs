@@ -1,22 +1,19 @@
 //! A node as a member of a cluster: its identity, kept fresh, and its seat.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use steward_api::Readiness;
 use steward_cluster::link::{LinkConfig, LinkIdentity};
 use steward_cluster::{ClusterConfig, NodeIdentity, Seat};
 use steward_storage::Store;
+use steward_types::limits::CERTIFICATE_READ_TIME;
 use steward_types::{Clock, Entropy, NodeId};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::ClusterSettings;
-
-/// How often the identity's files are read again, for certificates that were replaced.
-const IDENTITY_READ_TIME: Duration = Duration::from_secs(10);
 
 /// A member's certificates: each new connection uses the newest.
 #[derive(Debug)]
@@ -31,13 +28,22 @@ impl Identity {
     /// # Errors
     /// Names the file that is missing or wrong.
     pub fn read(folder: PathBuf, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let mut held = contents(&folder);
         let (sender, newest) = watch::channel(Arc::new(LinkIdentity::load(&folder)?));
         #[expect(clippy::disallowed_methods, reason = "owned by the identity, which ends it when dropped")]
         let reading = tokio::spawn(async move {
             loop {
-                clock.sleep(IDENTITY_READ_TIME).await;
+                clock.sleep(CERTIFICATE_READ_TIME).await;
+                let found = contents(&folder);
+                if found.is_some() && found == held {
+                    continue;
+                }
                 match LinkIdentity::load(&folder) {
-                    Ok(identity) if identity.node() == sender.borrow().node() => drop(sender.send(Arc::new(identity))),
+                    Ok(identity) if identity.node() == sender.borrow().node() => {
+                        tracing::info!(folder = %folder.display(), "the identity's files changed; new links use them");
+                        sender.send_replace(Arc::new(identity));
+                        held = found;
+                    }
                     Ok(other) => tracing::error!(node = %other.node(), "the identity is another node's; kept the old"),
                     // Two of the three files may be replaced already: the next read has all.
                     Err(error) => tracing::warn!(%error, "the identity cannot be read again; kept the old"),
@@ -62,6 +68,12 @@ impl Drop for Identity {
     fn drop(&mut self) {
         self.reading.abort();
     }
+}
+
+/// What the identity's files hold; nothing when one cannot be read.
+fn contents(folder: &Path) -> Option<[Vec<u8>; 3]> {
+    let read = |name: &str| std::fs::read(folder.join(name)).ok();
+    Some([read("ca.pem")?, read("node.pem")?, read("node.key")?])
 }
 
 /// Tells whether the node is ready: not before it has shards, and not while it drains, whoever asked for that.
@@ -102,7 +114,8 @@ pub(super) async fn join(
         weight: settings.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    let config = ClusterConfig { shards: settings.shards, ..ClusterConfig::new(member) };
     let links = LinkConfig::new(settings.listen, identity.newest());
     let (store, clock, entropy) = (Arc::clone(store), Arc::clone(clock), Arc::clone(entropy));
-    Seat::take(ClusterConfig::new(member), links, store, clock, entropy).await.context("the cluster")
+    Seat::take(config, links, store, clock, entropy).await.context("the cluster")
 }

@@ -1,12 +1,18 @@
 //! Models on a hub that speaks Hugging Face's URLs. `HF_ENDPOINT` names another host, `HF_TOKEN` a key.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::output::Output;
+
+/// How long the hub may take to take a connection.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long it may send nothing.
+const SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Fetches one file of a repository, unless it is kept already.
 ///
@@ -19,7 +25,8 @@ pub async fn fetch(repository: &str, path: &str, cache: &Path, output: Output) -
     }
     let host = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned());
     let url = format!("{}/{repository}/resolve/main/{path}", host.trim_end_matches('/'));
-    let mut request = reqwest::Client::builder().connect_timeout(std::time::Duration::from_secs(10)).build()?.get(&url);
+    let http = reqwest::Client::builder().connect_timeout(CONNECT_TIME_MAX).read_timeout(SILENCE_TIME_MAX).build()?;
+    let mut request = http.get(&url);
     if let Ok(token) = std::env::var("HF_TOKEN") {
         request = request.bearer_auth(token);
     }

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use steward_types::NodeId;
+use steward_types::limits::LINK_TURN_BYTES;
 use tokio_util::sync::CancellationToken;
 
 use super::Lane;
 use super::answers::Start;
 use super::error::{REFUSED_PANIC, Refusal};
 use super::frame::{Frame, Outcome, PING, RequestId, Tag, decode};
-use super::sessions::{Connection, Inbox};
+use super::sessions::{Connection, Flushed, Inbox};
 use super::shared::Shared;
 use super::wire::Wire;
 
@@ -117,17 +118,23 @@ impl InboundChannel {
     async fn read(self: &Arc<Self>, inbox: &mut Inbox) {
         let mut batches = Vec::new();
         while inbox.batches.recv_many(&mut batches, BATCHES_AT_A_TIME).await > 0 {
+            let mut bytes = 0;
             for batch in batches.drain(..) {
+                bytes += batch.len();
                 if !self.on_batch(batch.into()) {
                     tracing::warn!(peer = %self.peer, lane = ?self.lane, "a peer broke the link protocol");
                     return;
                 }
+                if bytes >= LINK_TURN_BYTES {
+                    bytes = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             // Handlers that are about to answer share the batch with those that answered at once.
             tokio::task::yield_now().await;
-            let mut state = self.state.lock();
-            state.reading = false;
-            state.flush(self.shared.clock.monotonic());
+            while self.state.lock().finish_reading(self.shared.clock.monotonic()) == Flushed::InPart {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -232,10 +239,18 @@ impl InboundChannel {
 }
 
 impl State {
+    /// Sends what reading has caused, as much as one turn of the task may.
+    fn finish_reading(&mut self, now: Duration) -> Flushed {
+        let flushed = self.flush_turn(now);
+        self.reading = flushed == Flushed::InPart;
+        flushed
+    }
+
     fn flush(&mut self, now: Duration) {
-        let Some(connection) = &self.connection else { return };
-        while let Some(batch) = self.wire.next_batch(now, 0) {
-            connection.send(batch);
-        }
+        while self.flush_turn(now) == Flushed::InPart {}
+    }
+
+    fn flush_turn(&mut self, now: Duration) -> Flushed {
+        self.connection.as_ref().map_or(Flushed::Wholly, |connection| connection.flush(&mut self.wire, now))
     }
 }

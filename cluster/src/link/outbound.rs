@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use steward_types::NodeId;
-use steward_types::limits::OVERLOAD_RETRY_AFTER;
+use steward_types::limits::{LINK_TURN_BYTES, OVERLOAD_RETRY_AFTER};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::dial::{DialError, Greeted, Resume, dial};
 use super::error::CallError;
 use super::frame::{Frame, Outcome, PING, RequestId, Tag, decode};
 use super::peers::PeerState;
-use super::sessions::{Connection, Inbox};
+use super::sessions::{Connection, Flushed, Inbox};
 use super::shared::{Shared, within};
 use super::wire::Wire;
 use super::{Lane, PeerAddress};
@@ -216,19 +216,25 @@ impl Outbound {
     async fn read(&self, inbox: &mut Inbox) {
         let mut batches = Vec::new();
         while inbox.batches.recv_many(&mut batches, BATCHES_AT_A_TIME).await > 0 {
+            let mut bytes = 0;
             for batch in batches.drain(..) {
+                bytes += batch.len();
                 if !self.on_batch(batch.into()) {
                     tracing::warn!(node = %self.node, lane = ?self.lane, "a peer broke the link protocol");
                     self.restart(None);
                     return;
                 }
+                if bytes >= LINK_TURN_BYTES {
+                    bytes = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             // The callers that were just answered often call again: let them, and send all in one batch together
             // with the acknowledgement.
             tokio::task::yield_now().await;
-            let mut state = self.state.lock();
-            state.reading = false;
-            state.flush(self.shared.clock.monotonic());
+            while self.state.lock().finish_reading(self.shared.clock.monotonic()) == Flushed::InPart {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -359,11 +365,19 @@ impl Outbound {
 }
 
 impl State {
+    /// Sends what reading has caused, as much as one turn of the task may.
+    fn finish_reading(&mut self, now: Duration) -> Flushed {
+        let flushed = self.flush_turn(now);
+        self.reading = flushed == Flushed::InPart;
+        flushed
+    }
+
     fn flush(&mut self, now: Duration) {
-        let Some(connection) = &self.connection else { return };
-        while let Some(batch) = self.wire.next_batch(now, 0) {
-            connection.send(batch);
-        }
+        while self.flush_turn(now) == Flushed::InPart {}
+    }
+
+    fn flush_turn(&mut self, now: Duration) -> Flushed {
+        self.connection.as_ref().map_or(Flushed::Wholly, |connection| connection.flush(&mut self.wire, now))
     }
 }
 

@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use steward_actors::audit::AuditEntry;
 use steward_actors::service::ClusterChange;
 use steward_storage::Store;
-use steward_types::limits::{NODE_WEIGHT_MAX, SHARDS};
+use steward_types::limits::NODE_WEIGHT_MAX;
 use steward_types::{Clock, Entropy, NodeId};
 use tokio::task::JoinSet;
 
 use super::node::Node;
-use super::register::{evict, pin, set_state};
+use super::register::{agree_on_shards, evict, pin, set_state};
 use super::{
     ClusterError, ClusterTiming, MemberSnapshot, NodeState, ShardHooks, ShardSnapshot, beat, reconcile, snapshot,
 };
@@ -43,14 +43,15 @@ pub struct ClusterConfig {
     pub identity: NodeIdentity,
     /// How fast it notices and moves.
     pub timing: ClusterTiming,
-    /// How many shards there are: the same on all nodes for ever, and [`SHARDS`] unless a test says otherwise.
-    pub shards: u32,
+    /// How many shards there must be, which the first member decides for ever; none: as many as the cluster has, and
+    /// [`SHARDS`](steward_types::limits::SHARDS) where this node begins it.
+    pub shards: Option<u32>,
 }
 
 impl ClusterConfig {
-    /// With the default times and number of shards.
+    /// With the default times, and the cluster's number of shards.
     pub fn new(identity: NodeIdentity) -> Self {
-        Self { identity, timing: ClusterTiming::default(), shards: SHARDS }
+        Self { identity, timing: ClusterTiming::default(), shards: None }
     }
 }
 
@@ -79,7 +80,8 @@ impl Cluster {
     /// Registers the node and begins to beat and to take its share of the shards.
     ///
     /// # Errors
-    /// The store's error. Dropping the future may leave a member behind that others soon take for dead.
+    /// [`ClusterError::OtherShards`], or the store's error. Dropping the future may leave a member behind that others
+    /// soon take for dead.
     pub async fn join(
         mut config: ClusterConfig,
         store: Arc<dyn Store>,
@@ -89,7 +91,8 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         config.identity.weight = config.identity.weight.min(NODE_WEIGHT_MAX);
         let (id, belief_time) = (config.identity.id, config.timing.belief_time());
-        let map = ShardMap::new(Arc::clone(&store), Arc::clone(&clock), id, config.shards, belief_time);
+        let shards = agree_on_shards(&*store, config.shards).await?;
+        let map = ShardMap::new(Arc::clone(&store), Arc::clone(&clock), id, shards, belief_time);
         let (draining, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
         let attempt = AtomicU64::new(0);
         let node = Arc::new(Node { config, store, clock, entropy, hooks, map, attempt, draining, replaced });

@@ -23,6 +23,17 @@ pub enum ClusterError {
         /// The last one.
         last: u32,
     },
+    /// The node wants another number of shards than the cluster began with.
+    #[error(
+        "cluster.shards is {asked} here, but the cluster began with {has} shards and keeps them: leave the setting out, or \
+         begin another cluster"
+    )]
+    OtherShards {
+        /// What is configured here.
+        asked: u32,
+        /// What the cluster has.
+        has: u32,
+    },
     /// The node is in no state for that.
     #[error("{node} is {state:?}: it can take shards only when it is up")]
     NotUp {

@@ -1,4 +1,11 @@
-//! What the store keeps of a node, and under which keys.
+//! What the store keeps of a cluster and its nodes, and under which keys.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `("cluster", "shape")` | what the cluster began with: its number of shards |
+//! | `("cluster", "node", id)` | a node |
+//! | `("cluster", "beat", id)` | how often the node has beaten |
+//! | `("cluster", "version")` | how often nodes, shards or pins have changed |
 
 use serde::{Deserialize, Serialize};
 use steward_storage::{AtomicOp, Isolation, Record, StoreError, Subspace, Txn, key};
@@ -55,6 +62,22 @@ pub struct NodeRecord {
 impl Record for NodeRecord {
     const NAME: &'static str = "node";
     const VERSION: u16 = 1;
+}
+
+/// What a cluster began with and keeps for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    /// How many shards it has.
+    pub shards: u32,
+}
+
+impl Record for Shape {
+    const NAME: &'static str = "cluster shape";
+    const VERSION: u16 = 1;
+}
+
+pub(crate) fn shape_key() -> Vec<u8> {
+    key::pack(&("cluster", "shape"))
 }
 
 pub(crate) fn nodes() -> Subspace {

@@ -2,10 +2,10 @@
 
 use steward_actors::audit::{self, AuditEntry};
 use steward_storage::{Isolation, RangeRead, Store, StoreError, StoreExt, Txn};
-use steward_types::limits::NODES_GONE_MAX;
+use steward_types::limits::{NODES_GONE_MAX, SHARDS};
 use steward_types::{NodeId, Timestamp};
 
-use super::record::{beat_key, bump_version, node_key, nodes, read_counter};
+use super::record::{Shape, beat_key, bump_version, node_key, nodes, read_counter, shape_key};
 use super::silence::Heard;
 use super::{ClusterError, NodeRecord, NodeState};
 use crate::shard::ownership::Life;
@@ -28,6 +28,28 @@ pub(super) async fn register(store: &dyn Store, record: &NodeRecord, former: Opt
                 txn.save(&key, &record)?;
                 forget_oldest(&txn, record.id).await?;
                 Ok(bump_version(&txn)?)
+            }
+        })
+        .await
+}
+
+/// How many shards the cluster has: what its first member asked for, [`SHARDS`] where that asked for nothing.
+pub(super) async fn agree_on_shards(store: &dyn Store, asked: Option<u32>) -> Result<u32, ClusterError> {
+    store
+        .run(|txn| async move {
+            let has = match txn.load::<Shape>(&shape_key()).await? {
+                Some(Shape { shards }) => shards,
+                None => {
+                    // A cluster that began under an earlier release has members and does not say.
+                    let members = txn.scan::<NodeRecord>(RangeRead::subspace(&nodes()).limit(1)).await?;
+                    let shards = asked.filter(|_| members.rows.is_empty()).unwrap_or(SHARDS);
+                    txn.save(&shape_key(), &Shape { shards })?;
+                    shards
+                }
+            };
+            match asked {
+                Some(asked) if asked != has => Err(ClusterError::OtherShards { asked, has }),
+                _ => Ok(has),
             }
         })
         .await

@@ -110,6 +110,7 @@ impl Planning<'_> {
                 let at = Replica { node: member.id, device: device.name.clone() };
                 devices.push(DeviceLoad {
                     node: member.id,
+                    zone: member.zone.clone(),
                     memory_free_bytes: device.total_bytes.saturating_sub(self.taken_bytes(&at)),
                     device: at.device,
                     kind: device.kind,

@@ -1,5 +1,5 @@
 //! Which device should hold which replica of a model: best fit on memory, the context's cache included, with the
-//! replicas of one model on different nodes as far as there are nodes.
+//! replicas of one model in different zones as far as there are zones, and on different nodes as far as there are nodes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,9 @@ use steward_types::{ModelId, NodeId};
 pub struct DeviceLoad {
     /// The node that has it. A node that drains is left out by the caller.
     pub node: NodeId,
+    /// What fails together with the node, such as a rack; empty: nothing else does.
+    #[serde(default)]
+    pub zone: String,
     /// Its name on that node.
     pub device: String,
     /// What it is.
@@ -72,8 +75,8 @@ pub struct Unplaced {
 }
 
 /// Places replicas. The largest models choose first, because they fit in the fewest places. A model's next replica goes
-/// to a node that has none, there to a graphics card if one has room, to the device that it fills best, of those to the
-/// least busy.
+/// to a node that has none: to a graphics card if one has room, in a zone with the fewest of its replicas, there to the
+/// device that it fills best, of those to the least busy.
 pub fn place_replicas(devices: &[DeviceLoad], models: &[ReplicaWish]) -> ReplicaPlan {
     let mut sorted: Vec<&DeviceLoad> = devices.iter().collect();
     sorted.sort_by(|a, b| (a.node, &a.device).cmp(&(b.node, &b.device)));
@@ -110,6 +113,12 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
+    /// What fails together: the zone, or the node where that says none.
+    fn zone(&self) -> (&str, Option<NodeId>) {
+        let zone = self.device.zone.as_str();
+        (zone, zone.is_empty().then_some(self.device.node))
+    }
+
     fn replica(&self) -> Replica {
         Replica { node: self.device.node, device: self.device.device.clone() }
     }
@@ -119,16 +128,19 @@ fn needed(wish: &ReplicaWish) -> u64 {
     wish.weights_bytes.saturating_add(wish.kv_bytes)
 }
 
-/// The present replicas that stay: on devices that are there, on as many nodes as possible when there are too many.
+/// The present replicas that stay: on devices that are there, in as many zones and on as many nodes as possible when
+/// there are too many.
 fn kept(room: &[Room<'_>], wish: &ReplicaWish) -> Vec<Replica> {
-    let there: BTreeSet<Replica> = room.iter().map(Room::replica).collect();
-    let mut by_rank: Vec<(usize, &Replica)> = Vec::new();
-    let mut on_node = BTreeMap::<NodeId, usize>::new();
-    let present: BTreeSet<&Replica> = wish.present.iter().filter(|replica| there.contains(*replica)).collect();
+    let there: BTreeMap<Replica, (&str, Option<NodeId>)> =
+        room.iter().map(|room| (room.replica(), room.zone())).collect();
+    let mut by_rank: Vec<((usize, usize), &Replica)> = Vec::new();
+    let (mut in_zone, mut on_node) = (BTreeMap::new(), BTreeMap::<NodeId, usize>::new());
+    let present: BTreeSet<&Replica> = wish.present.iter().filter(|replica| there.contains_key(*replica)).collect();
     for replica in present {
-        let rank = on_node.entry(replica.node).or_default();
-        by_rank.push((*rank, replica));
-        *rank += 1;
+        let (zone, node) = (in_zone.entry(there[replica]).or_default(), on_node.entry(replica.node).or_default());
+        by_rank.push(((*zone, *node), replica));
+        *zone += 1;
+        *node += 1;
     }
     by_rank.sort_unstable();
     by_rank.into_iter().take(wish.replicas as usize).map(|(_, replica)| replica.clone()).collect()
@@ -138,27 +150,41 @@ fn kept(room: &[Room<'_>], wish: &ReplicaWish) -> Vec<Replica> {
 struct Search {
     /// Devices that get none. A node holds at most one replica of a model, which all that come to the node share.
     barred: Vec<bool>,
+    /// How many replicas there are in each device's zone.
+    in_zone: Vec<usize>,
 }
 
 impl Search {
     fn new(room: &[Room<'_>], wish: &ReplicaWish, kept: &[Replica]) -> Self {
         let taken: BTreeSet<&Replica> = wish.present.iter().chain(&wish.refused).chain(kept).collect();
+        let mut in_zone = BTreeMap::new();
+        let replicas: BTreeSet<&Replica> = kept.iter().collect();
+        for room in room.iter().filter(|room| replicas.contains(&room.replica())) {
+            *in_zone.entry(room.zone()).or_default() += 1;
+        }
         let nodes: BTreeSet<NodeId> = kept.iter().map(|replica| replica.node).collect();
         let is_barred = |room: &Room<'_>| taken.contains(&room.replica()) || nodes.contains(&room.device.node);
-        Self { barred: room.iter().map(is_barred).collect() }
+        Self {
+            barred: room.iter().map(is_barred).collect(),
+            in_zone: room.iter().map(|room| in_zone.get(&room.zone()).copied().unwrap_or(0)).collect(),
+        }
     }
 
-    /// A graphics card before a processor, the device that is filled best, of those the least busy.
+    /// A graphics card before a processor, a zone with the fewest replicas, there the device that is filled best, of those
+    /// the least busy.
     fn best(&self, room: &[Room<'_>], needed: u64) -> Option<usize> {
         let fits = |(at, room): &(usize, &Room<'_>)| room.free >= needed && !self.barred[*at];
-        let rank =
-            |(at, room): &(usize, &Room<'_>)| (room.device.kind, room.free - needed, room.device.load_permille, *at);
+        let rank = |(at, room): &(usize, &Room<'_>)| {
+            (room.device.kind, self.in_zone[*at], room.free - needed, room.device.load_permille, *at)
+        };
         room.iter().enumerate().filter(fits).min_by_key(rank).map(|(at, _)| at)
     }
 
     fn take(&mut self, room: &[Room<'_>], at: usize) {
-        for (other, barred) in room.iter().zip(&mut self.barred) {
-            *barred |= other.device.node == room[at].device.node;
+        let (node, zone) = (room[at].device.node, room[at].zone());
+        for ((room, barred), in_zone) in room.iter().zip(&mut self.barred).zip(&mut self.in_zone) {
+            *barred |= room.device.node == node;
+            *in_zone += usize::from(room.zone() == zone);
         }
     }
 }
@@ -174,8 +200,8 @@ mod tests {
     }
 
     fn device(number: u8, name: &str, free: u64) -> DeviceLoad {
-        let kind = DeviceKind::Gpu;
-        DeviceLoad { node: node(number), device: name.to_owned(), kind, memory_free_bytes: free, load_permille: 0 }
+        let (zone, device, kind) = (String::new(), name.to_owned(), DeviceKind::Gpu);
+        DeviceLoad { node: node(number), zone, device, kind, memory_free_bytes: free, load_permille: 0 }
     }
 
     fn wish(model: &str, bytes: u64, replicas: u32) -> ReplicaWish {
@@ -202,6 +228,23 @@ mod tests {
         assert_eq!(places(&two, "m"), [(node(1), "gpu0".into()), (node(2), "gpu0".into())]);
         let four = place_replicas(&devices, &[wish("m", 90, 4)]);
         assert_eq!((four.placed.values().next().unwrap().len(), four.unplaced[0].replicas), (2, 2));
+    }
+
+    #[test]
+    fn replicas_of_one_model_are_in_different_zones_before_they_are_on_different_nodes() {
+        let in_zone =
+            |number: u8, zone: &str, free: u64| DeviceLoad { zone: zone.to_owned(), ..device(number, "gpu0", free) };
+        // By memory alone the second replica would go to node 2.
+        let devices = [in_zone(1, "a", 90), in_zone(2, "a", 100), in_zone(3, "b", 400), in_zone(4, "b", 400)];
+        let nodes = |count: u32, present: &[u8]| {
+            let present = present.iter().map(|number| Replica { node: node(*number), device: "gpu0".into() }).collect();
+            let plan = place_replicas(&devices, &[ReplicaWish { present, ..wish("m", 90, count) }]);
+            places(&plan, "m").into_iter().map(|(node, _)| node).collect::<Vec<_>>()
+        };
+        assert_eq!(nodes(2, &[]), [node(1), node(3)]);
+        assert_eq!(nodes(3, &[]), [node(1), node(2), node(3)]);
+        assert_eq!(nodes(2, &[2]), [node(2), node(3)], "what is there stays, and the next is elsewhere");
+        assert_eq!(nodes(2, &[1, 2, 3]), [node(1), node(3)], "of too many, those stay that are apart");
     }
 
     #[test]

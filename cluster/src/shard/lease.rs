@@ -1,7 +1,8 @@
 //! The lease of one node among many: a shard's record, read in each transaction that writes for it.
 
 use async_trait::async_trait;
-use steward_actors::lease::{Lease, LeaseError};
+use steward_actors::host::EntityId;
+use steward_actors::lease::{Lease, LeaseError, shard_of};
 use steward_storage::Txn;
 
 use super::record::shard_key;
@@ -22,6 +23,10 @@ impl ShardLease {
 
 #[async_trait]
 impl Lease for ShardLease {
+    fn shard_of(&self, kind: &str, id: &EntityId) -> u32 {
+        shard_of(kind, id, self.map.count())
+    }
+
     fn holds(&self, shard: u32) -> bool {
         self.map.mine(shard).is_some()
     }

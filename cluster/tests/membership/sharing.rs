@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::world::World;
+use steward_actors::host::EntityId;
+use steward_actors::lease::{Lease as _, shard_of};
+use steward_cluster::ClusterError;
+
+use super::world::{TestNode, World};
 
 #[tokio::test]
 async fn a_lone_node_takes_every_shard_in_few_transactions() {
@@ -66,4 +70,48 @@ async fn an_idle_cluster_writes_only_beats() {
         node.cluster().map().refresh().await.unwrap();
         assert_eq!(node.cluster().map().view().version, version);
     }
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_the_number_of_shards_that_it_began_with() {
+    let world = World::new(96);
+    let first = world.join().await;
+    let follows = world.join_with(|config| config.shards = None).await;
+    assert_eq!(follows.cluster().map().count(), 96);
+    let refused = world.try_join(|config| config.shards = Some(64)).await.err().unwrap();
+    assert!(matches!(refused, ClusterError::OtherShards { asked: 64, has: 96 }), "{refused}");
+    world.settled(&[&first, &follows]).await;
+    let session = EntityId::new("ses_1").unwrap();
+    let shard = |node: &TestNode| node.cluster().lease().shard_of("session", &session);
+    assert_eq!(
+        (shard(&first), shard(&follows)),
+        (shard_of("session", &session, 96), shard_of("session", &session, 96))
+    );
+}
+
+#[tokio::test]
+#[ignore = "minutes in a development build: run it with `--ignored` after a change to how shards move"]
+async fn ten_thousand_shards_are_shared_and_taken_over() {
+    let world = World::new(10_000);
+    let (first, second, mut third) = tokio::join!(world.join(), world.join(), world.join());
+    shared(&world, &[&first, &second, &third]).await;
+    third.kill();
+    shared(&world, &[&first, &second]).await;
+    for node in [&first, &second] {
+        assert_eq!(node.hooks.lost.load(Ordering::Relaxed), 0, "the survivors lose nothing");
+    }
+}
+
+/// Waits until the nodes share all shards, and looks once a simulated second, because looking at so many takes long.
+async fn shared(world: &World, nodes: &[&TestNode]) {
+    for _ in 0..120 {
+        world.pass(Duration::from_secs(1)).await;
+        let held: Vec<usize> = nodes.iter().map(|node| node.held().len()).collect();
+        let fair = world.shards as usize / nodes.len();
+        let is_fair = held.iter().all(|held| held.abs_diff(fair) <= 1);
+        if is_fair && held.iter().sum::<usize>() == world.shards as usize {
+            return;
+        }
+    }
+    panic!("the shards are not shared after two simulated minutes");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use steward_cluster::{Cluster, ClusterConfig, ClusterTiming, NodeIdentity, ShardHooks};
+use steward_cluster::{Cluster, ClusterConfig, ClusterError, ClusterTiming, NodeIdentity, ShardHooks};
 use steward_storage::{
     AtomicOp, CommitVersion, ConflictRange, Isolation, MemoryStore, Page, RangeRead, Store, StoreError, Transaction,
     Txn, Watch,
@@ -71,6 +71,10 @@ impl World {
     }
 
     pub async fn join_with(&self, change: impl FnOnce(&mut ClusterConfig)) -> TestNode {
+        self.try_join(change).await.unwrap()
+    }
+
+    pub async fn try_join(&self, change: impl FnOnce(&mut ClusterConfig)) -> Result<TestNode, ClusterError> {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
         let identity = NodeIdentity {
             id: NodeId::from_bytes([u8::try_from(number).unwrap(); 16]),
@@ -80,7 +84,7 @@ impl World {
             weight: 1,
             version: "0.1.0".to_owned(),
         };
-        let mut config = ClusterConfig { identity, timing: self.timing.clone(), shards: self.shards };
+        let mut config = ClusterConfig { identity, timing: self.timing.clone(), shards: Some(self.shards) };
         change(&mut config);
         let reach = Arc::new(watch::Sender::new(Reach::Whole));
         let paused = Arc::new(watch::Sender::new(false));
@@ -94,7 +98,7 @@ impl World {
         let hooks = Arc::new(Hooks::new(Arc::clone(&clock)));
         let entropy = Arc::new(SeededEntropy::new(number));
         let joined = Cluster::join(config, Arc::clone(&store), clock, entropy, Arc::clone(&hooks) as _).await;
-        TestNode { number, cluster: Some(joined.unwrap()), hooks, store, reach, paused, commits }
+        joined.map(|cluster| TestNode { number, cluster: Some(cluster), hooks, store, reach, paused, commits })
     }
 
     /// Waits in simulated time.

@@ -3,6 +3,7 @@
 //! Everything here is pure: no storage, no clock, no network. Whoever keeps the log gives nodes and takes nodes.
 
 pub mod checkpoint;
+pub mod growth;
 pub mod hash;
 pub mod leaf;
 pub mod merkle;
@@ -10,6 +11,7 @@ pub mod note;
 pub mod proof;
 
 pub use checkpoint::{Checkpoint, CheckpointError, log_id};
+pub use growth::{Growth, GrowthError};
 pub use hash::{Hash, HashError};
 pub use leaf::{Function, Leaf, LeafError, LeafModel};
 pub use merkle::{Frontier, MerkleError, NodeId, NodeSource};

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests panic and print")]
 
 mod engine {
+    mod cancelled;
     mod embedder;
     mod generator;
     mod hostile;
     mod real;
+    mod seeds;
     mod writer;
 }

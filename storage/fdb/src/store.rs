@@ -10,10 +10,10 @@ use foundationdb::Database;
 use foundationdb::options::{DatabaseOption, TransactionOption};
 use parking_lot::Mutex;
 use steward_storage::optimistic::Watches;
-use steward_storage::{Store, StoreError, Txn};
+use steward_storage::{Store, StoreCondition, StoreError, Txn};
 use steward_types::Clock;
 use steward_types::limits::{
-    FDB_COMMIT_TIME_MAX, FDB_PREFIX_BYTES_MAX, FDB_READ_TIME_MAX, FDB_TAG_BYTES_MAX, WATCHES_MAX,
+    FDB_COMMIT_TIME_MAX, FDB_LOOK_TIME, FDB_PREFIX_BYTES_MAX, FDB_READ_TIME_MAX, FDB_TAG_BYTES_MAX, WATCHES_MAX,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -47,14 +47,11 @@ pub(crate) struct Client {
     tag: Option<String>,
     log_transactions: bool,
     numbers: AtomicU64,
-    commits: AtomicU64,
+    condition: Mutex<Option<StoreCondition>>,
     closed: watch::Sender<bool>,
     pub(crate) settling: Settling,
     pub(crate) clock: Arc<dyn Clock>,
 }
-
-/// Commits between two looks at how busy the client's network thread is.
-const COMMITS_BETWEEN_LOOKS: u64 = 256;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,12 +86,13 @@ impl FdbStore {
             tag: config.tag.clone(),
             log_transactions: config.log_transactions,
             numbers: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
+            condition: Mutex::default(),
             closed: watch::Sender::new(false),
             settling: Settling::default(),
             clock,
         };
         let shared = Shared { client: Arc::new(client), watches: Arc::default(), tasks: Mutex::default() };
+        shared.own(look_again_and_again(Arc::clone(&shared.client)));
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -104,9 +102,7 @@ impl FdbStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the client does not answer, [`StoreError::Corrupt`] when it answers no JSON.
     pub async fn client_status(&self) -> Result<serde_json::Value, StoreError> {
-        let answer = self.shared.client.database.get_client_status();
-        let text = within(FDB_READ_TIME_MAX, "client status", answer).await?.map_err(failure::of_read)?;
-        serde_json::from_slice(&text).map_err(|error| StoreError::Corrupt(format!("the client's status: {error}")))
+        self.shared.client.status().await
     }
 
     /// The share of time that the client's one network thread is busy, from 0 to 1. Near 1 it is what limits this
@@ -134,6 +130,10 @@ impl Store for FdbStore {
         "foundationdb"
     }
 
+    fn condition(&self) -> Option<StoreCondition> {
+        self.shared.client.condition.lock().clone()
+    }
+
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared.client.clock)
     }
@@ -154,6 +154,39 @@ impl Shared {
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(task, &runtime);
     }
+}
+
+/// Looks at the client until the store is closed.
+async fn look_again_and_again(client: Arc<Client>) {
+    loop {
+        client.look().await;
+        tokio::select! {
+            () = client.closing() => return,
+            () = client.clock.sleep(FDB_LOOK_TIME) => {}
+        }
+    }
+}
+
+/// What FoundationDB's client status says (its documentation, "Client status"): `Healthy`, and each of `Connections` with
+/// a `Status` of connected, connecting, disconnected or failed.
+fn condition_of(status: &serde_json::Value) -> StoreCondition {
+    let connections = status["Connections"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let count = |state: &str| {
+        let found = connections.iter().filter(|connection| connection["Status"] == state).count();
+        u32::try_from(found).unwrap_or(u32::MAX)
+    };
+    StoreCondition {
+        healthy: status["Healthy"] == true,
+        connections: count("connected"),
+        connections_failed: count("failed"),
+        busy_permille: 0,
+        version: String::new(),
+    }
+}
+
+fn permille(share: f64) -> u32 {
+    // The client says a share from 0 to 1; `as` keeps what is not within that at the ends.
+    (share * 1000.0) as u32
 }
 
 impl Drop for Client {
@@ -189,12 +222,22 @@ impl Client {
         Ok(share)
     }
 
-    /// Notes now and then, by the number of commits, how busy the client is.
-    pub(crate) async fn observe(&self) {
-        if self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS_BETWEEN_LOOKS) {
-            // It does not wait, and there is nobody to tell of an error.
-            let _ = self.busyness().await;
-        }
+    async fn status(&self) -> Result<serde_json::Value, StoreError> {
+        let answer = self.database.get_client_status();
+        let text = within(FDB_READ_TIME_MAX, "client status", answer).await?.map_err(failure::of_read)?;
+        serde_json::from_slice(&text).map_err(|error| StoreError::Corrupt(format!("the client's status: {error}")))
+    }
+
+    /// Asks the client how it is, and notes it for metrics and operators. One that does not answer is not healthy.
+    async fn look(&self) {
+        let busy_permille = self.busyness().await.map_or(0, permille);
+        let found = self.status().await.unwrap_or_default();
+        let version = client::client_version().split(',').next().unwrap_or_default().to_owned();
+        let condition = StoreCondition { busy_permille, version, ..condition_of(&found) };
+        metrics::gauge!("steward_fdb_client_healthy").set(f64::from(u8::from(condition.healthy)));
+        metrics::gauge!("steward_fdb_client_connections").set(f64::from(condition.connections));
+        metrics::gauge!("steward_fdb_client_connections_failed").set(f64::from(condition.connections_failed));
+        *self.condition.lock() = Some(condition);
     }
 
     /// A new transaction of FoundationDB's, which knows only what is sent: what a transaction of ours has written and
@@ -233,5 +276,22 @@ impl Client {
     /// A key of ours, from one that was read below the prefix.
     pub(crate) fn own_key(&self, stored: &[u8]) -> Bytes {
         Bytes::copy_from_slice(stored.get(self.prefix.len()..).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_and_one_that_says_nothing_is_not_healthy() {
+        let connection = |status: &str| json!({ "Address": "127.0.0.1:4500", "Status": status });
+        let connections = ["connected", "failed", "connected", "connecting"].map(connection);
+        let found = condition_of(&json!({ "Healthy": true, "Connections": connections }));
+        assert_eq!((found.healthy, found.connections, found.connections_failed), (true, 2, 1));
+        let found = condition_of(&serde_json::Value::Null);
+        assert_eq!((found.healthy, found.connections, found.connections_failed), (false, 0, 0));
     }
 }

@@ -336,7 +336,6 @@ impl Transaction for FdbTransaction {
             metrics::counter!("steward_fdb_commits_total", "outcome" => label(&outcome)).increment(1);
             metrics::histogram!("steward_fdb_commit_seconds").record((clock.monotonic() - begun).as_secs_f64());
             tracing::trace!(?outcome, "commit");
-            self.store.client.observe().await;
         }
         outcome
     }

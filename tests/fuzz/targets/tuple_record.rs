@@ -1,33 +1,12 @@
 //! Any bytes as a key and as a record: what is taken packs back to the same, all else is refused.
 #![no_main]
 
+mod everything;
+
+use everything::Everything;
 use foundationdb_tuple::Element;
 use libfuzzer_sys::fuzz_target;
-use serde::{Deserialize, Serialize};
-use steward_storage::{Record, key, record};
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Everything {
-    text: String,
-    number: i64,
-    amount: u64,
-    bytes: Vec<u8>,
-    absent: Option<Box<Everything>>,
-    choice: Choice,
-    value: serde_json::Value,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-enum Choice {
-    Unit,
-    Tuple(u32, String),
-    Fields { path: Vec<u32> },
-}
-
-impl Record for Everything {
-    const NAME: &'static str = "everything";
-    const VERSION: u16 = 1;
-}
+use steward_storage::{key, record};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&length, rest)) = bytes.split_first() else { return };

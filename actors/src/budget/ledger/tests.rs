@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steward_storage::{MemoryStore, Store};
-use steward_types::{HoldId, ManualClock, SessionId, StepPath};
+use steward_types::{Clock as _, HoldId, ManualClock, SessionId, StepPath};
 
 use super::*;
 use crate::budget::{
     AuditReceipts, LevelName, Owner, Scope, StatementRequest, Sweep, audit, statement, step_hold, sweep,
 };
+use crate::lease::{Fence, Unleased};
 
 mod interleaving;
 
@@ -17,6 +18,10 @@ const START: Timestamp = Timestamp::from_millis(1_795_262_399_999);
 
 fn store() -> Arc<dyn Store> {
     Arc::new(MemoryStore::with_clock(Arc::new(ManualClock::new(START))))
+}
+
+fn alone() -> Fence {
+    Fence::new(Arc::new(Unleased), 0)
 }
 
 fn project() -> ProjectId {
@@ -85,7 +90,7 @@ async fn what_is_short_of_a_slice_is_taken_exactly_and_what_is_short_of_that_is_
     reserve(&txn, &account(1), &request(hold(1, 2), 5), START).await.unwrap();
     txn.commit().await.unwrap();
     // The first session sits on 90: an idle sweep gives them back.
-    let swept = sweep(&*store, &project(), Sweep::Idle, START).await.unwrap();
+    let swept = sweep(&*store, &alone(), &project(), Sweep::Idle, START).await.unwrap();
     assert_eq!(swept.returned, Micros::new(90));
     assert_eq!(level(&*store).await.available(), Micros::new(90));
 }
@@ -195,16 +200,25 @@ async fn what_nobody_uses_or_finishes_comes_back_by_itself() {
     reserve(&txn, &account(0), &request(hold(0, 1), 30), START).await.unwrap();
     txn.commit().await.unwrap();
     let later = |seconds| START.saturating_add(Duration::from_secs(seconds));
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(59)).await.unwrap().holds_released, 0);
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(60)).await.unwrap().holds_released, 1);
+    assert_eq!(sweep(&*store, &alone(), &project(), Sweep::Expired, later(59)).await.unwrap().holds_released, 0);
+    assert_eq!(sweep(&*store, &alone(), &project(), Sweep::Expired, later(60)).await.unwrap().holds_released, 1);
     assert_eq!(level(&*store).await.outstanding, Micros::new(200));
     // The session's allowance goes after its lease, the direct call's a minute later, because it was used then.
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(900)).await.unwrap().returned, Micros::new(70));
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(960)).await.unwrap().returned, Micros::new(100));
+    assert_eq!(
+        sweep(&*store, &alone(), &project(), Sweep::Expired, later(900)).await.unwrap().returned,
+        Micros::new(70)
+    );
+    assert_eq!(
+        sweep(&*store, &alone(), &project(), Sweep::Expired, later(960)).await.unwrap().returned,
+        Micros::new(100)
+    );
     let txn = store.begin();
     settle(&txn, &account(0), hold(0, 1), Micros::new(10), later(2_000)).await.unwrap();
     txn.commit().await.unwrap();
-    assert_eq!(sweep(&*store, &project(), Sweep::Expired, later(4_000)).await.unwrap().returned, Micros::new(20));
+    assert_eq!(
+        sweep(&*store, &alone(), &project(), Sweep::Expired, later(4_000)).await.unwrap().returned,
+        Micros::new(20)
+    );
     let level = level(&*store).await;
     assert_eq!((level.outstanding.get(), level.settled_ever.get()), (0, 10));
 }
@@ -242,4 +256,40 @@ async fn a_statement_lists_steps_by_owner_agent_and_time_in_pages() {
     assert_eq!(list(Scope::Project, 3, None).await.len(), 20);
     let even = list(Scope::Agent("even".parse().unwrap()), 4, None).await;
     assert_eq!((even.len(), settled(even).iter().sum::<u64>()), (10, 30));
+}
+
+#[tokio::test]
+async fn a_daily_limit_starts_from_nothing_at_midnight_and_a_hold_counts_in_the_day_that_settles_it() {
+    const DAY_MILLIS: u64 = 24 * 3600 * 1000;
+    let midnight = (START.as_millis() / DAY_MILLIS + 1) * DAY_MILLIS;
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(midnight - 1)));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::clone(&clock) as _));
+    open(&*store, 100, 100, None).await;
+    let ask = async |number, micros| {
+        let txn = store.begin();
+        let asked = reserve(&txn, &account(0), &request(hold(0, number), micros), clock.now()).await;
+        txn.commit().await.unwrap();
+        asked
+    };
+    let pay = async |number, micros| {
+        let txn = store.begin();
+        settle(&txn, &account(0), hold(0, number), Micros::new(micros), clock.now()).await.unwrap();
+        txn.commit().await.unwrap();
+    };
+    ask(1, 60).await.unwrap();
+    pay(1, 60).await;
+    ask(2, 30).await.unwrap();
+    assert!(matches!(ask(3, 11).await, Err(LedgerError::Exhausted { level: LevelName::Project, .. })));
+
+    clock.advance(Duration::from_millis(1));
+    // Yesterday's hold is still held, and takes its part of today's limit.
+    assert!(matches!(ask(3, 71).await, Err(LedgerError::Exhausted { level: LevelName::Project, .. })));
+    ask(3, 70).await.unwrap();
+    pay(2, 30).await;
+    pay(3, 70).await;
+    assert!(matches!(ask(4, 1).await, Err(LedgerError::Exhausted { level: LevelName::Project, .. })));
+
+    clock.advance(Duration::from_millis(DAY_MILLIS));
+    ask(4, 100).await.unwrap();
+    assert!(audit(&*store, &project(), AuditReceipts::Ignore).await.unwrap().is_exact());
 }

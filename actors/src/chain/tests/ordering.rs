@@ -1,6 +1,6 @@
 //! Orders that cannot be signed: they keep nobody else back, and end.
 
-use steward_adapters::chain::{Amount, ChainError};
+use steward_adapters::chain::{Amount, ChainError, SignedTransaction};
 use steward_adapters::fee::Fee;
 use steward_adapters::outbox::{Effect, Event, Sequences, Standing};
 use steward_scripting::manifest::{Caps, SpendingRules};
@@ -51,8 +51,7 @@ fn next(desk: &Desk, now: Timestamp) -> Option<u64> {
 }
 
 fn take_in(desk: &mut Desk, event: Event, failure: Option<&ChainError>, now: Timestamp) {
-    let event = desk.within_cap(event);
-    desk.count_refusal(&event, failure);
+    let event = desk.weigh(event, failure);
     desk.outbox.apply(event, now, &desk.policy).unwrap();
 }
 
@@ -82,6 +81,30 @@ fn an_order_above_its_cap_waits_longer_each_time_and_lets_others_pass() {
         signed_above_cap(&mut desk, 1, now);
     }
     assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 320]);
+}
+
+#[test]
+fn an_order_whose_deposit_is_above_its_cap_ends_with_the_reason_and_one_within_it_is_signed() {
+    let mut order = pay(1);
+    order.fee_max = Amount::new(2_000);
+    let signed = |fee_max: u128, deposit: u128| {
+        let transaction = Ledger::new(1).sign(&Action::Fill, 0, Fee { price: 1, tip: 1 });
+        let (fee_max, deposit) = (Some(Amount::new(fee_max)), Amount::new(deposit));
+        Event::Signed { intent: 0, transaction: SignedTransaction { fee_max, deposit, ..transaction } }
+    };
+    let chain = CHAIN.parse().unwrap();
+    let mut within = desk(&[order.clone()]);
+    take_in(&mut within, signed(2_000, 1_900), None, Timestamp::EPOCH);
+    assert_eq!(within.outbox.intents()[&0].attempts.len(), 1);
+    let mut above = desk(&[order]);
+    for _ in 0..CHAIN_ORDER_REFUSALS_MAX {
+        assert!(above.conclude(&chain, Timestamp::EPOCH).unwrap().is_empty());
+        take_in(&mut above, signed(2_101, 2_001), None, Timestamp::EPOCH);
+    }
+    let ends = above.conclude(&chain, Timestamp::EPOCH).unwrap();
+    let [End::Ordered(ended)] = &ends[..] else { panic!("{ends:?}") };
+    let reason = ended.end.as_ref().unwrap_err();
+    assert!(reason.contains("2001 as the deposit") && reason.contains("raise fee_max"), "{reason}");
 }
 
 #[test]

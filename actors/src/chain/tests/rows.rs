@@ -54,6 +54,7 @@ fn the_largest_order_fits_one_row_with_every_replacement() {
         expires: Some(u64::MAX),
         fee: Fee { price: u64::MAX, tip: u64::MAX },
         fee_max: Some(Amount::MAX),
+        deposit: Amount::MAX,
         creates: None,
     };
     intent.attempts = vec![Attempt { transaction, signed: Timestamp::EPOCH, sent: true }; OUTBOX_ATTEMPTS_MAX];

@@ -2,12 +2,14 @@
 
 use steward_adapters::breaker::{BreakerState, Forced};
 use steward_adapters::endpoint::EndpointStatus;
+use steward_adapters::signer::SignerKind;
 use steward_types::Timestamp;
 use steward_types::limits::DOCTOR_WAIT_TIME_MAX;
 
 use super::Finding;
 use super::judge::Found;
 use crate::chain::ChainStatus;
+use crate::service::Failure;
 
 pub(super) fn chain_moves(chain: &str, status: &ChainStatus, now: Timestamp) -> Found {
     let mut found = Found::new();
@@ -60,4 +62,22 @@ fn endpoint_serves(chain: &str, endpoint: &EndpointStatus) -> Option<Finding> {
     }
     let behind = format!("it is {} blocks behind the others", endpoint.lag_blocks);
     endpoint.is_lagging.then(|| Finding::notice(about, behind, "it is asked last until it has caught up"))
+}
+
+/// The key of a chain's account signs when it is wanted.
+pub(super) fn key_is_reached(chain: &str, kind: Option<SignerKind>, reached: &Result<(), Failure>) -> Option<Finding> {
+    let kind = kind?;
+    match reached {
+        Err(failure) => Some(Finding::critical(
+            chain,
+            format!("its account's key lies in: {kind}, and cannot be reached: {failure}"),
+            "nothing new is signed until it can: docs/chains.md, \"Keys\"",
+        )),
+        Ok(()) if kind == SignerKind::Environment => Some(Finding::notice(
+            chain,
+            format!("its account's key lies in: {kind}, which is for development"),
+            "put it into a keystore, a vault or KMS: docs/chains.md, \"Keys\"",
+        )),
+        Ok(()) => None,
+    }
 }

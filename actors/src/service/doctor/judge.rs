@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use steward_storage::StoreCondition;
 use steward_types::NodeId;
 use steward_types::limits::{
-    DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX, DOCTOR_WAIT_TIME_MAX,
+    DOCTOR_CERTIFICATE_TIME_MIN, DOCTOR_CLIENT_BUSY_PERMILLE_MAX, DOCTOR_CLOCK_DIFFERENCE_MAX, DOCTOR_STORE_TIME_MAX,
+    DOCTOR_WAIT_TIME_MAX,
 };
 
-use super::chains::chain_moves;
+use super::chains::{chain_moves, key_is_reached};
+use super::triggers::trigger_follows;
 use super::{Diagnosis, Facts, Finding, Severity};
 use crate::service::MemberState;
 
@@ -18,6 +21,7 @@ type Check = (&'static str, fn(&Facts) -> Found);
 /// The checks in the order in which they are told.
 const CHECKS: &[Check] = &[
     ("store", Facts::store_answers),
+    ("store", Facts::the_stores_client_is_well),
     ("members", Facts::members_are_there),
     ("shards", Facts::shards_are_served),
     ("clocks", Facts::clocks_agree),
@@ -26,6 +30,8 @@ const CHECKS: &[Check] = &[
     ("dead letters", Facts::every_message_was_handled),
     ("models", Facts::models_are_loaded),
     ("chains", Facts::chains_move),
+    ("signers", Facts::keys_can_be_reached),
+    ("triggers", Facts::triggers_follow),
     ("receipts", Facts::receipts_are_logged),
     ("pauses", Facts::nothing_is_paused),
 ];
@@ -33,6 +39,7 @@ const CHECKS: &[Check] = &[
 impl Facts {
     pub(super) fn judge(&self) -> Diagnosis {
         let mut checks: Vec<_> = CHECKS.iter().map(|(name, _)| *name).collect();
+        checks.dedup();
         let mut findings: Vec<_> =
             CHECKS.iter().flat_map(|(name, check)| check(self).into_iter().map(|found| found.of(name))).collect();
         if self.audits.is_some() {
@@ -41,6 +48,30 @@ impl Facts {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Diagnosis { checks, findings }
+    }
+
+    fn the_stores_client_is_well(&self) -> Found {
+        let Some(condition) = &self.condition else { return Vec::new() };
+        let StoreCondition { healthy, connections, connections_failed, busy_permille, .. } = condition;
+        let mut found = Vec::new();
+        if !healthy || *connections_failed > 0 {
+            found.push(Finding::warning(
+                "store",
+                format!(
+                    "this node's client has {connections} connections, {connections_failed} failed, and says that it is {}",
+                    if *healthy { "healthy" } else { "not healthy" }
+                ),
+                "`fdbcli --exec status` says which servers are away: docs/operations.md",
+            ));
+        }
+        if *busy_permille > DOCTOR_CLIENT_BUSY_PERMILLE_MAX {
+            found.push(Finding::warning(
+                "store",
+                format!("this node's client is busy {}.{} % of the time", busy_permille / 10, busy_permille % 10),
+                "start more nodes: one thread a process carries all its traffic",
+            ));
+        }
+        found
     }
 
     fn store_answers(&self) -> Found {
@@ -191,6 +222,14 @@ impl Facts {
         found
     }
 
+    fn keys_can_be_reached(&self) -> Found {
+        self.signers.iter().filter_map(|(chain, kind, reached)| key_is_reached(chain, *kind, reached)).collect()
+    }
+
+    fn triggers_follow(&self) -> Found {
+        self.triggers.iter().flat_map(trigger_follows).collect()
+    }
+
     fn receipts_are_logged(&self) -> Found {
         let late = self.receipts.iter().filter_map(|(project, waiting)| {
             let age = self.asked.1.saturating_since(waiting.oldest?);
@@ -262,107 +301,4 @@ impl Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use steward_types::{ErrorCode, Timestamp};
-
-    use super::*;
-    use crate::service::members::{Alone, Members};
-    use crate::service::query::{Gathered, MissingNode, ModelLine, NodeReport};
-    use crate::service::{Failure, Member};
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
-
-    fn node(number: u8) -> NodeId {
-        NodeId::from_bytes([number; 16])
-    }
-
-    fn member(number: u8, state: MemberState) -> Member {
-        let alone = Alone::new(1, NOW).all().remove(0);
-        Member { id: node(number), state, ..alone }
-    }
-
-    fn report() -> NodeReport {
-        NodeReport {
-            now: NOW,
-            started: NOW,
-            store: "memory".to_owned(),
-            is_accepting: true,
-            kinds: Vec::new(),
-            dead_letters: 0,
-            activity: Default::default(),
-            devices: Vec::new(),
-            models: Vec::new(),
-            certificate_ends: None,
-        }
-    }
-
-    fn well() -> Facts {
-        Facts {
-            asked: (NOW, NOW),
-            members: vec![member(1, MemberState::Up), member(2, MemberState::Up)],
-            reports: Gathered { answers: vec![(node(1), report()), (node(2), report())], missing: Vec::new() },
-            shards: Alone::new(4, NOW).shards(),
-            quarantined: Gathered { answers: Vec::new(), missing: Vec::new() },
-            chains: Vec::new(),
-            receipts: Vec::new(),
-            audits: None,
-            pauses: Vec::new(),
-            store: Ok(Duration::from_millis(1)),
-        }
-    }
-
-    fn check(change: impl FnOnce(&mut Facts), severity: Severity, check: &str, what: &str) {
-        let mut facts = well();
-        change(&mut facts);
-        let found = facts.judge().findings;
-        let fits =
-            |finding: &Finding| finding.severity == severity && finding.check == check && finding.what.contains(what);
-        assert!(found.iter().any(fits), "{what}: {found:#?}");
-        assert!(found.iter().all(|finding| !finding.remedy.is_empty()));
-    }
-
-    #[test]
-    fn a_cluster_that_is_well_has_no_finding() {
-        assert_eq!(well().judge().findings, []);
-    }
-
-    #[test]
-    fn each_fault_is_found_and_has_a_remedy() {
-        use Severity::{Critical, Notice, Warning};
-        let silent = |facts: &mut Facts| {
-            facts.reports.missing.push(MissingNode { node: node(3), reason: "silent".to_owned() });
-            facts.shards[1].owner = Some(node(3));
-        };
-        check(silent, Critical, "members", "does not answer: silent");
-        check(silent, Critical, "shards", "owns 1 shards");
-        check(|facts| facts.shards[0].owner = None, Critical, "shards", "1 have no owner, shard 0");
-        check(|facts| facts.members[0].state = MemberState::Down, Warning, "members", "taken for dead");
-        check(|facts| facts.members[0].state = MemberState::Draining, Notice, "members", "is draining");
-        let later = NOW.saturating_add(Duration::from_secs(3));
-        check(|facts| facts.reports.answers[1].1.now = later, Warning, "clocks", "3000 ms");
-        check(|facts| facts.reports.answers[0].1.certificate_ends = Some(later), Warning, "certificates", "ends at");
-        check(|facts| facts.reports.answers[0].1.certificate_ends = Some(NOW), Critical, "certificates", "ended at");
-        check(|facts| facts.reports.answers[0].1.dead_letters = 2, Notice, "dead letters", "2 dead letters");
-        let failed = ModelLine {
-            id: "m".to_owned(),
-            from: String::new(),
-            state: "failed".to_owned(),
-            cause: "no file".to_owned(),
-        };
-        check(|facts| facts.reports.answers[0].1.models.push(failed), Critical, "models", "no file");
-        let gone = Failure::new(ErrorCode::StoreUnavailable, "gone");
-        check(|facts| facts.store = Err(gone), Critical, "store", "gone");
-    }
-
-    #[test]
-    fn the_worst_stands_first() {
-        let mut facts = well();
-        facts.members[0].state = MemberState::Draining;
-        facts.shards[0].owner = None;
-        let found = facts.judge().findings;
-        assert_eq!(
-            found.iter().map(|finding| finding.severity).collect::<Vec<_>>(),
-            [Severity::Critical, Severity::Notice]
-        );
-    }
-}
+mod tests;

@@ -17,10 +17,10 @@ use steward_storage::{RangeRead, StoreExt};
 use steward_types::Micros;
 use steward_types::limits::{CHAIN_CALL_INPUT_BYTES_MAX, CHAIN_CALL_METHOD_BYTES_MAX};
 
-use super::dying_store::{Death, live_until};
 use super::harness::*;
 use crate::budget::{Audit, AuditReceipts, audit};
 use crate::chain::{ChainSettings, FeePrice, SpendingTerms};
+use crate::dying_store::Death;
 use crate::host::EntityId;
 use crate::pause::{self, Pause, PauseSubject};
 use crate::session::answer::{Loaded, Taken, decide};
@@ -174,7 +174,7 @@ async fn whatever_commit_a_node_dies_at_each_payment_is_made_once_and_the_budget
         for commits in 1.. {
             let (outside, chain) = outside(Some(terms())).await;
             let (_first, survived) =
-                live_until(&outside, commits, death, async |node: &Node| converse(node).await.is_ok()).await;
+                outside.live_until(commits, death, async |node: &Node| converse(node).await.is_ok()).await;
             let node = outside.start().await;
             converse(&node).await.unwrap();
             assert_paid_once(&outside, &node, &chain, &format!("died {death:?} commit {commits}")).await;

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use steward_types::{Micros, StepPath};
 
-use super::dying_store::{Death, live_until};
 use super::harness::*;
 use crate::budget::{AuditReceipts, audit};
+use crate::dying_store::Death;
 use crate::host::EntityId;
 use crate::session::journal::StepState;
 use crate::session::*;
@@ -154,7 +154,7 @@ async fn a_node_that_dies_at_any_commit_comes_to_the_same_end() {
         for commits in 1.. {
             let outside = outside().await;
             let (_first, survived) =
-                live_until(&outside, commits, death, async |node: &Node| converse(node).await.is_ok()).await;
+                outside.live_until(commits, death, async |node: &Node| converse(node).await.is_ok()).await;
             let node = outside.start().await;
             converse(&node).await.unwrap();
             let found = end(&outside, &node).await;

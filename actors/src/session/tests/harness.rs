@@ -132,6 +132,23 @@ impl Outside {
         self.start_with(store, Arc::clone(&self.world) as _).await
     }
 
+    /// A node whose store dies at its `commits`th commit, and whether it came to the end of `converse` before that.
+    pub(super) async fn live_until(
+        &self,
+        commits: i64,
+        death: crate::dying_store::Death,
+        converse: impl AsyncFnOnce(&Node) -> bool,
+    ) -> (Option<Node>, bool) {
+        crate::dying_store::live_until(
+            &self.store,
+            commits,
+            death,
+            async |store| self.try_start_on(store).await,
+            converse,
+        )
+        .await
+    }
+
     /// A node with another outside world.
     pub(super) async fn start_with(&self, store: Arc<dyn Store>, http: Arc<dyn HttpTool>) -> Option<Node> {
         let lease = SoleLease::take(&*store).await.ok()?;

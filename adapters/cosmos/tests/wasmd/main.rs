@@ -16,8 +16,9 @@ use steward_adapters::chain::{Action, Amount, Chain, ChainError, EventFilter};
 use steward_adapters::conformance::{self, Emission, point};
 use steward_adapters::outbox::OutboxPolicy;
 use steward_adapters::{Fee, FeePolicy, SecretKey};
-use steward_adapters_cosmos::{CosmosChain, CosmosConfig, LocalSigner, Pace, Wasmd};
+use steward_adapters_cosmos::{CosmosChain, CosmosConfig, GasPrice, LocalSigner, Pace, Wasmd};
 use steward_chaos_chains::Sender;
+use url::Url;
 
 const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 60_000, in_flight_max: 16 };
 /// How long real time passes between two drives of an outbox, whose own clock goes by itself.
@@ -84,6 +85,21 @@ async fn a_node_of_another_chain_or_of_none_is_told() {
     wasmd.stop().await.unwrap();
     let error = chain.genesis().await.unwrap_err();
     assert!(matches!(error, ChainError::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up_and_held_against_its_endpoint() {
+    let config = |url: &Url| CosmosConfig {
+        chain: "cosmos:endless-1".parse().unwrap(),
+        endpoint: url.clone(),
+        prefix: "wasm".to_owned(),
+        denom: "ustake".to_owned(),
+        gas_price: GasPrice::from_millionths(1),
+        gas_max: 1,
+        pruned: false,
+    };
+    let driver = |url: &Url| Arc::new(chain_of(&Wasmd::development_key(), config(url))) as _;
+    steward_chaos_chains::check_endless(driver).await;
 }
 
 #[tokio::test]

@@ -31,6 +31,11 @@ pub(super) fn encode(signature: Option<&str>, arguments: &Value) -> Result<Contr
     Ok(ContractCall { method: function.signature(), input: input.into() })
 }
 
+/// A method's canonical name: its types without spaces or names, and nothing of its answer.
+pub(super) fn method(signature: &str) -> Result<String, ChainError> {
+    Ok(function(Some(signature))?.signature())
+}
+
 /// What a contract answered: one value, or an array of several, or nothing.
 pub(super) fn decode(signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
     let function = function(signature)?;

@@ -2,13 +2,17 @@
 
 use alloy::dyn_abi::{DynSolEvent, DynSolValue, Specifier};
 use alloy::json_abi::Event;
-use alloy::primitives::{Address, hex};
+use alloy::primitives::{Address, U64, hex};
 use alloy::providers::Provider;
+use alloy::rpc::client::BatchRequest;
 use alloy::rpc::types::{Filter, Log};
+use alloy::transports::TransportError;
 use serde_json::{Map, Value};
 use steward_adapters::chain::{ChainError, EmittedEvent, EventFilter, EventId};
 use steward_types::limits::{CHAIN_EVENTS_MAX, EVENT_FILTER_BYTES_MAX};
 
+use super::reply::{Failure, failure};
+use super::unsigned::recipient;
 use super::{EvmChain, malformed};
 
 /// The events of one contract under one signature.
@@ -27,8 +31,7 @@ impl Shape {
         if address.len().max(event.len()) > EVENT_FILTER_BYTES_MAX {
             return Err(refused(format!("an address and an event may have {EVENT_FILTER_BYTES_MAX} bytes")));
         }
-        let contract = address.parse();
-        let contract = contract.map_err(|_| refused(format!("{address:?} is no address: write 0x and 40 digits")))?;
+        let contract = recipient(address)?;
         let wrong = |problem: &dyn std::fmt::Display| {
             let like = "Transfer(address indexed from, address indexed to, uint256 value)";
             refused(format!("{event:?} is no event's signature, such as {like}: {problem}"))
@@ -42,6 +45,13 @@ impl Shape {
         }
         let decoder: DynSolEvent = event.resolve().map_err(|error| wrong(&error))?;
         Ok(Self { contract, event, decoder })
+    }
+
+    /// It as a filter: the address in lower case, types in full, one space where there must be one.
+    pub(super) fn filter(&self) -> EventFilter {
+        let written = self.event.full_signature();
+        let event = written.strip_prefix("event ").unwrap_or(&written).to_owned();
+        EventFilter { address: format!("{:#x}", self.contract), event }
     }
 
     fn read(&self, log: &Log) -> Result<EmittedEvent, ChainError> {
@@ -78,13 +88,19 @@ impl EvmChain {
             return Ok(Vec::new());
         }
         self.check_chain().await?;
-        // A node asked about blocks that it does not have yet answers with what it has.
-        if to > self.final_block(self.block_number().await?) {
+        let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());
+        let (head, logs) = self.logs(&filter.from_block(from).to_block(to)).await.map_err(|error| {
+            let too_long = matches!(failure(&error), Failure::TooLong(_)) && from < to;
+            let failed = self.failed(error);
+            if too_long {
+                ChainError::TooMany { chain: self.config.chain.clone(), reason: failed.in_full() }
+            } else {
+                failed
+            }
+        })?;
+        if to > head || to > self.final_block(head).await? {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block: to });
         }
-        let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());
-        let logs = self.provider.get_logs(&filter.from_block(from).to_block(to)).await;
-        let logs = logs.map_err(|error| self.failed(error))?;
         if from < to && logs.len() > CHAIN_EVENTS_MAX {
             let reason = format!("there are {} and {CHAIN_EVENTS_MAX} are given at once", logs.len());
             return Err(ChainError::TooMany { chain: self.config.chain.clone(), reason });
@@ -92,6 +108,19 @@ impl EvmChain {
         let mut events = logs.iter().map(|log| shape.read(log)).collect::<Result<Vec<_>, _>>()?;
         events.sort_by_key(|event| (event.id.block, event.id.index));
         Ok(events)
+    }
+}
+
+impl EvmChain {
+    /// Logs, and the newest block of the node that found them. A node asked about blocks that it does not have yet answers
+    /// with what it has; and behind one address may be several, of which one is behind. So both are one request, which one
+    /// node answers.
+    async fn logs(&self, filter: &Filter) -> Result<(u64, Vec<Log>), TransportError> {
+        let mut batch = BatchRequest::new(self.provider.client());
+        let head = batch.add_call::<_, U64>("eth_blockNumber", &())?;
+        let logs = batch.add_call::<_, Vec<Log>>("eth_getLogs", &(filter,))?;
+        batch.send().await?;
+        Ok((head.await?.to(), logs.await?))
     }
 }
 
@@ -152,12 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_has_one_writing_whatever_its_spaces_and_capitals() {
+        let written = "Transfer(address indexed from, address to, uint256[2] values)";
+        let lower = CONTRACT.to_lowercase();
+        for (address, event) in [
+            (CONTRACT, written),
+            (lower.as_str(), "event  Transfer( address  indexed from,address to,uint[2] values ) "),
+        ] {
+            let shape = Shape::parse(&EventFilter { address: address.to_owned(), event: event.to_owned() }).unwrap();
+            assert_eq!(shape.filter(), EventFilter { address: lower.clone(), event: written.to_owned() });
+        }
+        let unnamed = Shape::parse(&filter("Transfer(address, address,uint256)")).unwrap().filter();
+        assert_eq!(unnamed.event, "Transfer(address, address, uint256)");
+        assert_eq!(Shape::parse(&unnamed).unwrap().filter(), unnamed);
+        let tuple = Shape::parse(&filter("Paid((address,uint8)[] indexed who,bytes)")).unwrap().filter();
+        assert_eq!(Shape::parse(&tuple).unwrap().filter(), tuple);
+    }
+
+    #[test]
     fn what_is_no_event_is_refused_with_what_would_be_one() {
         let check = |filter: EventFilter, part: &str| {
             let Err(ChainError::Rejected { reason }) = Shape::parse(&filter).map(drop) else { panic!("{filter:?}") };
             assert!(reason.contains(part), "{reason}");
         };
-        check(EventFilter { address: "0x12".to_owned(), ..filter("A()") }, "40 digits");
+        check(EventFilter { address: "0x12".to_owned(), ..filter("A()") }, "no address of this chain");
+        let mistyped = CONTRACT.replace("Aeb", "aeb");
+        check(EventFilter { address: mistyped, ..filter("A()") }, "checksum");
         check(filter("Transfer"), "Transfer(address indexed");
         check(filter("Transfer(adres)"), "adres");
         check(filter("A(uint8) anonymous"), "anonymous");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alloy::transports::{TransportError, TransportErrorKind};
 use steward_adapters::chain::Broadcast;
+use steward_adapters::endpoint::AnswerTooLong;
 
 /// Error codes that say that the endpoint did not serve, not that the chain refuses (EIP-1474, section "Error codes").
 const PROVIDERS_FAULTS: [i64; 2] = [-32603, -32601];
@@ -28,6 +29,8 @@ pub(super) enum Failure {
     },
     /// The endpoint gives no answer so long; with what it said.
     TooMany(String),
+    /// The endpoint did not end its answer.
+    TooLong(AnswerTooLong),
     /// The endpoint did not serve it.
     Unserved,
 }
@@ -35,6 +38,11 @@ pub(super) enum Failure {
 /// Reads an error.
 pub(super) fn failure(error: &TransportError) -> Failure {
     if let Some(kind) = error.as_transport_err() {
+        if let TransportErrorKind::Custom(cause) = kind
+            && let Some(endless) = cause.downcast_ref::<AnswerTooLong>()
+        {
+            return Failure::TooLong(*endless);
+        }
         let retry_after = kind.retry_after();
         return match kind.as_http_error() {
             Some(http) if http.status == TOO_MANY_REQUESTS || retry_after.is_some() => {
@@ -66,7 +74,9 @@ pub(super) fn failure(error: &TransportError) -> Failure {
 pub(super) fn refusal(error: &TransportError) -> Option<String> {
     match failure(error) {
         Failure::Refused(reason) => Some(reason),
-        Failure::Behind | Failure::Throttled { .. } | Failure::TooMany(_) | Failure::Unserved => None,
+        Failure::Behind | Failure::Throttled { .. } | Failure::TooMany(_) | Failure::TooLong(_) | Failure::Unserved => {
+            None
+        }
     }
 }
 

@@ -119,8 +119,8 @@ pub(super) fn recipient(text: &str) -> Result<Address, ChainError> {
 }
 
 /// The address in lower case, however it was written.
-pub(super) fn canonical(text: &str) -> String {
-    recipient(text).map_or_else(|_| text.to_owned(), |address| format!("{address:#x}"))
+pub(super) fn canonical(text: &str) -> Result<String, ChainError> {
+    recipient(text).map(|address| format!("{address:#x}"))
 }
 
 fn wei(amount: Amount) -> U256 {
@@ -147,7 +147,7 @@ mod tests {
         let lower = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
         let upper = format!("0x{}", lower[2..].to_uppercase());
         for text in [lower, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", &upper, &lower[2..]] {
-            assert_eq!(canonical(text), lower);
+            assert_eq!(canonical(text).unwrap(), lower);
         }
     }
 }

@@ -12,6 +12,10 @@ use steward_adapters::pool::Pool;
 use steward_adapters_evm::{EvmChain, Mining};
 use steward_chaos_chains::{Fault, Proxy};
 use steward_types::{Clock, SystemClock};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use url::Url;
 
 use super::endpoints::pooled;
 
@@ -160,4 +164,50 @@ async fn every_event_that_becomes_final_is_read_once_and_none_that_was_reorganis
     for fault in Fault::ALL {
         assert!(proxies.iter().any(|proxy| proxy.fired().contains_key(&fault)), "{fault:?} fired");
     }
+}
+
+/// An address behind which are two nodes: one answers what is asked for logs, another everything else.
+async fn balanced(logs: Url, others: Url) -> (Url, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (client, mut server) = (reqwest::Client::new(), JoinSet::new());
+    server.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(pass_on(stream, client.clone(), logs.clone(), others.clone()));
+        }
+    });
+    (url, server)
+}
+
+async fn pass_on(mut stream: TcpStream, client: reqwest::Client, logs: Url, others: Url) {
+    let mut bytes = Vec::new();
+    while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Ok(call) = serde_json::from_str::<Value>(body) else { continue };
+        let node = if body.contains("eth_getLogs") { &logs } else { &others };
+        let answer = client.post(node.clone()).json(&call).send().await.unwrap().bytes().await.unwrap();
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+        bytes.clear();
+        if stream.write_all(&[head.as_bytes(), &answer].concat()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn logs_of_a_node_that_is_behind_another_at_one_address_are_not_believed() {
+    let (ahead, behind) = (anvil(Mining::Automatic).await, anvil(Mining::Automatic).await);
+    let direct = chain(ahead.url(), 1);
+    let contract = deploy(&direct).await;
+    emit(&direct, &contract, 7).await;
+    let head = direct.head().await.unwrap().block;
+    let (url, _server) = balanced(behind.url().clone(), ahead.url().clone()).await;
+    let balanced = chain(&url, 1);
+    assert_eq!(balanced.head().await.unwrap().block, head, "the address knows the block");
+    let missing = balanced.events(&anchored(&contract), 0, head).await.unwrap_err();
+    assert!(matches!(missing, ChainError::Behind { block, .. } if block == head), "{missing}");
+    assert_eq!(direct.events(&anchored(&contract), 0, head).await.unwrap().len(), 1);
 }

@@ -7,6 +7,7 @@ mod endpoints;
 mod events;
 mod exactly_once;
 mod figures;
+mod finality;
 mod paying;
 
 use std::collections::BTreeMap;
@@ -128,6 +129,11 @@ async fn an_endpoint_of_another_chain_is_refused() {
     anvil.stop().await.unwrap();
     let error = chain(&url, 1).genesis().await.unwrap_err();
     assert!(matches!(error, ChainError::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up_and_held_against_its_endpoint() {
+    steward_chaos_chains::check_endless(|url| Arc::new(chain(url, 1))).await;
 }
 
 /// Goes on until everything is final. Blocks are made on the way, as on a living chain.

@@ -1,13 +1,16 @@
-//! Endpoints that lag or have forgotten: what they do not know is not taken for what did not happen.
+//! Endpoints that lag, have forgotten or never end: what they do not know is not taken for what did not happen.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use solana_signature::Signature;
-use steward_adapters::chain::{Chain as _, ChainError, SignedTransaction, TransactionStatus};
+use steward_adapters::chain::{Amount, Chain as _, ChainError, SignedTransaction, TransactionStatus};
 use steward_adapters::fee::Fee;
 use steward_adapters_solana::{SolanaChain, SolanaConfig};
 use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use url::Url;
 
 use crate::cluster::key;
 
@@ -50,7 +53,7 @@ async fn status(claims: Claims) -> Result<TransactionStatus, ChainError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let config = SolanaConfig { chain: format!("solana:{}", "1".repeat(32)).parse().unwrap(), endpoint, units_max: 1 };
-    let chain = SolanaChain::new(config, std::sync::Arc::new(key(1))).unwrap();
+    let chain = SolanaChain::new(config, Arc::new(key(1))).unwrap();
     let transaction = SignedTransaction {
         bytes: Vec::new().into(),
         hash: Signature::from([1; 64]).to_string(),
@@ -58,6 +61,7 @@ async fn status(claims: Claims) -> Result<TransactionStatus, ChainError> {
         expires: Some(EXPIRES),
         fee: Fee::default(),
         fee_max: None,
+        deposit: Amount::ZERO,
         creates: None,
     };
     tokio::select! {
@@ -102,4 +106,14 @@ async fn a_transaction_has_expired_only_where_the_endpoint_would_know_it() {
     assert!(matches!(lagging, ChainError::Behind { block: 20_000, .. }), "{lagging}");
     let forgetful = status(Claims { oldest: (15_000, SIGNED + 1), ..good }).await.unwrap_err();
     assert!(matches!(forgetful, ChainError::Unavailable { .. }), "{forgetful}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up_and_held_against_its_endpoint() {
+    let chain = |url: &Url| {
+        let id = format!("solana:{}", "1".repeat(32)).parse().unwrap();
+        let config = SolanaConfig { chain: id, endpoint: url.clone(), units_max: 1 };
+        Arc::new(SolanaChain::new(config, Arc::new(key(1))).unwrap()) as _
+    };
+    steward_chaos_chains::check_endless(chain).await;
 }

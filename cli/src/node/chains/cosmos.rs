@@ -12,7 +12,7 @@ use super::pool;
 use super::signing::{Family, signer};
 use crate::config::ChainConfig;
 
-/// The most gas that one transaction may need: that of ten payments.
+/// The most gas that one transaction may need unless configured: that of ten payments.
 const GAS_MAX: u64 = 1_000_000;
 
 pub(super) async fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainSettings> {
@@ -27,7 +27,7 @@ pub(super) async fn open(chain: ChainId, config: &ChainConfig) -> anyhow::Result
             prefix: prefix.clone(),
             denom: settings.denom.clone(),
             gas_price: settings.gas_price,
-            gas_max: GAS_MAX,
+            gas_max: config.gas_max.unwrap_or(GAS_MAX),
             pruned: settings.pruned,
         };
         Ok(Arc::new(CosmosChain::new(driver, Arc::clone(&signer))?))

@@ -41,6 +41,17 @@ async fn the_client_tells_its_state() {
     let status = store.client_status().await.unwrap();
     assert_eq!(status["Healthy"], true, "{status}");
     assert!(store.busyness().await.unwrap() >= 0.0);
+    // What is sampled says the same, once it has been looked at.
+    let looked = async {
+        loop {
+            match store.condition().filter(|condition| condition.healthy && condition.connections > 0) {
+                Some(condition) => break condition,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let condition = tokio::time::timeout(Duration::from_secs(60), looked).await.expect("the client is looked at");
+    assert_eq!((condition.connections_failed, condition.version.as_str()), (0, store.client_version()));
     assert!(store.client_version().starts_with(|c: char| c.is_ascii_digit()), "{}", store.client_version());
 }
 

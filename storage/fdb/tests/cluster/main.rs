@@ -12,3 +12,4 @@ mod conformance;
 mod exit;
 mod kill;
 mod server;
+mod traces;

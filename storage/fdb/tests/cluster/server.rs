@@ -60,6 +60,11 @@ pub async fn own_cluster(test: &str, processes: usize) -> Option<(DevCluster, Te
 }
 
 impl Shared {
+    /// Its cluster file.
+    pub fn file(&self) -> &std::path::Path {
+        &self.cluster_file
+    }
+
     /// An empty store under a prefix of its own, which no other run used.
     pub fn store(&self, name: &str, clock: Arc<dyn Clock>) -> FdbStore {
         let now = SystemClock::new().now().as_millis();

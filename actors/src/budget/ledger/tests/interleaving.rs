@@ -242,7 +242,7 @@ async fn interleave(steps: Vec<(Step, End)>) {
         match step {
             Step::Sweep { idle } => {
                 let kind = if idle { Sweep::Idle } else { Sweep::Expired };
-                sweep(&*store, &project(), kind, world.now).await.unwrap();
+                sweep(&*store, &alone(), &project(), kind, world.now).await.unwrap();
                 continue;
             }
             // Time stands still while a transaction is open, so that the world knows on which day it paid.

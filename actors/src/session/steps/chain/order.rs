@@ -64,17 +64,16 @@ pub(in crate::session::steps) async fn send(
         Ok(known) => known,
         Err(refused) => return refuse(turn, call, refused).await,
     };
-    let (driver, named) = (&known.settings.chain, options.asset);
-    let checked = driver.check_address(&to);
-    let checked = checked.and_then(|()| named.as_deref().map_or(Ok(()), |asset| driver.check_asset(asset)));
-    if let Err(error) = checked {
-        return refuse(turn, call, invalid(&error)).await;
-    }
+    let driver = &known.settings.chain;
+    let asset = options.asset.map_or(Ok(None), |asset| driver.canonical_asset(&asset));
+    let (to, asset) = match driver.canonical_address(&to).and_then(|to| Ok((to, asset?))) {
+        Ok(named) => named,
+        Err(error) => return refuse(turn, call, invalid(&error)).await,
+    };
     if amount == Amount::ZERO {
         let nothing = StepOutcome::error(ErrorCode::StepInvalid, "send: the amount is nothing");
         return refuse(turn, call, nothing).await;
     }
-    let asset = named.and_then(|asset| driver.canonical_asset(&asset));
     let action = Action::Transfer { to: to.clone(), amount, asset: asset.clone() };
     let spend = Spend { act: Act::Pay { to }, asset, amount };
     order(turn, call, &known, Wanted { chain, action, spend, message: None }).await
@@ -93,8 +92,9 @@ pub(in crate::session::steps) async fn call_contract(
     };
     let Told { contract, signature, arguments, value } = told;
     let driver = &known.settings.chain;
-    let encoded = driver.check_address(&contract);
-    let encoded = match encoded.and_then(|()| driver.encode_call(signature.as_deref(), &arguments)) {
+    let named = driver.canonical_address(&contract);
+    let encoded = named.and_then(|contract| Ok((contract, driver.encode_call(signature.as_deref(), &arguments)?)));
+    let (contract, encoded) = match encoded {
         Ok(encoded) => encoded,
         Err(error) => return refuse(turn, call, invalid(&error)).await,
     };

@@ -35,7 +35,8 @@ pub(in crate::session::steps) async fn balance(
         Err(refused) => return refuse(turn, call, refused).await,
     };
     let asset = options.asset.as_deref();
-    let checked = chain.check_address(account).and_then(|()| asset.map_or(Ok(()), |asset| chain.check_asset(asset)));
+    let checked = chain.canonical_address(account);
+    let checked = checked.and_then(|_| asset.map_or(Ok(None), |asset| chain.canonical_asset(asset)));
     if let Err(error) = checked {
         return refuse(turn, call, invalid(&error)).await;
     }
@@ -56,7 +57,7 @@ pub(in crate::session::steps) async fn read(
         Err(refused) => return refuse(turn, call, refused).await,
     };
     let Question { contract, signature, arguments, at } = &question;
-    let input = chain.check_address(contract).and_then(|()| chain.encode_call(signature.as_deref(), arguments));
+    let input = chain.canonical_address(contract).and_then(|_| chain.encode_call(signature.as_deref(), arguments));
     let input = match input {
         Ok(encoded) => encoded.input,
         Err(error) => return refuse(turn, call, invalid(&error)).await,

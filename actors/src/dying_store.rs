@@ -12,11 +12,9 @@ use steward_storage::{
 use steward_types::Clock;
 use tokio::sync::Notify;
 
-use super::harness::{Node, Outside};
-
 /// Where a store dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Death {
+pub(crate) enum Death {
     /// The commit is lost.
     Before,
     /// The commit is kept, but nobody hears of it.
@@ -65,14 +63,15 @@ impl DyingStore {
 
 /// A node whose store dies at its `commits`th commit, and whether it came to the end of `converse` before that. The node is
 /// given back so that it lives on beside the next one, as one does that was cut off.
-pub(super) async fn live_until(
-    outside: &Outside,
+pub(crate) async fn live_until<N>(
+    below: &Arc<dyn Store>,
     commits: i64,
     death: Death,
-    converse: impl AsyncFnOnce(&Node) -> bool,
-) -> (Option<Node>, bool) {
-    let (dying, fate) = DyingStore::over(Arc::clone(&outside.store), commits, death);
-    let node = outside.try_start_on(dying).await;
+    start: impl AsyncFnOnce(Arc<dyn Store>) -> Option<N>,
+    converse: impl AsyncFnOnce(&N) -> bool,
+) -> (Option<N>, bool) {
+    let (dying, fate) = DyingStore::over(Arc::clone(below), commits, death);
+    let node = start(dying).await;
     let survived = match &node {
         None => false,
         Some(node) => tokio::select! {
