@@ -98,13 +98,15 @@ __device__ u32 segment_begin(u32 segment, u32 length) { return segment * length 
 // Rows of activations as the products read them. A row is `width` numbers long, a multiple of BLOCK, zeros at its end.
 struct Activations {
     float* values;
-    // Quants of eight bits, and for each block of them its scale and its scale times their sum; null where not wanted.
+    // For each block, 32 quants of eight bits, and 32 of what they leave over, in 256ths of a quant; the scale of the
+    // quants, and that times their sum. Null where not wanted. Eight bits alone are not enough for models that have a few
+    // large activations among many small ones.
     u8* quants;
     float2* scales;
     u32 width;
 };
 
-// Writes one block of a row; each lane brings one number. Quantised as on the CPU, bit for bit.
+// Writes one block of a row; each lane brings one number.
 __device__ void put_block(const Activations& to, u32 row, u32 block, float value) {
     const u32 lane = threadIdx.x % 32;
     const u64 at = (u64)row * to.width + block * BLOCK + lane;
@@ -112,9 +114,12 @@ __device__ void put_block(const Activations& to, u32 row, u32 block, float value
     if (to.quants == 0) return;
     const float scale = warp_max(fabsf(value)) / 127.0f;
     const float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
-    const float rounded = (value * inverse + ROUNDER) - ROUNDER;
-    to.quants[at] = (u8)(int)rounded;
-    const float sum = warp_sum(rounded);
+    const float exact = value * inverse, rounded = (exact + ROUNDER) - ROUNDER;
+    const float rest = fminf(((exact - rounded) * 256.0f + ROUNDER) - ROUNDER, 127.0f);
+    u8* quants = to.quants + (at - lane) * 2 + lane;
+    quants[0] = (u8)(int)rounded;
+    quants[BLOCK] = (u8)(int)rest;
+    const float sum = warp_sum(rounded + rest / 256.0f);
     if (lane == 0) to.scales[(u64)row * (to.width / BLOCK) + block] = make_float2(scale, scale * sum);
 }
 
@@ -193,20 +198,29 @@ __device__ Fragment load_fragment(const u8* quants, const u8* scales, u64 block,
     return found;
 }
 
-// Adds one block's part to the sums of 16 weight rows times 8 tokens. The integer products are exact, so every kernel
-// that adds the blocks in the same order gives the same bits. They come as floats with ROUNDER added, which one fused
-// step takes off and scales: ROUNDER times a 16-bit float is exact.
-template <int FORMAT>
-__device__ void add_block(float sums[4], const Fragment& weights, u32 first, u32 second, float2 left, float2 right) {
-    int dots[4];
+// The exact products of 16 weight rows with 8 tokens, as floats with ROUNDER added.
+__device__ void multiply_block(int dots[4], const Fragment& weights, u32 first, u32 second) {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
         : "=r"(dots[0]), "=r"(dots[1]), "=r"(dots[2]), "=r"(dots[3])
         : "r"(weights.quants[0]), "r"(weights.quants[1]), "r"(weights.quants[2]), "r"(weights.quants[3]), "r"(first),
           "r"(second), "r"(ROUNDER_BITS));
+}
+
+// Adds one block's part to the sums of 16 weight rows times 8 tokens, of which a lane has four words: two of quants, and
+// two of what those leave over. The integer products are exact, so every kernel that adds the blocks in the same order
+// gives the same bits. One fused step takes ROUNDER off and scales: ROUNDER times a 16-bit float is exact.
+template <int FORMAT>
+__device__ void add_block(float sums[4], const Fragment& weights, const u32* words, float2 left, float2 right) {
+    const u32 word = threadIdx.x % 4;
+    int dots[4], rests[4];
+    multiply_block(dots, weights, words[word], words[word + 4]);
+    multiply_block(rests, weights, words[word + 8], words[word + 12]);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const float2 scale = weights.scales[i / 2], activation = i % 2 ? right : left;
-        const float scaled = __fmaf_rn(__int_as_float(dots[i]), scale.x, -ROUNDER * scale.x);
+        const float small = scale.x / 256.0f;
+        const float rest = __fmaf_rn(__int_as_float(rests[i]), small, -ROUNDER * small);
+        const float scaled = __fmaf_rn(__int_as_float(dots[i]), scale.x, -ROUNDER * scale.x) + rest;
         sums[i] = __fmaf_rn(scaled, activation.x, sums[i]);
         if (FORMAT != Q8) sums[i] = __fmaf_rn(scale.y, activation.y, sums[i]);
     }
@@ -240,7 +254,8 @@ template <int FORMAT, int TILES>
 struct NarrowStage {
     u8 quants[planes(FORMAT) * GROUP * 16];
     u8 scales[GROUP * (FORMAT == Q8 ? 2 : 4)];
-    u32 words[TILES * 8][8];
+    // A token's quants, padded so that a warp's loads meet no bank twice.
+    u32 words[TILES * 8][20];
     float2 x_scales[TILES * 8];
 };
 
@@ -258,14 +273,14 @@ __device__ void load_narrow(NarrowStage<FORMAT, TILES>& stage, const u8* quants,
         copy_async_16(stage.scales + lane * 16, scales + at * sizeof(stage.scales) + lane * 16);
     }
 #pragma unroll
-    for (u32 piece = lane; piece < TILES * 16; piece += 32) {
-        const u32 token = piece / 2, half = piece % 2 * 4;
-        copy_async_16_or_zero(&stage.words[token][half], x + ((u64)token * blocks + block) * 8 + half, token < tokens);
+    for (u32 piece = lane; piece < TILES * 32; piece += 32) {
+        const u32 token = piece / 4, part = piece % 4 * 4;
+        copy_async_16_or_zero(&stage.words[token][part], x + ((u64)token * blocks + block) * 16 + part, token < tokens);
     }
     if (lane < TILES * 8) copy_async_8_or_zero(&stage.x_scales[lane], x_scales + (u64)lane * blocks + block, lane < tokens);
 }
 
-// Few tokens, at most 8 * TILES: the time is that of reading the weights, so that each warp has several blocks of them
+// Few tokens, 8 * TILES of them: the time is that of reading the weights, so that each warp has several blocks of them
 // on their way while it works on one. Each block of threads has one group of weight rows, each of its 16 warps one
 // segment.
 template <int FORMAT, int TILES>
@@ -280,6 +295,11 @@ __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4, word = lane % 4;
     Stage* stages = (Stage*)shared + warp * DEPTH;
     const u32 begin = segment_begin(warp, blocks), end = segment_begin(warp + 1, blocks);
+    const u32 first = blockIdx.y * TILES * 8;
+    x += (u64)first * blocks * 16;
+    x_scales += (u64)first * blocks;
+    output += (u64)first * stride;
+    tokens -= first;
 #pragma unroll
     for (u32 i = 0; i < DEPTH; i++) {
         if (begin + i < end) {
@@ -299,8 +319,8 @@ __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x
         for (int tile = 0; tile < TILES; tile++) {
             const u32* words = stage.words[tile * 8 + quad];
             const float2 left = stage.x_scales[tile * 8 + word * 2], right = stage.x_scales[tile * 8 + word * 2 + 1];
-            add_block<FORMAT>(sums[0][tile], upper, words[word], words[word + 4], left, right);
-            add_block<FORMAT>(sums[1][tile], lower, words[word], words[word + 4], left, right);
+            add_block<FORMAT>(sums[0][tile], upper, words, left, right);
+            add_block<FORMAT>(sums[1][tile], lower, words, left, right);
         }
         __syncwarp();
         if (block + DEPTH < end) {
@@ -335,16 +355,16 @@ __device__ void multiply_narrow(const u8* quants, const u8* scales, const u32* x
 }
 
 struct WideStage {
-    // A token's 32 quants, padded so that a warp's loads meet no bank twice.
-    u32 words[STAGE][WIDE_TOKENS][12];
+    u32 words[STAGE][WIDE_TOKENS][20];
     float2 scales[STAGE][WIDE_TOKENS];
 };
 
 __device__ void load_stage(WideStage& stage, const u32* x, const float2* x_scales, u32 first_block, u32 blocks) {
-    for (u32 at = threadIdx.x; at < WIDE_TOKENS * STAGE * 2; at += 128) {
-        const u32 token = at / (STAGE * 2), part = at % (STAGE * 2), block = first_block + part / 2;
+    for (u32 at = threadIdx.x; at < WIDE_TOKENS * STAGE * 4; at += 128) {
+        const u32 token = at / (STAGE * 4), part = at % (STAGE * 4), block = first_block + part / 4;
         if (block >= blocks) continue;
-        copy_async_16(&stage.words[part / 2][token][part % 2 * 4], x + ((u64)token * blocks + block) * 8 + part % 2 * 4);
+        const u32 place = part % 4 * 4;
+        copy_async_16(&stage.words[part / 4][token][place], x + ((u64)token * blocks + block) * 16 + place);
     }
     for (u32 at = threadIdx.x; at < WIDE_TOKENS * STAGE; at += 128) {
         const u32 token = at / STAGE, part = at % STAGE, block = first_block + part;
@@ -362,7 +382,7 @@ __device__ void multiply_wide(const u8* quants, const u8* scales, const u32* x, 
     const u32 sixteen = blockIdx.x * 4 + warp, groups = (rows + GROUP - 1) / GROUP;
     // A warp beyond the last row computes that row's group again and stores nothing.
     const u32 group = min(sixteen / 2, groups - 1), row = sixteen % 2 * 16 + quad, first = blockIdx.y * WIDE_TOKENS;
-    x += (u64)first * blocks * 8;
+    x += (u64)first * blocks * 16;
     x_scales += (u64)first * blocks;
     float totals[8][4] = {}, sums[8][4] = {};
     u32 segment = 0;
@@ -382,8 +402,7 @@ __device__ void multiply_wide(const u8* quants, const u8* scales, const u32* x, 
             for (int tile = 0; tile < 8; tile++) {
                 const u32* words = stage.words[part][tile * 8 + quad];
                 const float4 pair = *(const float4*)&stage.scales[part][tile * 8 + word * 2];
-                add_block<FORMAT>(sums[tile], weights, words[word], words[word + 4], make_float2(pair.x, pair.y),
-                                  make_float2(pair.z, pair.w));
+                add_block<FORMAT>(sums[tile], weights, words, make_float2(pair.x, pair.y), make_float2(pair.z, pair.w));
             }
             while (segment < SEGMENTS && segment_begin(segment + 1, blocks) <= block + 1) {
 #pragma unroll
@@ -436,7 +455,7 @@ __device__ void embed_quantised(const u8* quants, const u8* scales, const Row* r
 }
 
 #define QUANTISED(name, format)                                                               \
-    NARROW(name, format, 1) NARROW(name, format, 2) NARROW(name, format, 4) WIDE(name, format) \
+    NARROW(name, format, 1) NARROW(name, format, 2) WIDE(name, format) \
     EMBED_QUANTISED(name, format)
 
 QUANTISED(q4_minimum, Q4_MINIMUM)

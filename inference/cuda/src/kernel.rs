@@ -59,13 +59,10 @@ kernels! {
     EmbedF32 = "embed_f32", 0;
     NarrowQ4Minimum1 = "narrow_q4_minimum_1", NARROW_SHARED_BYTES;
     NarrowQ4Minimum2 = "narrow_q4_minimum_2", NARROW_SHARED_BYTES;
-    NarrowQ4Minimum4 = "narrow_q4_minimum_4", NARROW_SHARED_BYTES;
     NarrowQ81 = "narrow_q8_1", NARROW_SHARED_BYTES;
     NarrowQ82 = "narrow_q8_2", NARROW_SHARED_BYTES;
-    NarrowQ84 = "narrow_q8_4", NARROW_SHARED_BYTES;
     NarrowQ8Minimum1 = "narrow_q8_minimum_1", NARROW_SHARED_BYTES;
     NarrowQ8Minimum2 = "narrow_q8_minimum_2", NARROW_SHARED_BYTES;
-    NarrowQ8Minimum4 = "narrow_q8_minimum_4", NARROW_SHARED_BYTES;
     WideQ4Minimum = "wide_q4_minimum", 0;
     WideQ8 = "wide_q8", 0;
     WideQ8Minimum = "wide_q8_minimum", 0;

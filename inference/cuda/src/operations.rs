@@ -23,7 +23,7 @@ const WARPS: usize = 8;
 /// Bytes of a 32-bit float.
 const FLOAT: usize = size_of::<f32>();
 
-/// Rows of activations as products read them: as numbers, and quantised to eight bits in blocks of 32.
+/// Rows of activations as products read them: as numbers, and quantised to twice eight bits in blocks of 32.
 #[derive(Debug)]
 pub struct Activations {
     values: Buffer,
@@ -82,7 +82,7 @@ impl Activations {
     /// Bytes that it takes in device memory.
     pub const fn bytes(rows_max: usize, columns: usize) -> u64 {
         let (rows, width) = (rows_max.next_multiple_of(TOKENS_STEP), columns.next_multiple_of(BLOCK));
-        (rows * width * (FLOAT + 1) + rows * width / BLOCK * 2 * FLOAT) as u64
+        (rows * width * (FLOAT + 2) + rows * width / BLOCK * 2 * FLOAT) as u64
     }
 
     /// Room for so many rows of so many numbers.
@@ -90,7 +90,7 @@ impl Activations {
         let rows_max = rows_max.next_multiple_of(TOKENS_STEP);
         let numbers = rows_max * columns.next_multiple_of(BLOCK);
         let buffer = |bytes| Buffer::new(gpu, "activations", bytes);
-        let (values, quants) = (buffer(numbers * FLOAT)?, buffer(numbers)?);
+        let (values, quants) = (buffer(numbers * FLOAT)?, buffer(2 * numbers)?);
         Ok(Self { values, quants, scales: buffer(numbers / BLOCK * 2 * FLOAT)?, columns, rows_max })
     }
 
@@ -99,7 +99,7 @@ impl Activations {
         &self.values
     }
 
-    /// The numbers as quants of eight bits.
+    /// For each block of 32 numbers, their quants of eight bits, and as many of what these leave over, in 256ths.
     pub fn quants(&self) -> &Buffer {
         &self.quants
     }
@@ -123,7 +123,7 @@ impl Activations {
         if !self.columns.is_multiple_of(BLOCK) {
             return [Argument::Address(values), Argument::Address(0), Argument::Address(0)];
         }
-        let quants = self.quants.at(skipped, rows * self.width(), 1);
+        let quants = self.quants.at(2 * skipped, rows * self.width(), 2);
         let scales = self.scales.at(skipped / BLOCK * 2 * FLOAT, rows * self.width() / BLOCK, 2 * FLOAT);
         [values, quants, scales].map(Argument::Address)
     }

@@ -46,8 +46,11 @@ fn taken(queue: &Queue, found: &steward_inference_cuda::Activations, columns: us
     }
     let scales = floats(queue, found.scales());
     let quants = queue.read(found.quants()).unwrap();
-    let scale = |at: usize| f64::from(scales[at / 32 * 2]);
-    quants.iter().enumerate().map(|(at, quant)| f64::from(quant.cast_signed()) * scale(at)).collect()
+    let numbers = |(block, quants): (usize, &[u8])| -> Vec<f64> {
+        let quant = |at: usize| f64::from(quants[at].cast_signed());
+        (0..32).map(|at| (quant(at) + quant(at + 32) / 256.0) * f64::from(scales[block * 2])).collect()
+    };
+    quants.chunks_exact(64).enumerate().flat_map(numbers).collect()
 }
 
 fn check(gpu: &Arc<Gpu>, kind: (StoredAs, GgmlDType), rows: usize, columns: usize) {
@@ -121,7 +124,8 @@ fn products_are_the_processors() {
             .multiply(&QuantizedRows::new(&values, columns), &mut expected);
         for (found, expected) in found.chunks_exact(rows + 3).zip(expected.chunks_exact(rows)) {
             let added: Vec<f32> = expected.iter().map(|x| x + 1.0).collect();
-            assert_near(&found[2..rows + 2], &added, 2e-6, "beside the processor's");
+            // The processor rounds activations to eight bits.
+            assert_near(&found[2..rows + 2], &added, 1e-2, "beside the processor's");
             assert_eq!([found[0], found[1], found[rows + 2]], [1.0; 3], "what is beside the product stays");
         }
     }

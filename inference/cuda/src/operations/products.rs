@@ -6,8 +6,10 @@ use crate::matrix::{BLOCK, GROUP};
 use crate::queue::{Argument, Grid};
 use crate::{Buffer, Format, GpuError, Matrix, Queue};
 
-/// Most rows of a product that is done by reading the weights once, eight rows a tile.
+/// Most rows of a product that is done by reading the weights for few rows at a time.
 const NARROW_ROWS_MAX: usize = 32;
+/// Rows of a block of it.
+const NARROW_ROWS: usize = 16;
 /// Weight rows of a block of the wide product.
 const WIDE_WEIGHT_ROWS: usize = 64;
 /// Rows of a block of a product with floats.
@@ -129,23 +131,15 @@ fn floats_kernel(format: Format) -> Kernel {
 
 /// All these kernels give the same bits; which is the fastest depends on how many rows there are.
 fn quantised_grid(format: Format, groups: usize, count: usize) -> (Kernel, Grid) {
-    let [narrow_1, narrow_2, narrow_4, wide] = match format {
-        Format::Q4Minimum => {
-            [Kernel::NarrowQ4Minimum1, Kernel::NarrowQ4Minimum2, Kernel::NarrowQ4Minimum4, Kernel::WideQ4Minimum]
-        }
-        Format::Q8Minimum => {
-            [Kernel::NarrowQ8Minimum1, Kernel::NarrowQ8Minimum2, Kernel::NarrowQ8Minimum4, Kernel::WideQ8Minimum]
-        }
-        _ => [Kernel::NarrowQ81, Kernel::NarrowQ82, Kernel::NarrowQ84, Kernel::WideQ8],
+    let [narrow_1, narrow_2, wide] = match format {
+        Format::Q4Minimum => [Kernel::NarrowQ4Minimum1, Kernel::NarrowQ4Minimum2, Kernel::WideQ4Minimum],
+        Format::Q8Minimum => [Kernel::NarrowQ8Minimum1, Kernel::NarrowQ8Minimum2, Kernel::WideQ8Minimum],
+        _ => [Kernel::NarrowQ81, Kernel::NarrowQ82, Kernel::WideQ8],
     };
     if count > NARROW_ROWS_MAX {
         let blocks = [(groups * GROUP).div_ceil(WIDE_WEIGHT_ROWS), count.div_ceil(TOKENS_STEP), 1];
         return (wide, Grid { blocks, threads: 128, shared_bytes: 0 });
     }
-    let kernel = match count {
-        0..=8 => narrow_1,
-        9..=16 => narrow_2,
-        _ => narrow_4,
-    };
-    (kernel, Grid { blocks: [groups, 1, 1], threads: 512, shared_bytes: NARROW_SHARED_BYTES })
+    let kernel = if count <= 8 { narrow_1 } else { narrow_2 };
+    (kernel, Grid { blocks: [groups, count.div_ceil(NARROW_ROWS), 1], threads: 512, shared_bytes: NARROW_SHARED_BYTES })
 }
