@@ -67,8 +67,10 @@ fn a_real_model_agrees_at_every_position() {
     assert!(read(&mut card, 1) == found, "token by token it gives the same bits");
     for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
         println!("{at}: {} and {}", likeliest(found), likeliest(expected));
-        assert_near(found, expected, 0.2, &format!("logits at position {at}"));
+        // The processor's eight bits alone make up to a quarter at a position; see ADR 0013.
+        assert_near(found, expected, 0.5, &format!("logits at position {at}"));
     }
+    assert_near(&found.concat(), &expected.concat(), 0.25, "all logits");
     assert_eq!(likeliest(&found[CHAT.len() - 1]), likeliest(&expected[CHAT.len() - 1]));
 }
 
@@ -96,12 +98,13 @@ fn check(gpu: &Arc<Gpu>, dtype: GgmlDType, sizes: &Sizes, share: f32) {
     assert!(same * 100 >= found.len() * 85, "{dtype:?}: {same} of {}", found.len());
 }
 
+/// The processor rounds activations to eight bits, the GPU to twice that.
 #[test]
 fn quants_that_our_kernels_run_on_both_sides_agree() {
     let Some(gpu) = gpu("Q4_1 and Q8_0 models") else { return };
     for sizes in [&SMALL, &WIDER] {
-        check(&gpu, GgmlDType::Q4_1, sizes, 0.04);
-        check(&gpu, GgmlDType::Q8_0, sizes, 0.04);
+        check(&gpu, GgmlDType::Q4_1, sizes, 0.08);
+        check(&gpu, GgmlDType::Q8_0, sizes, 0.08);
     }
 }
 
@@ -113,7 +116,7 @@ fn floats_agree() {
     }
 }
 
-/// Candle rounds activations in its own ways there, and the kernels theirs to eight bits or not at all.
+/// Candle rounds activations in its own ways there, and the kernels theirs to twice eight bits or not at all.
 #[test]
 fn quants_that_candle_runs_on_the_processor_agree() {
     let Some(gpu) = gpu("models that candle runs") else { return };
