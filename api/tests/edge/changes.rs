@@ -44,6 +44,7 @@ const READS: &[&str] = &[
     "Projects.List",
     "Projects.ListKeys",
     "Receipts.Checkpoint",
+    "Receipts.Consistency",
     "Receipts.Get",
     "Receipts.List",
     "Receipts.ListAnchors",

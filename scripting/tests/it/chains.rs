@@ -102,9 +102,9 @@ assets."0xT0" = { max_per_transaction = "7", max_per_day = "7" }
     );
     let manifest = manifest.unwrap();
     let rules = &manifest.chains["eip155:1"];
-    assert!(rules.may_pay("0xb0B") && !rules.may_pay("0xB0") && rules.may_call("0xc0", "transfer(address,uint256)"));
-    assert_eq!(rules.caps(Some("0xt0")).unwrap().max_per_day.units(), 7);
-    assert_eq!(rules.caps(Some("0xt0")).unwrap().approve_above, None);
+    assert!(rules.may_pay("0xB0b") && !rules.may_pay("0xB0") && rules.may_call("0xC0", "transfer(address,uint256)"));
+    assert_eq!(rules.caps(Some("0xT0")).unwrap().max_per_day.units(), 7);
+    assert_eq!(rules.caps(Some("0xT0")).unwrap().approve_above, None);
     for wrong in ["pay = \"0xB0b\"", "payy = []", "coin = { max_per_day = \"1.5\" }", "coin = { max_per_day = 5 }"] {
         let text = format!("name = \"payer\"\n[chains.\"eip155:1\"]\n{wrong}");
         assert!(Manifest::parse(&text).is_err(), "{wrong}");

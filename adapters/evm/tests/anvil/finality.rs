@@ -18,9 +18,13 @@ async fn a_transaction_is_final_once_the_chain_says_so_and_nothing_is_counted_in
     let sequence = chain.sequence(Consistency::Latest).await.unwrap().unwrap();
     let signed = chain.sign(&Action::DeployReceiptLog, sequence, fee).await.unwrap();
     chain.broadcast(&signed.bytes).await.unwrap();
-    let is_final = async || match chain.status(&signed).await.unwrap() {
-        TransactionStatus::Included(inclusion) => inclusion.is_final,
-        other => panic!("{other:?}"),
+    let is_final = async || loop {
+        match chain.status(&signed).await.unwrap() {
+            TransactionStatus::Included(inclusion) => return inclusion.is_final,
+            // Anvil answers a broadcast before it has mined.
+            TransactionStatus::Pending => tokio::task::yield_now().await,
+            other => panic!("{other:?}"),
+        }
     };
     assert!(!is_final().await, "one block would be enough if blocks were counted");
     assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), Some(sequence));
