@@ -82,19 +82,6 @@ impl Shape {
 }
 
 impl EvmChain {
-    /// Why a node gave no logs of a range: it may refuse one that is too long, or that ends beyond its head.
-    async fn no_logs(&self, error: TransportError, from: u64, to: u64) -> ChainError {
-        let too_long = matches!(failure(&error), Failure::TooLong(_)) && from < to;
-        let (chain, failed) = (self.config.chain.clone(), self.failed(error));
-        if too_long {
-            ChainError::TooMany { chain, reason: failed.in_full() }
-        } else if self.head().await.is_ok_and(|head| to > head.block) {
-            ChainError::Behind { chain, block: to }
-        } else {
-            failed
-        }
-    }
-
     /// The logs of this shape in final blocks.
     pub(super) async fn emitted(&self, shape: &Shape, from: u64, to: u64) -> Result<Vec<EmittedEvent>, ChainError> {
         if from > to {
@@ -102,10 +89,15 @@ impl EvmChain {
         }
         self.check_chain().await?;
         let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());
-        let (head, logs) = match self.logs(&filter.from_block(from).to_block(to)).await {
-            Ok(found) => found,
-            Err(error) => return Err(self.no_logs(error, from, to).await),
-        };
+        let (head, logs) = self.logs(&filter.from_block(from).to_block(to)).await.map_err(|error| {
+            let too_long = matches!(failure(&error), Failure::TooLong(_)) && from < to;
+            let failed = self.failed(error);
+            if too_long {
+                ChainError::TooMany { chain: self.config.chain.clone(), reason: failed.in_full() }
+            } else {
+                failed
+            }
+        })?;
         if to > head || to > self.final_block(head).await? {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block: to });
         }
