@@ -89,18 +89,14 @@ impl EvmChain {
         }
         self.check_chain().await?;
         let filter = Filter::new().address(shape.contract).event_signature(shape.event.selector());
-        let (head, logs) = self.logs(&filter.from_block(from).to_block(to)).await.map_err(|error| {
-            let too_long = matches!(failure(&error), Failure::TooLong(_)) && from < to;
-            let failed = self.failed(error);
-            if too_long {
-                ChainError::TooMany { chain: self.config.chain.clone(), reason: failed.in_full() }
-            } else {
-                failed
-            }
-        })?;
+        let blocks = (to - from).saturating_add(1);
+        let asked = self.logs(&filter.from_block(from).to_block(to)).await;
+        let (head, logs) = asked.map_err(|error| self.failed_logs(error, blocks))?;
+        // Whatever a node says of blocks that it does not have yet, in logs or in words.
         if to > head || to > self.final_block(head).await? {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block: to });
         }
+        let logs = logs.map_err(|error| self.failed_logs(error, blocks))?;
         if from < to && logs.len() > CHAIN_EVENTS_MAX {
             let reason = format!("there are {} and {CHAIN_EVENTS_MAX} are given at once", logs.len());
             return Err(ChainError::TooMany { chain: self.config.chain.clone(), reason });
@@ -115,12 +111,22 @@ impl EvmChain {
     /// Logs, and the newest block of the node that found them. A node asked about blocks that it does not have yet answers
     /// with what it has; and behind one address may be several, of which one is behind. So both are one request, which one
     /// node answers.
-    async fn logs(&self, filter: &Filter) -> Result<(u64, Vec<Log>), TransportError> {
+    async fn logs(&self, filter: &Filter) -> Result<(u64, Result<Vec<Log>, TransportError>), TransportError> {
         let mut batch = BatchRequest::new(self.provider.client());
         let head = batch.add_call::<_, U64>("eth_blockNumber", &())?;
         let logs = batch.add_call::<_, Vec<Log>>("eth_getLogs", &(filter,))?;
         batch.send().await?;
-        Ok((head.await?.to(), logs.await?))
+        Ok((head.await?.to(), logs.await))
+    }
+
+    /// What a failed question for logs means: of fewer blocks the answer may be shorter.
+    fn failed_logs(&self, error: TransportError, blocks: u64) -> ChainError {
+        let is_long = matches!(failure(&error), Failure::TooLong(_));
+        let failed = self.failed(error);
+        if is_long && blocks > 1 {
+            return ChainError::TooMany { chain: self.config.chain.clone(), reason: failed.in_full() };
+        }
+        failed
     }
 }
 

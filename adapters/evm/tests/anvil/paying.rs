@@ -89,6 +89,10 @@ async fn a_contract_is_called_and_read_as_of_a_block() {
     let sequence = chain.sequence(Consistency::Latest).await.unwrap().unwrap();
     let signed = chain.sign(&call, sequence, FEE).await.unwrap();
     chain.broadcast(&signed.bytes).await.unwrap();
+    // The block is made a moment after the transaction is taken.
+    while !matches!(chain.status(&signed).await.unwrap(), TransactionStatus::Included(_)) {
+        tokio::task::yield_now().await;
+    }
     let read = async |at| {
         let answer = chain.read(&token, &input, at).await?;
         Ok::<u8, ChainError>(answer.last().copied().unwrap())
