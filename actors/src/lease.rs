@@ -46,12 +46,27 @@ impl Fence {
         Self { lease, shard }
     }
 
-    /// As [`Lease::check`].
+    /// [`StoreExt::run`], where each attempt checks the lease before anything else. Dropping the future leaves open whether
+    /// the transaction was committed.
     ///
     /// # Errors
-    /// As [`Lease::check`].
-    pub async fn check(&self, txn: &Txn) -> Result<(), LeaseError> {
-        self.lease.check(txn, self.shard).await
+    /// The body's, and [`LeaseError`] as one of them.
+    pub async fn run<T, E, F, Fut>(&self, store: &dyn Store, mut body: F) -> Result<T, E>
+    where
+        T: Send,
+        E: TransactionError + From<LeaseError> + Send,
+        F: FnMut(Txn) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        store
+            .run(|txn| {
+                let attempt = body(txn.clone());
+                async move {
+                    self.lease.check(&txn, self.shard).await?;
+                    attempt.await
+                }
+            })
+            .await
     }
 }
 

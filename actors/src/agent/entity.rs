@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_scripting::Trigger;
-use steward_storage::{Store, StoreError, StoreExt, TransactionError, Txn};
+use steward_storage::{Store, StoreError, TransactionError, Txn};
 use steward_types::{AgentId, ErrorCode, Micros, ProjectId, Timestamp};
 use thiserror::Error;
 
@@ -126,16 +126,9 @@ impl Entity for Agent {
         reply: Reply<AgentResponse>,
         context: &Context<Self>,
     ) -> Result<(), Fault> {
-        let (lease, shard, now) = (context.lease(), context.shard(), context.clock().now());
-        let (this, deploy) = (&*self, &deploy);
-        let outcome = context
-            .environment()
-            .store
-            .run(|txn| async move {
-                lease.check(&txn, shard).await?;
-                this.deploy(&txn, deploy, now).await
-            })
-            .await;
+        let (this, deploy, now) = (&*self, &deploy, context.clock().now());
+        let deployed = |txn| async move { this.deploy(&txn, deploy, now).await };
+        let outcome = context.fence().run(&*context.environment().store, deployed).await;
         match outcome {
             Ok(response) => reply.send(response),
             Err(DeployError::Ledger(error)) => {

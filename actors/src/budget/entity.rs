@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use steward_storage::{Store, StoreExt, Txn};
+use steward_storage::{Store, Txn};
 use steward_types::limits::SWEEP_TIME;
 use steward_types::{AgentId, ErrorCode, Micros, ProjectId, Timestamp};
 
@@ -183,35 +183,21 @@ async fn answer(
             return Ok(BudgetResponse::Statement(Box::new(statement(store, project, &request, now).await?)));
         }
         BudgetRequest::SetLimit(limit, period) => {
-            let set = async |txn: Txn| {
-                fence.check(&txn).await?;
-                set_limit(&txn, project, limit, period, now).await
-            };
-            store.run(set).await?;
+            let set = async |txn: Txn| set_limit(&txn, project, limit, period, now).await;
+            fence.run(store, set).await?;
         }
         BudgetRequest::SetAgentLimit(agent, limit, period) => {
-            let set = async |txn: Txn| {
-                fence.check(&txn).await?;
-                set_agent_limit(&txn, project, &agent, limit, period, now).await
-            };
-            store.run(set).await?;
+            let set = async |txn: Txn| set_agent_limit(&txn, project, &agent, limit, period, now).await;
+            fence.run(store, set).await?;
         }
         BudgetRequest::SetSlice(slice) => {
-            let set = async |txn: Txn| {
-                fence.check(&txn).await?;
-                set_slice(&txn, project, slice).await
-            };
-            store.run(set).await?;
+            fence.run(store, async |txn: Txn| set_slice(&txn, project, slice).await).await?;
         }
         BudgetRequest::Prices => {
             return Ok(BudgetResponse::Prices(Box::new(prices(&store.begin(), project).await?)));
         }
         BudgetRequest::SetPrices(list) => {
-            let set = async |txn: Txn| {
-                fence.check(&txn).await?;
-                set_prices(&txn, project, &list)
-            };
-            store.run(set).await?;
+            fence.run(store, async |txn: Txn| set_prices(&txn, project, &list)).await?;
         }
         BudgetRequest::Reclaim => {
             return Ok(BudgetResponse::Reclaimed(sweep(store, fence, project, Sweep::Idle, now).await?.returned));

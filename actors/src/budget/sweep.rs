@@ -1,6 +1,6 @@
 //! Sweeping: allowances that nobody used return to their levels, and holds that nobody finished are released.
 
-use steward_storage::{RangeRead, Store, StoreExt};
+use steward_storage::{RangeRead, Store};
 use steward_types::limits::{ALLOWANCE_LEASE_TIME, SWEEP_ROWS_MAX};
 use steward_types::{Micros, ProjectId, Timestamp};
 
@@ -54,15 +54,8 @@ pub async fn sweep(
     swept.more |= page.more;
     for (key, _) in &page.rows {
         let (until, owner) = records::unpack_lease(project, key)?;
-        let returned = store
-            .run(|txn| {
-                let owner = owner.clone();
-                async move {
-                    fence.check(&txn).await?;
-                    sweep_account(txn, project, owner, until, sweep, now).await
-                }
-            })
-            .await?;
+        let swept_account = |txn| sweep_account(txn, project, owner.clone(), until, sweep, now);
+        let returned = fence.run(store, swept_account).await?;
         swept.accounts += 1;
         swept.returned = swept.returned.add(returned)?;
     }
@@ -83,10 +76,9 @@ async fn release_forgotten(
     for (key, _) in &page.rows {
         let (owner, hold) = records::unpack_expiry(project, key)?;
         let account = AccountId { project: project.clone(), agent: None, owner };
-        let released = store.run(|txn| {
+        let released = fence.run(store, |txn| {
             let account = account.clone();
             async move {
-                fence.check(&txn).await?;
                 match release(&txn, &account, hold, now).await {
                     // It was finished meanwhile, and its expiry cleared with it.
                     Err(LedgerError::HoldNotOpen { .. }) => Ok(false),

@@ -7,7 +7,6 @@ use serde_json::json;
 use steward_adapters::breaker::Breaker;
 use steward_adapters::chain::ChainId;
 use steward_adapters::outbox::{Intent, OutboxError};
-use steward_storage::StoreExt;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
 use super::desk::{Desk, End};
@@ -219,13 +218,12 @@ impl ChainActor {
         }
         let (rows, old, ends) = (Arc::new(rows), Arc::new(std::mem::take(&mut self.rows)), Arc::new(ends.to_vec()));
         let (taken, chain) = (Arc::new(taken), &self.id);
-        let store = &context.environment().store;
-        let waiting = store
-            .run(|txn| {
+        let waiting = context
+            .fence()
+            .run(&*context.environment().store, |txn| {
                 let (rows, old, ends) = (Arc::clone(&rows), Arc::clone(&old), Arc::clone(&ends));
-                let (context, taken) = (context.clone(), Arc::clone(&taken));
+                let taken = Arc::clone(&taken);
                 async move {
-                    context.lease().check(&txn, context.shard()).await?;
                     for (key, value) in rows.iter().filter(|(key, value)| old.get(*key) != Some(*value)) {
                         txn.set(key, value)?;
                     }

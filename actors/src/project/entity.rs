@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use steward_storage::{Store, StoreError, StoreExt, TransactionError, Txn};
+use steward_storage::{Store, StoreError, TransactionError, Txn};
 use steward_types::limits::{
     ANCHOR_INTERVAL_MAX, ANCHOR_INTERVAL_MIN, ANCHOR_RECEIPTS_MAX, ANCHOR_TIME_DEFAULT, KEY_LABEL_BYTES_MAX,
     PROJECT_CHAINS_MAX, PROJECT_KEYS_MAX,
@@ -102,17 +102,10 @@ impl Entity for Project {
         reply: Reply<ProjectResponse>,
         context: &Context<Self>,
     ) -> Result<(), Fault> {
-        let (change, lease, shard) =
-            (Change { project: self.id.clone(), clock: Arc::clone(context.clock()) }, context.lease(), context.shard());
+        let change = Change { project: self.id.clone(), clock: Arc::clone(context.clock()) };
         let (request, change) = (&request, &change);
-        let outcome = context
-            .environment()
-            .store
-            .run(|txn| async move {
-                lease.check(&txn, shard).await?;
-                change.apply(&txn, request).await
-            })
-            .await;
+        let applied = |txn| async move { change.apply(&txn, request).await };
+        let outcome = context.fence().run(&*context.environment().store, applied).await;
         match outcome {
             Ok(response) => reply.send(response),
             Err(ChangeError::Refused(refusal)) => reply.send(ProjectResponse::Refused(refusal)),

@@ -246,14 +246,12 @@ impl Sequencer {
 
     async fn append(&self, edge: &Edge) -> Result<Batch, LeaseError> {
         let store = &self.context.environment().store;
-        store
-            .run(|txn| {
+        let fence = self.context.fence();
+        fence
+            .run(&**store, |txn| {
                 let (project, signer, edge) = (self.project.clone(), Arc::clone(&self.signer), edge.clone());
                 let context = self.context.clone();
-                async move {
-                    context.lease().check(&txn, context.shard()).await?;
-                    Ok(sequence(&txn, &project, &signer, &edge, context.clock().now()).await?)
-                }
+                async move { Ok(sequence(&txn, &project, &signer, &edge, context.clock().now()).await?) }
             })
             .await
     }

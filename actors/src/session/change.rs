@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use steward_receipts::Leaf;
-use steward_storage::{AtomicOp, Store, StoreExt, Txn};
+use steward_storage::{AtomicOp, Store, Txn};
 use steward_types::{Clock, HoldId, Micros, SessionId, StepPath, Timestamp};
 
 use super::approval::Approval;
@@ -69,9 +69,8 @@ pub(super) async fn commit(
     number: u64,
     changes: &[Change],
 ) -> Result<Option<Micros>, SessionError> {
-    store
-        .run(|txn| async move {
-            fence.check(&txn).await?;
+    fence
+        .run(store, |txn| async move {
             let mut head = load_head(&txn, place.session).await?;
             if head.turn != place.turn || head.run != place.run {
                 return Err(SessionError::Stale);

@@ -1,6 +1,6 @@
 //! What a session does with a request: one transaction each, which may be run again and takes effect once.
 
-use steward_storage::{StoreExt, Txn};
+use steward_storage::Txn;
 use steward_types::limits::{MESSAGE_KEY_BYTES_MAX, NAME_BYTES_MAX, SESSION_INBOX_MAX, SESSION_MESSAGE_BYTES_MAX};
 use steward_types::{ErrorCode, Micros, SessionId, Timestamp};
 
@@ -90,8 +90,7 @@ pub(super) async fn transact(
     }
     let now = environment.clock.now();
     let request = &request;
-    let done = environment.store.run(|txn| async move {
-        fence.check(&txn).await?;
+    let done = fence.run(&*environment.store, |txn| async move {
         match request {
             SessionRequest::Open(request) => open(&txn, session, request, limit, version, now).await,
             SessionRequest::Fork(request) => fork::fork(&txn, session, request, limit, now).await,

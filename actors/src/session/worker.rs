@@ -107,9 +107,8 @@ impl Worker {
     /// live, can commit no more.
     async fn take_up(&self) -> Result<Task, SessionError> {
         let version = self.version().await?;
-        let (session, fence, now) = (self.session, &self.fence, self.environment.clock.now());
-        let taken = self.environment.store.run(|txn| async move {
-            fence.check(&txn).await?;
+        let (session, now) = (self.session, self.environment.clock.now());
+        let taken = self.fence.run(&*self.environment.store, |txn| async move {
             let mut loaded = Loaded::load(&txn, session).await?;
             if loaded.record.owed_to_parent.is_some() {
                 return Ok(Task::Deliver(Box::new(loaded)));
@@ -231,10 +230,9 @@ impl Worker {
         waiting_for: &[StepPath],
     ) -> Result<Vec<(StepPath, JournalStep)>, SessionError> {
         turn.commit(Vec::new()).await?;
-        let (session, fence, now) = (self.session, &self.fence, self.environment.clock.now());
+        let (session, now) = (self.session, self.environment.clock.now());
         let place = &turn.place;
-        let suspended = self.environment.store.run(|txn| async move {
-            fence.check(&txn).await?;
+        let suspended = self.fence.run(&*self.environment.store, |txn| async move {
             let mut loaded = Loaded::load(&txn, session).await?;
             if loaded.head.turn != place.turn || loaded.head.run != place.run {
                 return Err(SessionError::Stale);
@@ -264,10 +262,9 @@ impl Worker {
             let steps: Vec<_> = work.journal.steps().map(|(path, step)| (path.clone(), step.clone())).collect();
             (steps.into_iter().filter(|(_, step)| !is_finished(step)).collect::<Vec<_>>(), price)
         };
-        let (session, fence, now, place) = (self.session, &self.fence, self.environment.clock.now(), &turn.place);
+        let (session, now, place) = (self.session, self.environment.clock.now(), &turn.place);
         let (buffer, steps, state) = (&buffer, &steps, &state);
-        let ended = self.environment.store.run(|txn| async move {
-            fence.check(&txn).await?;
+        let ended = self.fence.run(&*self.environment.store, |txn| async move {
             let mut loaded = Loaded::load(&txn, session).await?;
             if loaded.head.turn != place.turn || loaded.head.run != place.run {
                 return Err(SessionError::Stale);
@@ -322,9 +319,8 @@ impl Worker {
             self.environment.clock.sleep(backoff).await;
             backoff = next_backoff(backoff);
         }
-        let (session, fence) = (self.session, &self.fence);
-        let forgotten = self.environment.store.run(|txn| async move {
-            fence.check(&txn).await?;
+        let session = self.session;
+        let forgotten = self.fence.run(&*self.environment.store, |txn| async move {
             let mut loaded = Loaded::load(&txn, session).await?;
             loaded.record.owed_to_parent = None;
             loaded.save(&txn)

@@ -223,10 +223,10 @@ impl TriggerActor {
     /// Stores the state, and the events that were skipped with it, in one transaction under the lease.
     pub(super) async fn save(&mut self, skipped: &[SkippedEvent], context: &Context<Self>) -> Result<(), Fault> {
         let Some(feed) = &self.feed else { return Ok(()) };
-        let (name, state, lease, shard) = (&self.name, &feed.state, context.lease(), context.shard());
+        let (name, state) = (&self.name, &feed.state);
         let first = state.skipped - skipped.len() as u64 + 1;
-        let stored = context.environment().store.run(|txn| async move {
-            lease.check(&txn, shard).await?;
+        let fence = context.fence();
+        let stored = fence.run(&*context.environment().store, |txn| async move {
             txn.save(&name.state_row(), state)?;
             for (number, event) in (first..).zip(skipped) {
                 record::record_skipped(&txn, name, number, event)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use steward_inference::{FinishReason, GenerateRequest, Generation, GenerationEvent, Model, Prompt};
 use steward_receipts::{Function, Hash, Leaf, LeafModel};
-use steward_storage::{StoreExt, Txn};
+use steward_storage::Txn;
 use steward_types::limits::{DIRECT_CALL_TIME_MAX, HOLD_SLICE_TOKENS};
 use steward_types::{ErrorCode, HoldId, Micros, StepPath, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{DirectCall, DirectChatEvent, DirectEmbedding, DirectUsage};
 use crate::budget::{Budget, HoldRequest, Lane, LedgerError, Price, Settled, Usage, ledger};
 use crate::host::{Entity, EntityId};
+use crate::lease::Fence;
 use crate::pause::{self, PauseSubject};
 use crate::receipt_log::{append_pending, direct_call_session};
 use crate::service::{Failure, Steward};
@@ -333,17 +334,13 @@ impl Billed {
     /// Runs a transaction under the lease of the project's budget.
     async fn transact<T, F, Fut>(&self, body: F) -> Result<T, Failure>
     where
-        F: Fn(Txn) -> Fut + Sync,
+        F: FnMut(Txn) -> Fut + Send,
         Fut: Future<Output = Result<T, Failure>> + Send,
         T: Send,
     {
         let lease = self.steward.host().lease();
-        let (shard, body) = (lease.shard_of(Budget::KIND, &EntityId::from(&self.call.project)), &body);
-        let run = |txn: Txn| async move {
-            lease.check(&txn, shard).await?;
-            body(txn).await
-        };
-        self.steward.store().run(run).await
+        let shard = lease.shard_of(Budget::KIND, &EntityId::from(&self.call.project));
+        Fence::new(Arc::clone(lease), shard).run(&**self.steward.store(), body).await
     }
 
     fn now(&self) -> Timestamp {
