@@ -1,13 +1,9 @@
 //! Deposits: what an account must have so that the chain keeps it, paid by whoever makes it and never as a fee. A payment
 //! that makes its receiver's account costs that much more, and says so before it is signed.
 
-use serde_json::json;
-use solana_client::rpc_config::RpcTransactionConfig;
-use solana_client::rpc_request::RpcRequest;
 use solana_commitment_config::CommitmentConfig;
 use solana_instruction::Instruction;
 use solana_pubkey::Pubkey;
-use solana_transaction_status_client_types::{EncodedConfirmedTransactionWithStatusMeta, UiTransactionEncoding};
 use spl_token_2022_interface::extension::ExtensionType;
 use spl_token_2022_interface::extension::account_len::try_calculate_account_len_from_mint_data;
 use steward_adapters::chain::{Amount, ChainError, SignedTransaction, TransactionStatus};
@@ -67,13 +63,7 @@ impl SolanaChain {
 
     /// What a final transaction took from its first signer, whose balance nothing else of it changes.
     async fn paid(&self, signature: &str) -> Result<Amount, ChainError> {
-        let config = RpcTransactionConfig {
-            encoding: Some(UiTransactionEncoding::Base64),
-            commitment: Some(CommitmentConfig::finalized()),
-            max_supported_transaction_version: Some(0),
-        };
-        let call = self.endpoint.client().send(RpcRequest::GetTransaction, json!([signature, config]));
-        let found: Option<EncodedConfirmedTransactionWithStatusMeta> = self.endpoint.ask(call).await?;
+        let found = self.endpoint.final_transaction(signature).await?;
         let meta = found.and_then(|found| found.transaction.meta);
         let meta = meta.ok_or_else(|| self.endpoint.unavailable(format!("it does not tell what {signature} paid")))?;
         let paid = meta.pre_balances.first().zip(meta.post_balances.first());

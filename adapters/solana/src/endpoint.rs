@@ -3,15 +3,18 @@
 use std::fmt;
 use std::future::Future;
 
+use serde_json::json;
 use solana_client::client_error::{ClientError, ClientErrorKind};
 use solana_client::nonblocking::rpc_client::RpcClient;
 use solana_client::rpc_client::RpcClientConfig;
+use solana_client::rpc_config::RpcTransactionConfig;
 use solana_client::rpc_custom_error::{
     JSON_RPC_SERVER_ERROR_SEND_TRANSACTION_PREFLIGHT_FAILURE,
     JSON_RPC_SERVER_ERROR_TRANSACTION_SIGNATURE_VERIFICATION_FAILURE,
 };
-use solana_client::rpc_request::RpcError;
+use solana_client::rpc_request::{RpcError, RpcRequest};
 use solana_commitment_config::CommitmentConfig;
+use solana_transaction_status_client_types::{EncodedConfirmedTransactionWithStatusMeta, UiTransactionEncoding};
 use steward_adapters::chain::{ChainError, ChainId, Consistency};
 use steward_adapters::endpoint::AnswerTooLong;
 use steward_types::limits::CHAIN_CALL_TIME_MAX;
@@ -54,6 +57,19 @@ impl Endpoint {
             Ok(answer) => answer.map_err(|error| self.failed(error)),
             Err(_) => Err(self.unavailable(format!("no answer within {CHAIN_CALL_TIME_MAX:?}"))),
         }
+    }
+
+    /// A final transaction as it is on the chain; nothing where the endpoint does not have it.
+    pub(crate) async fn final_transaction(
+        &self,
+        signature: &str,
+    ) -> Result<Option<EncodedConfirmedTransactionWithStatusMeta>, ChainError> {
+        let config = RpcTransactionConfig {
+            encoding: Some(UiTransactionEncoding::Base64),
+            commitment: Some(CommitmentConfig::finalized()),
+            max_supported_transaction_version: Some(0),
+        };
+        self.ask(self.client.send(RpcRequest::GetTransaction, json!([signature, config]))).await
     }
 
     pub(crate) fn unavailable(&self, reason: String) -> ChainError {

@@ -3,14 +3,12 @@
 //! Anyone can name an account, in a transaction with any memo. So an event tells who signed it.
 
 use serde_json::{Map, Value, json};
-use solana_client::rpc_config::{RpcSignaturesForAddressConfig, RpcTransactionConfig};
+use solana_client::rpc_config::RpcSignaturesForAddressConfig;
 use solana_client::rpc_request::RpcRequest;
 use solana_client::rpc_response::RpcConfirmedTransactionStatusWithSignature;
 use solana_commitment_config::CommitmentConfig;
 use solana_pubkey::Pubkey;
-use solana_transaction_status_client_types::{
-    EncodedConfirmedTransactionWithStatusMeta, UiTransactionEncoding, option_serializer::OptionSerializer,
-};
+use solana_transaction_status_client_types::option_serializer::OptionSerializer;
 use steward_adapters::chain::{Chain as _, ChainError, EmittedEvent, EventFilter, EventId, check_covers};
 use steward_types::limits::{
     EVENT_FILTER_BYTES_MAX, SOLANA_EVENT_LISTS_MAX, SOLANA_EVENT_TRANSACTIONS_MAX, SOLANA_SIGNATURES_MAX,
@@ -133,13 +131,7 @@ impl SolanaChain {
 
     /// What a transaction says: who signed it, its memos, and what programs logged.
     async fn told_by(&self, signature: &str) -> Result<Map<String, Value>, ChainError> {
-        let config = RpcTransactionConfig {
-            encoding: Some(UiTransactionEncoding::Base64),
-            commitment: Some(CommitmentConfig::finalized()),
-            max_supported_transaction_version: Some(0),
-        };
-        let call = self.endpoint.client().send(RpcRequest::GetTransaction, json!([signature, config]));
-        let found: Option<EncodedConfirmedTransactionWithStatusMeta> = self.endpoint.ask(call).await?;
+        let found = self.endpoint.final_transaction(signature).await?;
         let listed = || self.endpoint.unavailable(format!("it lists the transaction {signature} and does not have it"));
         let found = found.ok_or_else(listed)?.transaction;
         let message = found.transaction.decode().ok_or_else(|| malformed("the transaction", signature))?.message;

@@ -6,8 +6,8 @@
 mod anchor;
 pub mod chain;
 pub mod credits;
-pub mod deposit;
-mod devnet;
+mod deposit;
+pub mod devnet;
 mod endpoint;
 mod events;
 mod instruction;
