@@ -6,5 +6,6 @@ mod models {
     pub mod placing;
     pub mod routing;
     pub mod scale;
+    pub mod seat;
     pub mod world;
 }

@@ -11,12 +11,15 @@ use steward_actors::host::{AskError, Context, Entity, EntityId, Fault, Reply};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{NodeParts, Steward, StoredModels};
 use steward_adapters::NoHttp;
-use steward_cluster::link::{ClusterAuthority, LinkConfig, LinkIdentity};
-use steward_cluster::{ClusterConfig, NodeIdentity, Seat};
+use steward_cluster::Seat;
+use steward_cluster::link::ClusterAuthority;
 use steward_inference::{DeviceBudget, ScriptedLoader};
 use steward_storage::{MemoryStore, Store};
-use steward_types::{Clock, Entropy, NodeId, SystemClock, SystemEntropy};
-use tokio::sync::{Semaphore, watch};
+use steward_types::{Clock, Entropy, SystemClock, SystemEntropy};
+use tokio::sync::Semaphore;
+
+#[path = "models/seat.rs"]
+mod seat;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,23 +93,9 @@ impl World {
     }
 
     async fn node(&self, number: u8) -> Node {
-        let id = NodeId::from_bytes([number; 16]);
-        let issued = self.authority.issue(&id, Duration::from_secs(3_600), self.clock.now()).unwrap();
-        let trusted = self.authority.certificate_pem();
-        let identity = LinkIdentity::from_pem(trusted, &issued.certificate_pem, &issued.key_pem).unwrap();
-        let links = LinkConfig::new(([127, 0, 0, 1], 0).into(), watch::channel(Arc::new(identity)).1);
-        let config = ClusterConfig::new(NodeIdentity {
-            id,
-            link_address: String::new(),
-            api_address: String::new(),
-            zone: String::new(),
-            weight: 100,
-            version: "0.1.0".to_owned(),
-        });
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let seat = Seat::take(config, links, Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)).await;
-        let seat = seat.unwrap();
+        let seat = seat::take(&self.authority, number, &store, &clock).await;
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let loader = Arc::new(ScriptedLoader::with_rules(|model| model));
         let models = Arc::new(StoredModels::new(Arc::clone(&store), loader, DeviceBudget::new("cpu", 1 << 20)));
         let log = Arc::new(LogIdentity::new("test.example".to_owned(), [7; 32]).unwrap());

@@ -11,16 +11,17 @@ use steward_actors::model::{Models, NewModel, Replicas};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Failure, ModelCatalog, ModelView, NodeParts, Steward};
 use steward_adapters::NoHttp;
-use steward_cluster::link::{ClusterAuthority, LinkConfig, LinkIdentity};
+use steward_cluster::link::ClusterAuthority;
 use steward_cluster::models::{Board, ModelParts};
-use steward_cluster::{ClusterConfig, ClusterModels, NodeIdentity, NodeState, Seat};
+use steward_cluster::{ClusterModels, NodeState, Seat};
 use steward_inference::{
     DeviceBudget, Embedded, GenerateRequest, Generation, Model, ModelCard, ModelError, ModelLoader, ModelSource,
     ProgressSink, Prompt, ReplicaLoad, Reservation, ScriptedModel,
 };
 use steward_storage::{MemoryStore, Store};
 use steward_types::{Clock, Entropy, ModelId, NodeId, SystemClock, SystemEntropy};
-use tokio::sync::watch;
+
+use super::seat;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,23 +53,9 @@ impl World {
 
     /// A node whose device has so many bytes and whose disk has these models; the numbers sort the nodes.
     pub async fn node(&self, number: u8, device_bytes: u64, files: &[&str]) -> TestNode {
-        let id = NodeId::from_bytes([number; 16]);
-        let issued = self.authority.issue(&id, Duration::from_secs(3_600), self.clock.now()).unwrap();
-        let trusted = self.authority.certificate_pem();
-        let identity = LinkIdentity::from_pem(trusted, &issued.certificate_pem, &issued.key_pem).unwrap();
-        let links = LinkConfig::new(([127, 0, 0, 1], 0).into(), watch::channel(Arc::new(identity)).1);
-        let config = ClusterConfig::new(NodeIdentity {
-            id,
-            link_address: String::new(),
-            api_address: String::new(),
-            zone: String::new(),
-            weight: 100,
-            version: "0.1.0".to_owned(),
-        });
+        let (id, store, clock) = (NodeId::from_bytes([number; 16]), Arc::clone(&self.store), Arc::clone(&self.clock));
+        let seat = seat::take(&self.authority, number, &store, &clock).await;
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let seat =
-            Seat::take(config, links, Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)).await.unwrap();
         let device = DeviceBudget::new("gpu0", device_bytes);
         let loader = Arc::new(Files::new(files));
         let parts = ModelParts {

@@ -23,20 +23,26 @@ async fn others_go_on() {
     }
 }
 
-#[tokio::test]
-async fn sessions_are_recovered_as_turns_end_and_only_a_page_at_a_time_while_none_does() {
+/// A node with so many sessions that have something to do, and that nobody has woken.
+async fn with_runnable(sessions: u8, clock: &Arc<ManualClock>) -> (Outside, Node) {
     let mut outside = Outside::new().await;
-    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-    outside.clock = Arc::clone(&clock) as _;
+    outside.clock = Arc::clone(clock) as _;
     outside.agents.add("caller", r#"fn on_message(msg) { reply("done"); }"#);
     let subject = PauseSubject::Project(project());
     pause(&outside, subject.clone()).await;
     let node = outside.start().await;
-    for number in 1..=SESSIONS {
+    for number in 1..=sessions {
         node.open(session(number), "caller").await;
         node.send(session(number), "go").await;
     }
     resume(&outside, subject).await;
+    (outside, node)
+}
+
+#[tokio::test]
+async fn sessions_are_recovered_as_turns_end_and_only_a_page_at_a_time_while_none_does() {
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let (_outside, node) = with_runnable(SESSIONS, &clock).await;
     let mut busy: Vec<_> = (0..RECOVERY_TURNS_MAX).map(|_| node.activity.turn()).collect();
 
     let mut recovery = pin!(node.waker.recover());
@@ -65,16 +71,8 @@ async fn sessions_are_recovered_as_turns_end_and_only_a_page_at_a_time_while_non
 
 #[tokio::test]
 async fn a_page_waits_no_longer_than_its_time_for_turns_of_others() {
-    let mut outside = Outside::new().await;
     let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-    outside.clock = Arc::clone(&clock) as _;
-    outside.agents.add("caller", r#"fn on_message(msg) { reply("done"); }"#);
-    let subject = PauseSubject::Project(project());
-    pause(&outside, subject.clone()).await;
-    let node = outside.start().await;
-    node.open(session(1), "caller").await;
-    node.send(session(1), "go").await;
-    resume(&outside, subject).await;
+    let (_outside, node) = with_runnable(1, &clock).await;
     let mut busy: VecDeque<_> = (0..RECOVERY_TURNS_MAX).map(|_| node.activity.turn()).collect();
 
     let mut recovery = pin!(node.waker.recover());
