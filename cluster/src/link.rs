@@ -15,6 +15,7 @@ mod frame;
 mod handshake;
 mod identity;
 mod inbound;
+mod line;
 mod outbound;
 mod peers;
 mod sessions;

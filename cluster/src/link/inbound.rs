@@ -10,18 +10,15 @@ use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use steward_types::NodeId;
-use steward_types::limits::LINK_TURN_BYTES;
 use tokio_util::sync::CancellationToken;
 
 use super::Lane;
 use super::answers::Start;
 use super::error::{REFUSED_PANIC, Refusal};
 use super::frame::{Frame, Outcome, PING, RequestId, Tag, decode};
-use super::sessions::{Connection, Flushed, Inbox};
+use super::line::Line;
+use super::sessions::{Connection, Inbox};
 use super::shared::Shared;
-use super::wire::Wire;
-
-const BATCHES_AT_A_TIME: usize = 64;
 
 /// The channel of one peer on one lane.
 pub(super) struct InboundChannel {
@@ -34,13 +31,10 @@ pub(super) struct InboundChannel {
 }
 
 struct State {
-    wire: Wire,
-    connection: Option<Connection>,
+    line: Line,
     /// Number of the newest connection that claimed the channel; an older one that comes late is dropped.
     claim: u64,
     unfinished: u64,
-    /// A batch is being read: the answers that are ready at once share a batch.
-    reading: bool,
     heard: Duration,
 }
 
@@ -55,14 +49,8 @@ struct Call {
 impl InboundChannel {
     pub fn new(shared: Arc<Shared>, peer: NodeId, lane: Lane) -> Arc<Self> {
         let name = shared.entropy.bytes_16();
-        let state = State {
-            wire: Wire::new(shared.config.limits),
-            connection: None,
-            claim: 0,
-            unfinished: 0,
-            reading: false,
-            heard: shared.clock.monotonic(),
-        };
+        let state =
+            State { line: Line::new(shared.config.limits), claim: 0, unfinished: 0, heard: shared.clock.monotonic() };
         Arc::new(Self { shared, peer, lane, name, state: Mutex::new(state) })
     }
 
@@ -71,9 +59,8 @@ impl InboundChannel {
     pub fn claim(&self) -> (u64, u64) {
         let mut state = self.state.lock();
         state.claim += 1;
-        state.connection = None;
-        state.wire.detach();
-        (state.claim, state.wire.received())
+        state.line.disconnect();
+        (state.claim, state.line.wire.received())
     }
 
     /// Whether the claim is still the newest.
@@ -93,13 +80,11 @@ impl InboundChannel {
         let close = connection.close.clone();
         {
             let mut state = self.state.lock();
-            if state.claim != claim || state.wire.attach(tag, received).is_err() {
+            if state.claim != claim || state.line.wire.attach(tag, received).is_err() {
                 return;
             }
             state.heard = self.shared.clock.monotonic();
-            state.connection = Some(connection);
-            state.reading = false;
-            state.flush(self.shared.clock.monotonic());
+            state.line.connect(connection, self.shared.clock.monotonic());
         }
         tokio::select! {
             () = self.read(&mut inbox) => {}
@@ -109,32 +94,14 @@ impl InboundChannel {
         }
         let mut state = self.state.lock();
         if state.claim == claim {
-            state.connection = None;
-            state.reading = false;
-            state.wire.detach();
+            state.line.disconnect();
         }
     }
 
     async fn read(self: &Arc<Self>, inbox: &mut Inbox) {
-        let mut batches = Vec::new();
-        while inbox.batches.recv_many(&mut batches, BATCHES_AT_A_TIME).await > 0 {
-            let mut bytes = 0;
-            for batch in batches.drain(..) {
-                bytes += batch.len();
-                if !self.on_batch(batch.into()) {
-                    tracing::warn!(peer = %self.peer, lane = ?self.lane, "a peer broke the link protocol");
-                    return;
-                }
-                if bytes >= LINK_TURN_BYTES {
-                    bytes = 0;
-                    tokio::task::yield_now().await;
-                }
-            }
-            // Handlers that are about to answer share the batch with those that answered at once.
-            tokio::task::yield_now().await;
-            while self.state.lock().finish_reading(self.shared.clock.monotonic()) == Flushed::InPart {
-                tokio::task::yield_now().await;
-            }
+        let finish = || self.state.lock().line.finish_reading(self.shared.clock.monotonic());
+        if !inbox.read(|batch| self.on_batch(batch), finish).await {
+            tracing::warn!(peer = %self.peer, lane = ?self.lane, "a peer broke the link protocol");
         }
     }
 
@@ -157,11 +124,11 @@ impl InboundChannel {
         let mut calls = Vec::new();
         {
             let mut state = self.state.lock();
-            let Ok(repeated) = state.wire.on_batch(&header, frames.len()) else { return false };
+            let Ok(repeated) = state.line.wire.on_batch(&header, frames.len()) else { return false };
             state.heard = now;
-            state.reading = true;
+            state.line.begin_reading();
             if header.flags & PING != 0 {
-                state.wire.owe_answer();
+                state.line.wire.owe_answer();
             }
             for frame in frames.into_iter().skip(repeated) {
                 let Frame::Request { call, id, kind, due, payload } = frame else { return false };
@@ -230,27 +197,8 @@ impl InboundChannel {
     fn finish(&self, call: u64, bytes: u64, outcome: Outcome) {
         let mut state = self.state.lock();
         state.unfinished -= 1;
-        state.wire.give_back(bytes);
-        state.wire.enqueue_owed(Frame::Response { call, outcome });
-        if !state.reading {
-            state.flush(self.shared.clock.monotonic());
-        }
-    }
-}
-
-impl State {
-    /// Sends what reading has caused, as much as one turn of the task may.
-    fn finish_reading(&mut self, now: Duration) -> Flushed {
-        let flushed = self.flush_turn(now);
-        self.reading = flushed == Flushed::InPart;
-        flushed
-    }
-
-    fn flush(&mut self, now: Duration) {
-        while self.flush_turn(now) == Flushed::InPart {}
-    }
-
-    fn flush_turn(&mut self, now: Duration) -> Flushed {
-        self.connection.as_ref().map_or(Flushed::Wholly, |connection| connection.flush(&mut self.wire, now))
+        state.line.wire.give_back(bytes);
+        state.line.wire.enqueue_owed(Frame::Response { call, outcome });
+        state.line.flush_unless_reading(self.shared.clock.monotonic());
     }
 }

@@ -8,21 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use steward_types::NodeId;
-use steward_types::limits::{LINK_TURN_BYTES, OVERLOAD_RETRY_AFTER};
+use steward_types::limits::OVERLOAD_RETRY_AFTER;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::{DialError, Greeted, Resume, dial};
 use super::error::CallError;
 use super::frame::{Frame, Outcome, PING, RequestId, Tag, decode};
+use super::line::Line;
 use super::peers::PeerState;
-use super::sessions::{Connection, Flushed, Inbox};
+use super::sessions::{Connection, Inbox};
 use super::shared::{Shared, within};
-use super::wire::Wire;
 use super::{Lane, PeerAddress};
-
-/// Batches that are read from an inbox at a time.
-const BATCHES_AT_A_TIME: usize = 64;
 
 /// A call that is to be made.
 #[derive(Debug, Clone)]
@@ -45,14 +42,11 @@ pub(super) struct Outbound {
 
 struct State {
     address: SocketAddr,
-    wire: Wire,
+    line: Line,
     /// The accepting end's name for the channel.
     channel: Option<Tag>,
-    connection: Option<Connection>,
     waiting: HashMap<u64, oneshot::Sender<Result<Bytes, CallError>>>,
     next_call: u64,
-    /// A batch is being read: calls that its answers cause share the next batch.
-    reading: bool,
     heard: Duration,
     detached: Duration,
     failure: String,
@@ -62,12 +56,10 @@ impl Outbound {
     pub fn new(shared: Arc<Shared>, peer: PeerAddress, lane: Lane) -> Arc<Self> {
         let state = State {
             address: peer.address,
-            wire: Wire::new(shared.config.limits),
+            line: Line::new(shared.config.limits),
             channel: None,
-            connection: None,
             waiting: HashMap::new(),
             next_call: 0,
-            reading: false,
             heard: shared.clock.monotonic(),
             detached: shared.clock.monotonic(),
             failure: "it was not connected in time".to_owned(),
@@ -115,14 +107,12 @@ impl Outbound {
         }
         let call = state.next_call;
         let Question { id, kind, payload, due } = question;
-        if state.wire.enqueue(Frame::Request { call, id, kind, due, payload }).is_err() {
+        if state.line.wire.enqueue(Frame::Request { call, id, kind, due, payload }).is_err() {
             return Err(CallError::Overloaded { node: self.node, retry_after: OVERLOAD_RETRY_AFTER });
         }
         state.next_call += 1;
         state.waiting.insert(call, reply);
-        if !state.reading {
-            state.flush(self.shared.clock.monotonic());
-        }
+        state.line.flush_unless_reading(self.shared.clock.monotonic());
         Ok(call)
     }
 
@@ -134,8 +124,7 @@ impl Outbound {
             () = ended.cancelled() => {}
         }
         let mut state = self.state.lock();
-        state.connection = None;
-        state.wire.detach();
+        state.line.disconnect();
         state.failure = "this node's links ended".to_owned();
         // Dropping the senders wakes the callers, who see whether their call was sent.
         state.waiting.clear();
@@ -168,7 +157,7 @@ impl Outbound {
     async fn connect(&self) -> Result<(Connection, Inbox), DialError> {
         let (address, resume) = {
             let state = self.state.lock();
-            (state.address, Resume { channel: state.channel, received: state.wire.received() })
+            (state.address, Resume { channel: state.channel, received: state.line.wire.received() })
         };
         let Greeted { transport, cookie, inbox, accepted } =
             dial(&self.shared, self.node, self.lane, address, resume).await?;
@@ -181,7 +170,7 @@ impl Outbound {
         let attached = {
             let mut state = self.state.lock();
             state.heard = now;
-            state.wire.attach(accepted.tag, accepted.received)
+            state.line.wire.attach(accepted.tag, accepted.received)
         };
         if attached.is_err() {
             self.restart(None);
@@ -194,8 +183,7 @@ impl Outbound {
         let close = connection.close.clone();
         {
             let mut state = self.state.lock();
-            state.connection = Some(connection);
-            state.flush(self.shared.clock.monotonic());
+            state.line.connect(connection, self.shared.clock.monotonic());
         }
         if self.lane == Lane::Control {
             self.shared.peers.set(self.node, PeerState::Up);
@@ -206,35 +194,16 @@ impl Outbound {
             () = close.cancelled() => {}
         }
         let mut state = self.state.lock();
-        state.connection = None;
-        state.reading = false;
-        state.wire.detach();
+        state.line.disconnect();
         state.detached = self.shared.clock.monotonic();
     }
 
     /// Reads answers until the peer breaks the protocol.
     async fn read(&self, inbox: &mut Inbox) {
-        let mut batches = Vec::new();
-        while inbox.batches.recv_many(&mut batches, BATCHES_AT_A_TIME).await > 0 {
-            let mut bytes = 0;
-            for batch in batches.drain(..) {
-                bytes += batch.len();
-                if !self.on_batch(batch.into()) {
-                    tracing::warn!(node = %self.node, lane = ?self.lane, "a peer broke the link protocol");
-                    self.restart(None);
-                    return;
-                }
-                if bytes >= LINK_TURN_BYTES {
-                    bytes = 0;
-                    tokio::task::yield_now().await;
-                }
-            }
-            // The callers that were just answered often call again: let them, and send all in one batch together
-            // with the acknowledgement.
-            tokio::task::yield_now().await;
-            while self.state.lock().finish_reading(self.shared.clock.monotonic()) == Flushed::InPart {
-                tokio::task::yield_now().await;
-            }
+        let finish = || self.state.lock().line.finish_reading(self.shared.clock.monotonic());
+        if !inbox.read(|batch| self.on_batch(batch), finish).await {
+            tracing::warn!(node = %self.node, lane = ?self.lane, "a peer broke the link protocol");
+            self.restart(None);
         }
     }
 
@@ -242,9 +211,9 @@ impl Outbound {
         let now = self.shared.clock.monotonic();
         let Ok((header, frames)) = decode(batch, now) else { return false };
         let mut state = self.state.lock();
-        let Ok(repeated) = state.wire.on_batch(&header, frames.len()) else { return false };
+        let Ok(repeated) = state.line.wire.on_batch(&header, frames.len()) else { return false };
         state.heard = now;
-        state.reading = true;
+        state.line.begin_reading();
         for frame in frames.into_iter().skip(repeated) {
             let Frame::Response { call, outcome } = frame else { return false };
             if let Some(reply) = state.waiting.remove(&call) {
@@ -281,10 +250,7 @@ impl Outbound {
             last = now;
             let silence = {
                 let mut state = self.state.lock();
-                let ping = state.wire.next_batch(now, PING);
-                if let (Some(connection), Some(ping)) = (&state.connection, ping) {
-                    connection.send(ping);
-                }
+                state.line.send(now, PING);
                 now.saturating_sub(state.heard)
             };
             // A beat that comes late says that this node was starved, which is no evidence against the peer.
@@ -307,7 +273,7 @@ impl Outbound {
     fn restart(&self, channel: Option<Tag>) {
         let mut state = self.state.lock();
         state.channel = channel;
-        for frame in state.wire.restart() {
+        for frame in state.line.wire.restart() {
             if let Frame::Request { call, .. } = frame
                 && let Some(reply) = state.waiting.remove(&call)
             {
@@ -315,7 +281,7 @@ impl Outbound {
             }
         }
         // Calls that were received but not answered are in neither window nor queue.
-        let queued = state.wire.queued_calls();
+        let queued = state.line.wire.queued_calls();
         let node = self.node;
         state.waiting.retain(|call, _| queued.contains(call));
         tracing::debug!(%node, "a channel begins again");
@@ -327,14 +293,14 @@ impl Outbound {
         let (out_for, unsent) = {
             let mut state = self.state.lock();
             state.failure = error.to_string();
-            state.wire.detach();
+            state.line.wire.detach();
             let out_for = now.saturating_sub(state.detached);
             let passing = matches!(error, DialError::Broken(_)) && out_for < self.shared.config.timing.handshake;
             if passing {
                 return;
             }
             let mut unsent = Vec::new();
-            for frame in state.wire.take_queue() {
+            for frame in state.line.wire.take_queue() {
                 if let Frame::Request { call, .. } = frame {
                     unsent.extend(state.waiting.remove(&call));
                 }
@@ -364,23 +330,6 @@ impl Outbound {
     }
 }
 
-impl State {
-    /// Sends what reading has caused, as much as one turn of the task may.
-    fn finish_reading(&mut self, now: Duration) -> Flushed {
-        let flushed = self.flush_turn(now);
-        self.reading = flushed == Flushed::InPart;
-        flushed
-    }
-
-    fn flush(&mut self, now: Duration) {
-        while self.flush_turn(now) == Flushed::InPart {}
-    }
-
-    fn flush_turn(&mut self, now: Duration) -> Flushed {
-        self.connection.as_ref().map_or(Flushed::Wholly, |connection| connection.flush(&mut self.wire, now))
-    }
-}
-
 /// A call whose caller still waits; dropped with the caller's future.
 struct Unfinished<'a> {
     channel: &'a Outbound,
@@ -394,11 +343,11 @@ impl Unfinished<'_> {
         let node = self.channel.node;
         let mut state = self.channel.state.lock();
         state.waiting.remove(&call);
-        if !state.wire.withdraw(call) {
+        if !state.line.wire.withdraw(call) {
             return None;
         }
         let silence = self.channel.shared.clock.monotonic().saturating_sub(state.heard);
-        Some(if !state.wire.is_attached() {
+        Some(if !state.line.wire.is_attached() {
             CallError::Unreachable { node, reason: state.failure.clone() }
         } else if silence >= self.channel.shared.config.timing.silent {
             CallError::Unreachable { node, reason: format!("it has been silent for {} ms", silence.as_millis()) }

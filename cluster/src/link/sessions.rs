@@ -8,19 +8,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::node::{NodeConnectionMode, SessionCheckReply};
 use ractor_cluster::{ClusterBidiStream, NetworkStream, NodeServerMessage, NodeSession, NodeSessionMessage};
-use steward_types::limits::{LINK_INBOX_BATCHES_MAX, LINK_TURN_BYTES, LINK_WIRE_BYTES_MAX};
+use steward_types::limits::{LINK_INBOX_BATCHES_MAX, LINK_WIRE_BYTES_MAX};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{Tag, tag_of};
-use super::wire::Wire;
 
 /// Sessions of all links in the process draw their number here: a remote actor's id is made of it and is process-wide.
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
@@ -120,25 +118,7 @@ pub(super) struct Connection {
     pub close: CancellationToken,
 }
 
-/// Whether all was sent that there was to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flushed {
-    Wholly,
-    InPart,
-}
-
 impl Connection {
-    /// Sends what a wire has to send, about [`LINK_TURN_BYTES`] of it.
-    pub fn flush(&self, wire: &mut Wire, now: Duration) -> Flushed {
-        let mut bytes = 0;
-        while bytes < LINK_TURN_BYTES {
-            let Some(batch) = wire.next_batch(now, 0) else { return Flushed::Wholly };
-            bytes += batch.len();
-            self.send(batch);
-        }
-        Flushed::InPart
-    }
-
     /// Hands a batch to ractor_cluster; a connection that takes none is closed.
     pub fn send(&self, batch: Vec<u8>) {
         if self.router.send_serialized(cast(batch)).is_err() {
