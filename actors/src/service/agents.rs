@@ -35,7 +35,8 @@ pub struct DeployedAgent {
 }
 
 impl Steward {
-    /// Everything that is wrong with a bundle, its triggers and what it says of chains among it; empty when it can be deployed.
+    /// Everything that is wrong with a bundle, its triggers and what it says of chains among it; empty when it can be
+    /// deployed.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] when the check did not end.

@@ -20,8 +20,8 @@ use crate::chain::{SolanaChain, malformed};
 use crate::instruction;
 
 impl SolanaChain {
-    /// Signs what these instructions do, among it making an account with this deposit; sends nothing. Simulating them finds out what they need, and what cannot
-    /// succeed.
+    /// Signs what these instructions do, among it making an account with this deposit; sends nothing. Simulating them
+    /// finds out what they need, and what cannot succeed.
     pub(crate) async fn sign_instructions(
         &self,
         instructions: &[Instruction],

@@ -20,7 +20,8 @@ pub struct SignedTransaction {
     pub expires: Option<u64>,
     /// The fee that it offers.
     pub fee: Fee,
-    /// The most that the chain can take for it besides what it pays to others, fee and deposit, in the smallest unit of the coin that fees are paid in.
+    /// The most that the chain can take for it besides what it pays to others, fee and deposit, in the smallest unit of
+    /// the coin that fees are paid in.
     #[serde(default)]
     pub fee_max: Option<Amount>,
     /// The part of it that pays no work but lies on the chain afterwards, as the deposit of an account that it makes does.

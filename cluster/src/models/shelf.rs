@@ -75,8 +75,8 @@ impl Shelf {
         self.devices.snapshots()
     }
 
-    /// Keeps the wished models only, each of the revision and on the device that is wished, and gives back those that are to be loaded.
-    /// What is being loaded and is not wished any more is forgotten when it is there.
+    /// Keeps the wished models only, each of the revision and on the device that is wished, and gives back those that are
+    /// to be loaded. What is being loaded and is not wished any more is forgotten when it is there.
     pub(super) fn arrange(&self, wished: &BTreeMap<ModelId, Wished>) -> Vec<ModelId> {
         let mut slots = self.slots.write();
         let mut refused = refusals(&slots, wished);
