@@ -18,6 +18,7 @@ mod hub;
 mod kill;
 mod local_cluster;
 mod models;
+mod modules;
 mod openai;
 mod packaging;
 mod paid;
