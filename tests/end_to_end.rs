@@ -27,6 +27,7 @@ mod payments;
 mod proved;
 mod quickstart;
 mod real_chain;
+mod recovery;
 mod rolling;
 mod shell;
 mod solana;

@@ -12,6 +12,9 @@ use steward_storage_fdb::devcluster::{DevCluster, SERVER_VARIABLE};
 
 use crate::parts;
 
+/// Faults of a short run of a cluster: three rounds.
+const CLUSTER_FAULTS: u32 = 30;
+
 fn programs(fdbserver: Option<PathBuf>) -> Programs {
     Programs { steward: parts::steward(), anvil: parts::anvil(), fdbserver }
 }
@@ -20,7 +23,7 @@ fn programs(fdbserver: Option<PathBuf>) -> Programs {
 async fn a_node_killed_at_random_points_keeps_every_promise() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/kill.toml")).unwrap();
-    plan.kills = parts::kills();
+    plan.kills = parts::kills(12);
     plan.life_max = Duration::from_millis(900);
     let programs = programs(None);
     let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
@@ -35,7 +38,7 @@ async fn a_node_killed_at_random_points_keeps_every_promise() {
 async fn a_cluster_whose_nodes_store_and_network_fail_keeps_every_promise() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/cluster.toml")).unwrap();
-    plan.kills = parts::kills();
+    plan.kills = parts::kills(CLUSTER_FAULTS);
     plan.sessions = 12;
     plan.registers = 2;
     plan.down_max = Duration::from_secs(3);
@@ -58,7 +61,7 @@ async fn a_cluster_on_foundationdb_whose_nodes_and_store_die_keeps_every_promise
     };
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/foundationdb.toml")).unwrap();
-    plan.kills = parts::kills();
+    plan.kills = parts::kills(CLUSTER_FAULTS);
     plan.sessions = 12;
     plan.down_max = Duration::from_secs(3);
     let report = run(&plan, &programs(Some(fdbserver)), folder.path(), |_| {}).await.unwrap();
