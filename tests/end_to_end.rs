@@ -23,6 +23,7 @@ mod packaging;
 mod paid;
 mod payments;
 mod proved;
+mod quarantine;
 mod quickstart;
 mod real_chain;
 mod recovery;

@@ -34,14 +34,15 @@ struct Ended {
 }
 
 /// A shell on a node, with the key of its operator or another.
-struct Shell<'a> {
+pub struct Shell<'a> {
     server: &'a str,
     key: String,
     home: &'a Path,
 }
 
 impl<'a> Shell<'a> {
-    fn of_root(node: &'a NodeProcess, home: &'a Path) -> Self {
+    /// With the operator's key of a node.
+    pub fn of_root(node: &'a NodeProcess, home: &'a Path) -> Self {
         let key = std::fs::read_to_string(node.root_key_file()).unwrap().trim().to_owned();
         Self { server: node.server(), key, home }
     }
@@ -68,7 +69,7 @@ impl<'a> Shell<'a> {
     }
 
     /// What one command of the shell says, which must succeed.
-    fn told(&self, command: &str) -> String {
+    pub fn told(&self, command: &str) -> String {
         let ended = self.run(&["shell", "-c", command], "");
         assert!(ended.success, "{command}: {}", ended.said);
         ended.said
@@ -81,7 +82,7 @@ impl<'a> Shell<'a> {
     }
 
     /// What one command says when it fails.
-    fn refused(&self, command: &str) -> String {
+    pub fn refused(&self, command: &str) -> String {
         let ended = self.run(&["shell", "-c", command], "");
         assert!(!ended.success, "{command}: {}", ended.said);
         ended.said

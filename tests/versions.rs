@@ -43,7 +43,7 @@ async fn open_approval(tenant: &Tenant) -> Option<v1::Approval> {
 }
 
 /// Follows the session until the turn has ended, and gives what it replied.
-async fn reply_of(tenant: &Tenant, session: &str, turn: u64) -> String {
+pub async fn reply_of(tenant: &Tenant, session: &str, turn: u64) -> String {
     let request = v1::WatchSessionRequest { session: session.to_owned(), from_sequence: 1, ..Default::default() };
     let mut events = tenant.client.sessions().watch(request).await.unwrap().into_inner();
     let mut reply = String::new();

@@ -23,7 +23,7 @@ impl Steward {
     /// Why an entity is as it is.
     ///
     /// # Errors
-    /// [`EntityNotFound`](steward_types::ErrorCode::EntityNotFound) for an unknown kind, and the store's.
+    /// [`EntityNotFound`](steward_types::ErrorCode::EntityNotFound) for an unknown kind.
     pub async fn why(&self, kind: &str, id: &str) -> Result<Why, Failure> {
         let (node, snapshot) = self.actor(kind, id).await?;
         let mut reasons = vec![life(&snapshot, node)];
@@ -36,7 +36,9 @@ impl Steward {
         if kind == "session"
             && let Ok(session) = id.parse::<SessionId>()
         {
-            reasons.extend(self.why_session(session).await?);
+            // What made it fail may be the rows that would say more.
+            let unread = |failure: Failure| vec![format!("What the store has of it cannot be read: {failure}.")];
+            reasons.extend(self.why_session(session).await.unwrap_or_else(unread));
         }
         if kind == "chain" {
             reasons.extend(self.why_chain(id).await);
