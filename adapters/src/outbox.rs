@@ -26,7 +26,7 @@ pub use self::policy::OutboxPolicy;
 use crate::chain::{Action, Amount, SignedTransaction, TransactionStatus};
 
 /// Everything that must survive: the head, and the intents one by one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Outbox {
     head: OutboxHead,
     intents: BTreeMap<u64, Intent>,
@@ -37,7 +37,7 @@ pub struct Outbox {
 }
 
 /// The part of the outbox that is not about one intent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct OutboxHead {
     /// The number of the next intent.
     pub next_intent: u64,
@@ -56,7 +56,7 @@ pub struct OutboxHead {
 }
 
 /// Who numbers an account's transactions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Numbering {
     /// The chain, which takes one transaction of each number.
     Chain,
@@ -183,6 +183,8 @@ impl Outbox {
             (found < seen).then(|| format!("the account's final sequence number went back from {seen} to {found}"))
         };
         if self.head.stalled.is_some() {
+            // Whatever was known of its numbers is not this chain's: nothing is done until it is the old one again.
+            self.numbering = None;
             self.reconcile_at = after(now, policy.retry_ms);
             return;
         }

@@ -6,7 +6,7 @@ use crate::chain::{Action, Amount, Broadcast, SignedTransaction, TransactionStat
 use crate::fee::Fee;
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Something is to be done once. A key that is known changes nothing.
     Submitted {
@@ -63,7 +63,7 @@ pub enum Event {
 }
 
 /// Where the chain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Standing {
     /// The account's next sequence numbers; nothing on a chain that counts no transactions.
     pub sequences: Option<Sequences>,
@@ -74,7 +74,7 @@ pub struct Standing {
 }
 
 /// An account's next sequence number, seen twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sequences {
     /// As of the newest block.
     pub latest: u64,

@@ -9,7 +9,7 @@ use super::{OutboxPolicy, after};
 use crate::chain::{Action, Amount, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 
 /// What is to be done on the chain, once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
     /// The idempotency key: submitting it again is one intent.
     pub key: String,
@@ -45,7 +45,7 @@ pub struct Intent {
 }
 
 /// A signed transaction of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     /// What is sent, again and again the same.
     pub transaction: SignedTransaction,
@@ -56,7 +56,7 @@ pub struct Attempt {
 }
 
 /// Where one of an intent's transactions landed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Landing {
     /// The transaction's hash.
     pub hash: String,
@@ -65,7 +65,7 @@ pub struct Landing {
 }
 
 /// The final end of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Outcome {
     /// Whether the transaction did what it was to do; false when the contract refused it.
     pub succeeded: bool,

@@ -3,8 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod coverage;
 mod expiring;
+mod explore;
 mod funds;
+mod moves;
+mod spaces;
 mod world;
 
 use std::time::Duration;
@@ -15,25 +19,30 @@ use steward_adapters::ledger::Lost;
 use steward_adapters::outbox::{Effect, Event, Outbox, Sequences, Standing};
 use steward_types::Timestamp;
 
-use crate::world::{Bounds, Carry, Move, POLICY, World, action, explore};
+use crate::moves::{Answer, Carry, Fault, Move};
+use crate::world::{POLICY, World, action};
 
-#[test]
-fn no_order_of_faults_lands_an_intent_twice() {
-    let faults =
-        [Move::Crash, Move::Stranger, Move::Reorganize(Lost::Yes), Move::Reorganize(Lost::No), Move::ForgetPool];
-    let bounds = Bounds { faults: 2, blocks: 3, now: 2 * POLICY.stuck_ms };
-    let one = explore(World::new(1), &faults, bounds);
-    let two = explore(World::new(2), &faults, Bounds { faults: 1, ..bounds });
-    println!("explored {} and {} states", one.0, two.0);
+/// How an effect may go, seldom badly.
+fn any_carry() -> impl Strategy<Value = Carry> {
+    prop_oneof![
+        4 => Just(Carry::Whole),
+        1 => Just(Carry::ThenCrash),
+        1 => Just(Carry::ReplyLost),
+        1 => Just(Carry::NotSent),
+        1 => prop::sample::select(vec![Answer::Accepted, Answer::SequenceUsed, Answer::Underpriced, Answer::Refused])
+            .prop_map(Carry::Swallowed),
+        1 => prop::sample::select(vec![Fault::Own, Fault::Others]).prop_map(Carry::NotSigned),
+    ]
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
-    let carry = prop_oneof![
-        4 => Just(Carry::Whole), 1 => Just(Carry::ThenCrash), 1 => Just(Carry::ReplyLost), 1 => Just(Carry::NotSent)
-    ];
     prop_oneof![
-        8 => (0..3usize, carry).prop_map(|(number, carry)| Move::Carry(number, carry)),
+        8 => (0..3usize, any_carry()).prop_map(|(number, carry)| Move::Carry(number, carry)),
+        4 => (0..3usize, any_carry()).prop_map(|(number, carry)| Move::Begin(number, carry)),
+        4 => Just(Move::Finish),
         1 => Just(Move::Crash),
+        1 => Just(Move::ChangeKey),
+        1 => (0..2u64).prop_map(Move::Withdraw),
         3 => Just(Move::Mine),
         1 => Just(Move::Stranger),
         1 => Just(Move::Reorganize(Lost::Yes)),
@@ -81,7 +90,7 @@ fn a_stuck_transaction_is_replaced_under_its_sequence_number_with_a_higher_fee()
     assert_eq!(world.effects(), [Effect::Reconcile], "the chain is asked first whether it stands where we think");
     world.make(Move::Carry(0, Carry::Whole));
     let sign = world.effects().into_iter().find(|effect| matches!(effect, Effect::Sign { intent: 0, .. })).unwrap();
-    world.carry_out(sign, Carry::Whole);
+    world.carry_out(sign);
     let attempts = &world.outbox.intents()[&0].attempts;
     assert_eq!(attempts.len(), 2);
     assert_eq!(attempts[1].transaction.sequence, first.sequence);
@@ -100,12 +109,27 @@ fn a_key_submitted_again_is_one_intent_and_goes_when_it_is_acknowledged() {
     world.outbox.apply(acknowledged.clone(), Timestamp::EPOCH, &POLICY).unwrap();
     assert_eq!(world.outbox.intents().len(), 2, "what is not done is not forgotten");
     while !world.outbox.is_settled() {
-        world.effects().into_iter().for_each(|effect| world.carry_out(effect, Carry::Whole));
+        world.effects().into_iter().for_each(|effect| world.carry_out(effect));
         world.ledger.mine();
         world.now += POLICY.poll_ms;
     }
     world.outbox.apply(acknowledged, world.now(), &POLICY).unwrap();
     assert!(world.outbox.intent("intent 0").is_none());
+}
+
+#[test]
+fn a_chain_that_is_reset_meanwhile_stops_what_is_under_way() {
+    let mut outbox = World::new(2).outbox;
+    let standing = |genesis: &str| {
+        let sequences = Some(Sequences { latest: 5, finalized: 5 });
+        Event::Reconciled(Standing { sequences, genesis: genesis.to_owned(), account: "account".to_owned() })
+    };
+    outbox.apply(standing("a"), Timestamp::EPOCH, &POLICY).unwrap();
+    assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Sign { .. }]));
+    outbox.apply(standing("b"), Timestamp::EPOCH, &POLICY).unwrap();
+    assert!(outbox.head().stalled.is_some());
+    let later = Timestamp::EPOCH.saturating_add(Duration::from_millis(POLICY.retry_ms));
+    assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile], "no start was needed to notice it");
 }
 
 #[test]
