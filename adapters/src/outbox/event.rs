@@ -71,6 +71,8 @@ pub struct Standing {
     pub genesis: String,
     /// The account that signs.
     pub account: String,
+    /// What became of the final transaction that was asked after, if one was.
+    pub settled: Option<TransactionStatus>,
 }
 
 /// An account's next sequence number, seen twice.
@@ -86,7 +88,11 @@ pub struct Sequences {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Ask where the chain stands: gives [`Event::Reconciled`].
-    Reconcile,
+    Reconcile {
+        /// The newest final transaction, while it is looked after: is it final still? When the chain does not know it, the
+        /// same bytes are handed to it again.
+        settled: Option<SignedTransaction>,
+    },
     /// Sign, send nothing: gives [`Event::Signed`] or [`Event::SignFailed`].
     Sign {
         /// The intent's number.

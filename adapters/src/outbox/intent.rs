@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
 use steward_types::limits::{OUTBOX_REASON_CHARS_MAX, OUTBOX_SIGN_DOUBLINGS_MAX};
 
-use super::{OutboxPolicy, after};
+use super::{OutboxPolicy, Settled, after};
 use crate::chain::{Action, Amount, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 
 /// What is to be done on the chain, once.
@@ -179,6 +179,12 @@ impl Intent {
             self.last_error = Some("it expired before it landed; it is signed again".to_owned());
             Loss::Time
         }
+    }
+
+    /// What is to be looked after of it, now that it is final there.
+    pub(super) fn settled_at(&self, landing: &Landing, now: Timestamp) -> Option<Settled> {
+        let landed = self.attempts.iter().find(|attempt| attempt.transaction.hash == landing.hash)?;
+        Some(Settled { transaction: landed.transaction.clone(), block: landing.inclusion.block, at: now })
     }
 
     pub(super) fn outcome_at(&self, landing: Landing) -> Outcome {

@@ -9,6 +9,7 @@ mod explore;
 mod funds;
 mod moves;
 mod spaces;
+mod undone;
 mod world;
 
 use std::time::Duration;
@@ -74,7 +75,7 @@ fn a_restart_sends_the_same_bytes_again() {
     let before = sent(&world);
     world.make(Move::Carry(0, Carry::ThenCrash)); // broadcast, and be killed
     world.ledger.forget_pool();
-    assert_eq!(world.effects(), [Effect::Reconcile], "nothing is sent before the chain was asked");
+    assert_eq!(world.effects(), [Effect::Reconcile { settled: None }], "nothing is sent before the chain was asked");
     world.make(Move::Carry(0, Carry::Whole));
     assert_eq!(sent(&world), before);
 }
@@ -87,7 +88,11 @@ fn a_stuck_transaction_is_replaced_under_its_sequence_number_with_a_higher_fee()
     }
     let first = world.outbox.intents()[&0].attempts[0].transaction.clone();
     world.make(Move::Wait(POLICY.stuck_ms));
-    assert_eq!(world.effects(), [Effect::Reconcile], "the chain is asked first whether it stands where we think");
+    assert_eq!(
+        world.effects(),
+        [Effect::Reconcile { settled: None }],
+        "the chain is asked first whether it stands where we think"
+    );
     world.make(Move::Carry(0, Carry::Whole));
     let sign = world.effects().into_iter().find(|effect| matches!(effect, Effect::Sign { intent: 0, .. })).unwrap();
     world.carry_out(sign);
@@ -122,14 +127,19 @@ fn a_chain_that_is_reset_meanwhile_stops_what_is_under_way() {
     let mut outbox = World::new(2).outbox;
     let standing = |genesis: &str| {
         let sequences = Some(Sequences { latest: 5, finalized: 5 });
-        Event::Reconciled(Standing { sequences, genesis: genesis.to_owned(), account: "account".to_owned() })
+        Event::Reconciled(Standing {
+            sequences,
+            genesis: genesis.to_owned(),
+            account: "account".to_owned(),
+            settled: None,
+        })
     };
     outbox.apply(standing("a"), Timestamp::EPOCH, &POLICY).unwrap();
     assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Sign { .. }]));
     outbox.apply(standing("b"), Timestamp::EPOCH, &POLICY).unwrap();
     assert!(outbox.head().stalled.is_some());
     let later = Timestamp::EPOCH.saturating_add(Duration::from_millis(POLICY.retry_ms));
-    assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile], "no start was needed to notice it");
+    assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile { settled: None }], "no start was needed to notice it");
 }
 
 #[test]
@@ -138,7 +148,7 @@ fn a_chain_that_was_reset_stalls_the_outbox_until_it_is_the_old_one() {
     let standing = |genesis: &str, finalized| {
         let (genesis, account) = (genesis.to_owned(), "account".to_owned());
         let sequences = Some(Sequences { latest: 5, finalized });
-        Event::Reconciled(Standing { sequences, genesis, account })
+        Event::Reconciled(Standing { sequences, genesis, account, settled: None })
     };
     outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
     outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
@@ -147,7 +157,7 @@ fn a_chain_that_was_reset_stalls_the_outbox_until_it_is_the_old_one() {
         assert!(outbox.head().stalled.is_some());
         assert!(outbox.next(Timestamp::EPOCH, &POLICY).is_empty());
         let later = Timestamp::EPOCH.saturating_add(Duration::from_millis(POLICY.retry_ms));
-        assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile]);
+        assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile { settled: None }]);
     }
     outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
     assert_eq!(outbox.head().stalled, None);
@@ -160,7 +170,7 @@ fn another_key_takes_over_once_nothing_of_the_old_one_can_land() {
     let standing = |account: &str, sequence| {
         let (genesis, account) = ("genesis".to_owned(), account.to_owned());
         let sequences = Some(Sequences { latest: sequence, finalized: sequence });
-        Event::Reconciled(Standing { sequences, genesis, account })
+        Event::Reconciled(Standing { sequences, genesis, account, settled: None })
     };
     let restarted = |outbox: &mut Outbox, event| {
         *outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());

@@ -17,7 +17,8 @@ use crate::moves::{Carry, Fault, Move};
 /// The reason of every failure: what it says changes nothing, and must not make two states of one.
 pub const FAILED: &str = "it failed";
 
-pub const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 100, in_flight_max: 2 };
+pub const POLICY: OutboxPolicy =
+    OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 100, watch_ms: 300, in_flight_max: 2 };
 
 /// A transaction that reached the chain.
 #[derive(Debug, Clone, Hash)]
@@ -182,7 +183,8 @@ impl World {
 
     fn carried(&mut self, effect: Effect, carry: Carry) -> Event {
         match effect {
-            Effect::Reconcile => Event::Reconciled(Standing {
+            Effect::Reconcile { settled } => Event::Reconciled(Standing {
+                settled: settled.map(|settled| self.status(&settled)),
                 sequences: sequences(&self.ledger),
                 genesis: "genesis".to_owned(),
                 account: format!("account {}", self.account),
@@ -283,7 +285,10 @@ impl World {
 
     pub fn check(&self) {
         if self.outbox.head().stalled.is_some() {
-            assert!(self.effects().iter().all(|effect| *effect == Effect::Reconcile), "it is stalled, and acts");
+            assert!(
+                self.effects().iter().all(|effect| matches!(effect, Effect::Reconcile { .. })),
+                "it is stalled, and acts"
+            );
         }
         for number in 0..self.wishes {
             let (key, landed) = (key_of(number), self.landed(number));
