@@ -28,6 +28,7 @@ pub(super) enum What {
     Project,
     Chain,
     Model,
+    Module,
     /// Nothing that the node could list.
     Other,
 }
@@ -57,6 +58,7 @@ impl What {
                 Self::Chain
             }
             (["models", ..], "name") => Self::Model,
+            (["modules", ..], "name") => Self::Module,
             _ => Self::Other,
         }
     }
@@ -138,6 +140,10 @@ impl Names {
             What::Model => {
                 let models = client.models().list(v1::ListModelsRequest {}).await?.into_inner().models;
                 models.iter().map(|model| named(&model.name, &model.state)).collect()
+            }
+            What::Module => {
+                let modules = client.modules().list(v1::ListModulesRequest { project }).await?.into_inner().modules;
+                modules.iter().map(|module| named(&module.name, "")).collect()
             }
         })
     }
