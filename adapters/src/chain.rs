@@ -3,6 +3,7 @@
 //! An implementation never decides to send: it signs when asked, broadcasts the bytes it is given, and says what it
 //! sees. It keeps no counter of its own; the outbox owns the sequence numbers.
 
+mod account;
 mod action;
 mod call;
 mod error;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::account::{AccountId, AccountIdError, read_address};
 pub use self::action::{Action, AnchorPoint, AnchoredHead, InclusionClaim};
 pub use self::call::ContractCall;
 pub use self::error::ChainError;
@@ -47,6 +49,11 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
 
     /// The newest block.
     async fn head(&self) -> Result<Head, ChainError>;
+
+    /// The newest block that [`Consistency::Confirmed`] is about: no newer than the head, and no older than what is final.
+    async fn confirmed_block(&self) -> Result<u64, ChainError> {
+        Ok(self.head().await?.final_block)
+    }
 
     /// The sequence number (nonce) that the account's next transaction needs, as seen with this consistency. `None` on
     /// a chain that counts no transactions: each of those stands alone there, and expires.
@@ -181,6 +188,9 @@ pub struct Head {
 pub enum Consistency {
     /// As of the newest block; a reorganisation may undo it.
     Latest,
+    /// As of the newest block that the chain itself holds unlikely to be undone; where it has no word for that, as of the
+    /// newest that counts as final.
+    Confirmed,
     /// As of the newest block that counts as final.
     Final,
     /// As of this block, which the caller knows to be final, so that several endpoints can be asked the same question.

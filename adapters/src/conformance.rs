@@ -23,6 +23,14 @@ pub async fn check(chain: &dyn Chain, recipient: &str) {
     sending::check(chain, &contract).await;
     anchoring::check(chain, &contract).await;
     paying::check(chain, recipient).await;
+    a_confirmed_block_is_between_the_final_one_and_the_head(chain).await;
+}
+
+async fn a_confirmed_block_is_between_the_final_one_and_the_head(chain: &dyn Chain) {
+    let before = chain.head().await.expect("the chain answers");
+    let confirmed = chain.confirmed_block().await.expect("the chain answers");
+    let after = chain.head().await.expect("the chain answers");
+    assert!((before.final_block..=after.block).contains(&confirmed), "{before:?} {confirmed} {after:?}");
 }
 
 /// What anchors go to: a new contract, or nothing where the chain needs none and says so.

@@ -1,6 +1,6 @@
 //! Carries out an outbox's effects on a chain and says what happened. Decides nothing.
 
-use crate::chain::{Action, Amount, Chain, ChainError, Consistency, SignedTransaction};
+use crate::chain::{Action, Amount, Chain, ChainError, Consistency, SignedTransaction, TransactionStatus};
 use crate::fee::{Fee, FeePolicy};
 use crate::outbox::{Effect, Event, Sequences, Standing, most_taken};
 
@@ -17,7 +17,7 @@ pub struct Carried {
 /// count on having been told.
 pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) -> Carried {
     match effect {
-        Effect::Reconcile => learnt(standing(chain).await.map(Event::Reconciled)),
+        Effect::Reconcile { settled } => learnt(standing(chain, settled).await.map(Event::Reconciled)),
         Effect::Sign { intent, action, sequence, replaces, reserved } => {
             let fee = match fee(chain, policy, replaces).await {
                 Ok(fee) => fee,
@@ -82,7 +82,7 @@ fn unsigned(intent: u64, failure: ChainError, is_own: bool) -> Carried {
     Carried { event, failure: Some(failure) }
 }
 
-async fn standing(chain: &dyn Chain) -> Result<Standing, ChainError> {
+async fn standing(chain: &dyn Chain, settled: Option<SignedTransaction>) -> Result<Standing, ChainError> {
     let genesis = chain.genesis().await?;
     let sequences = match chain.sequence(Consistency::Final).await? {
         Some(finalized) => {
@@ -91,7 +91,21 @@ async fn standing(chain: &dyn Chain) -> Result<Standing, ChainError> {
         }
         None => None,
     };
-    Ok(Standing { sequences, genesis, account: chain.account().to_owned() })
+    let settled = match settled {
+        Some(transaction) => Some(looked_after(chain, &transaction).await?),
+        None => None,
+    };
+    Ok(Standing { sequences, genesis, account: chain.account().to_owned(), settled })
+}
+
+/// What became of a transaction that was final. One that the chain does not know is handed to it again: the same bytes land
+/// once at most. How it takes them is seen the next time.
+async fn looked_after(chain: &dyn Chain, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
+    let status = chain.status(transaction).await?;
+    if status == TransactionStatus::Unknown {
+        chain.broadcast(&transaction.bytes).await?;
+    }
+    Ok(status)
 }
 
 async fn fee(chain: &dyn Chain, policy: &FeePolicy, replaces: Option<Fee>) -> Result<Fee, ChainError> {

@@ -23,6 +23,9 @@ pub const ACCOUNT: &str = "account";
 /// not taken.
 pub const ENDOWMENT: Amount = Amount::new(1_000_000_000_000_000_000);
 
+/// How many blocks, its own among them, confirm a block that is not final by then.
+const CONFIRMING_BLOCKS: u64 = 2;
+
 /// The gas that each transaction takes.
 const TRANSACTION_GAS: u128 = 10;
 
@@ -80,6 +83,11 @@ impl Ledger {
     pub fn head(&self) -> Head {
         let block = self.blocks.len() as u64 - 1;
         Head { block, hash: self.block_hash(block), final_block: self.final_block }
+    }
+
+    /// The newest block that another one stands on, or that is final.
+    pub fn confirmed_block(&self) -> u64 {
+        self.final_block.max((self.blocks.len() as u64).saturating_sub(CONFIRMING_BLOCKS))
     }
 
     /// The account's next sequence number, where there are such. A block that is not there yet counts as the newest,
@@ -228,6 +236,14 @@ impl Ledger {
         }
     }
 
+    /// Undoes the newest blocks though they were final, and forgets what was in them.
+    pub fn undo_final(&mut self, blocks: u64) {
+        let undone = usize::try_from(blocks).unwrap_or(usize::MAX);
+        self.blocks.truncate(self.blocks.len().saturating_sub(undone).max(1));
+        self.final_block = (self.blocks.len() as u64).saturating_sub(self.confirmations);
+        self.fork += 1;
+    }
+
     /// The ledger as one knows it who is so many blocks behind.
     #[must_use]
     pub fn before(&self, blocks: u64) -> Self {
@@ -288,6 +304,7 @@ impl Ledger {
     fn end_of(&self, at: Consistency) -> usize {
         match at {
             Consistency::Latest => self.blocks.len(),
+            Consistency::Confirmed => self.confirmed_block() as usize + 1,
             Consistency::Final => self.final_block as usize + 1,
             Consistency::Block(block) => {
                 usize::try_from(block).map_or(self.blocks.len(), |block| self.blocks.len().min(block + 1))

@@ -203,6 +203,12 @@ impl Chain for MemoryChain {
         Ok(Head { block: head.block + ahead, final_block: head.final_block + ahead, ..head })
     }
 
+    async fn confirmed_block(&self) -> Result<u64, ChainError> {
+        self.grow();
+        let block = self.ask(Ledger::confirmed_block).await?;
+        Ok(if self.lies() { block + 1_000 } else { block })
+    }
+
     async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
         let sequence = self.ask_at(at, |ledger| ledger.sequence(at)).await?;
         Ok(if self.lies() { sequence.map(|sequence| sequence + 7) } else { sequence })

@@ -7,11 +7,13 @@
 //!   chain itself lets at most one land. Where the chain has no sequence numbers, there is only one of them.
 //! - An intent's transactions are given up for others only when none of them can land any more: a stranger's
 //!   transaction took their sequence number, or the last block that could have had them has passed, and that is final.
-//! - After a start nothing is sent before the chain has been asked where it stands.
+//! - After a start, or a while with nothing to do, nothing is sent before the chain has been asked where it stands. While
+//!   it is not where it was, nothing is sent at all.
 
 mod event;
 mod intent;
 mod policy;
+mod settled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,10 +25,11 @@ pub use self::event::{Effect, Event, OutboxError, Sequences, Standing};
 pub use self::intent::{Attempt, Intent, Landing, Outcome, most_taken};
 use self::intent::{Loss, is_unknown, landing};
 pub use self::policy::OutboxPolicy;
+pub use self::settled::Settled;
 use crate::chain::{Action, Amount, SignedTransaction, TransactionStatus};
 
 /// Everything that must survive: the head, and the intents one by one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Outbox {
     head: OutboxHead,
     intents: BTreeMap<u64, Intent>,
@@ -37,7 +40,7 @@ pub struct Outbox {
 }
 
 /// The part of the outbox that is not about one intent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct OutboxHead {
     /// The number of the next intent.
     pub next_intent: u64,
@@ -53,10 +56,13 @@ pub struct OutboxHead {
     pub account: Option<String>,
     /// Why nothing is sent, when the chain is not the one that this outbox knows.
     pub stalled: Option<String>,
+    /// The newest transaction that became final, while it is looked after.
+    #[serde(default)]
+    pub settled: Option<Settled>,
 }
 
 /// Who numbers an account's transactions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Numbering {
     /// The chain, which takes one transaction of each number.
     Chain,
@@ -130,10 +136,11 @@ impl Outbox {
     /// at most one.
     pub fn next(&self, now: Timestamp, policy: &OutboxPolicy) -> Vec<Effect> {
         if self.numbering.is_none() {
-            return if now >= self.reconcile_at { vec![Effect::Reconcile] } else { Vec::new() };
+            return if now >= self.reconcile_at { vec![self.ask(now, policy)] } else { Vec::new() };
         }
-        if now >= self.reconcile_at && self.has_stuck(now, policy) {
-            return vec![Effect::Reconcile];
+        let is_wanted = || self.has_stuck(now, policy) || self.watch_at(policy).is_some() || self.begins_anew();
+        if now >= self.reconcile_at && is_wanted() {
+            return vec![self.ask(now, policy)];
         }
         let mut effects: Vec<Effect> =
             self.in_flight().filter_map(|(number, intent)| self.follow(number, intent, now, policy)).collect();
@@ -143,15 +150,37 @@ impl Outbox {
 
     /// When [`Outbox::next`] may have something to do; `None` when there is nothing to wait for.
     pub fn wake_at(&self, policy: &OutboxPolicy) -> Option<Timestamp> {
-        if self.is_settled() {
-            return None;
+        if self.is_settled() && self.head.stalled.is_none() {
+            return self.watch_at(policy);
         }
         if self.numbering.is_none() {
             return Some(self.reconcile_at);
         }
         let in_flight = self.in_flight().map(|(_, intent)| intent.act_at);
         let waiting = self.waiting().filter(|_| self.in_flight().count() < policy.in_flight_max || self.has_gap());
-        in_flight.chain(waiting.map(|(_, intent)| intent.act_at)).min()
+        in_flight.chain(waiting.map(|(_, intent)| intent.act_at)).chain(self.watch_at(policy)).min()
+    }
+
+    /// Asks where the chain stands, and after the newest final transaction while that is looked after.
+    fn ask(&self, now: Timestamp, policy: &OutboxPolicy) -> Effect {
+        let is_asked = self.looks_after(now, policy) || self.head.stalled.is_some();
+        let settled = self.head.settled.as_ref().filter(|_| is_asked);
+        Effect::Reconcile { settled: settled.map(|settled| settled.transaction.clone()) }
+    }
+
+    fn looks_after(&self, now: Timestamp, policy: &OutboxPolicy) -> bool {
+        self.head.settled.as_ref().is_some_and(|settled| now <= settled.until(policy))
+    }
+
+    /// When to ask again because the newest final transaction is looked after.
+    fn watch_at(&self, policy: &OutboxPolicy) -> Option<Timestamp> {
+        let settled = self.head.settled.as_ref()?;
+        (self.reconcile_at <= settled.until(policy)).then_some(self.reconcile_at)
+    }
+
+    /// Whether something is to be signed while nothing is on its way.
+    fn begins_anew(&self) -> bool {
+        self.in_flight().next().is_none() && self.waiting().next().is_some()
     }
 
     fn submit(&mut self, key: String, action: Action, now: Timestamp) -> Result<(), OutboxError> {
@@ -180,9 +209,13 @@ impl Outbox {
         } else {
             let found = standing.sequences.map(|sequences| sequences.finalized);
             let (seen, found) = (self.head.final_sequence, found.unwrap_or(self.head.final_sequence));
-            (found < seen).then(|| format!("the account's final sequence number went back from {seen} to {found}"))
+            let undone = standing.settled.as_ref().and_then(|status| self.undone(status, now, policy));
+            let went_back = || format!("the account's final sequence number went back from {seen} to {found}");
+            undone.or_else(|| (found < seen).then(went_back))
         };
         if self.head.stalled.is_some() {
+            // Whatever was known of its numbers is not this chain's: nothing is done until it is the old one again.
+            self.numbering = None;
             self.reconcile_at = after(now, policy.retry_ms);
             return;
         }
@@ -194,7 +227,18 @@ impl Outbox {
             None => Numbering::Outbox,
         });
         self.reconcile_at = after(now, policy.stuck_ms);
+        if !self.looks_after(now, policy) {
+            self.head.settled = None;
+        }
         self.fill_gap(now);
+    }
+
+    /// That the transaction which is looked after is not final any more. What another took for good is lost, and said for as
+    /// long as it is looked after; anything else until it is final again.
+    fn undone(&self, status: &TransactionStatus, now: Timestamp, policy: &OutboxPolicy) -> Option<String> {
+        let is_lost = matches!(status, TransactionStatus::Replaced { is_final: true });
+        let is_said = !is_lost || self.looks_after(now, policy);
+        self.head.settled.as_ref().filter(|_| is_said).and_then(|settled| settled.undone(status))
     }
 
     /// The account before this one, when it has transactions that may still land. Otherwise this one takes its place.
@@ -205,6 +249,7 @@ impl Outbox {
                 return old;
             }
             (self.head.latest_sequence, self.head.final_sequence) = (0, 0);
+            self.head.settled = None;
         }
         self.head.account = Some(account.to_owned());
         None
@@ -272,7 +317,9 @@ impl Outbox {
         intent.landing = landing(statuses);
         if let Some(landing) = intent.landing.clone() {
             if landing.inclusion.is_final {
+                let settled = intent.settled_at(&landing, now);
                 intent.outcome = Some(intent.outcome_at(landing));
+                self.settle(settled);
                 self.used_up(sequence);
             }
         } else if intent.cannot_land(statuses) {
@@ -285,6 +332,19 @@ impl Outbox {
             newest.sent = false;
         }
         Ok(())
+    }
+
+    /// The newest final transaction is looked after for a while, where reorganisations could undo it after all.
+    fn settle(&mut self, settled: Option<Settled>) {
+        let is_newer = |settled: &Settled| {
+            let sequence = |settled: &Settled| settled.transaction.sequence;
+            self.head.settled.as_ref().is_none_or(|before| sequence(before) < sequence(settled))
+        };
+        if self.numbering == Some(Numbering::Chain)
+            && let Some(settled) = settled.filter(is_newer)
+        {
+            self.head.settled = Some(settled);
+        }
     }
 
     /// A sequence number is used up for good. What filled a gap has done its work then.

@@ -26,7 +26,12 @@ impl ChainActor {
         }
         let Some(event) = event else { return Ok(()) };
         let event = self.desk.weigh(event, failure.as_ref());
-        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)
+        let was_stalled = self.desk.outbox.head().stalled.is_some();
+        self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)?;
+        if let Some(reason) = self.desk.outbox.head().stalled.as_ref().filter(|_| !was_stalled) {
+            tracing::error!(chain = %self.id, %reason, "nothing is sent on a chain until it is what it was");
+        }
+        Ok(())
     }
 
     /// Begins the next effect, when there is one and none is under way; otherwise waits for its time.
@@ -37,7 +42,7 @@ impl ChainActor {
             return;
         }
         let mut wake_at = self.desk.follows.keys().map(|project| self.due_at(project)).min();
-        if !self.desk.outbox.is_settled() {
+        if self.desk.outbox.wake_at(&self.desk.policy).is_some() {
             let mut effects = self.desk.outbox.next(now, &self.desk.policy).into_iter();
             match effects.find(|effect| self.may_do(effect)).map(|effect| (effect, self.breaker.admit(now))) {
                 Some((effect, Admission::Admitted)) => {

@@ -26,6 +26,7 @@ mod followed;
 mod ordering;
 mod rows;
 mod shown;
+mod undone;
 
 const CHAIN: &str = "test:memory";
 
@@ -52,7 +53,7 @@ impl Node {
     async fn try_start_with(store: &Arc<dyn Store>, settings: ChainSettings) -> Option<Self> {
         let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
         let settings = ChainSettings {
-            outbox: OutboxPolicy { poll_ms: 2, retry_ms: 2, ..OutboxPolicy::default() },
+            outbox: OutboxPolicy { poll_ms: 2, retry_ms: 2, ..settings.outbox },
             breaker: BreakerPolicy { failures_max: 2, open_ms_min: 5, open_ms_max: 20 },
             ..settings
         };

@@ -318,7 +318,7 @@ impl Chain for CosmosChain {
 /// The block that an answer is to be about; none for the newest, which is final here.
 const fn block(at: Consistency) -> Option<u64> {
     match at {
-        Consistency::Latest | Consistency::Final => None,
+        Consistency::Latest | Consistency::Confirmed | Consistency::Final => None,
         Consistency::Block(block) => Some(block),
     }
 }

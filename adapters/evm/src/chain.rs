@@ -159,9 +159,22 @@ impl EvmChain {
         if self.finality == Finality::Counted {
             return Ok(head.saturating_sub(self.config.confirmations.saturating_sub(1)));
         }
-        let block = self.provider.get_block_by_number(BlockNumberOrTag::Finalized).await;
-        let block = block.map_err(|error| self.unserved(error))?;
-        let none = || malformed("the finalized block", "the chain has none: give confirmations as a number of blocks");
+        self.tagged_block(BlockNumberOrTag::Finalized).await
+    }
+
+    /// The newest block that the chain's consensus calls safe; where blocks are counted, that which counts as final, for
+    /// nothing else is known of the chain.
+    async fn newest_confirmed(&self) -> Result<u64, ChainError> {
+        match self.finality {
+            Finality::Counted => self.final_block(self.block_number().await?).await,
+            Finality::Tagged => self.tagged_block(BlockNumberOrTag::Safe).await,
+        }
+    }
+
+    async fn tagged_block(&self, tag: BlockNumberOrTag) -> Result<u64, ChainError> {
+        let block = self.provider.get_block_by_number(tag).await.map_err(|error| self.unserved(error))?;
+        let reason = || format!("the chain has no block of this tag: give confirmations as a number of blocks ({tag})");
+        let none = || malformed("the block by its tag", &reason());
         Ok(block.ok_or_else(none)?.header.number)
     }
 
@@ -210,6 +223,7 @@ impl EvmChain {
     async fn block_at(&self, at: Consistency) -> Result<BlockId, ChainError> {
         Ok(match at {
             Consistency::Latest => BlockId::latest(),
+            Consistency::Confirmed => BlockId::number(self.newest_confirmed().await?),
             Consistency::Final => BlockId::number(self.final_block(self.block_number().await?).await?),
             Consistency::Block(block) => BlockId::number(block),
         })
@@ -263,6 +277,10 @@ impl Chain for EvmChain {
         let header = block.ok_or_else(|| malformed("the newest block", "there is none"))?.header;
         let final_block = self.final_block(header.number).await?;
         Ok(Head { block: header.number, hash: header.hash.to_string(), final_block })
+    }
+
+    async fn confirmed_block(&self) -> Result<u64, ChainError> {
+        self.newest_confirmed().await
     }
 
     async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {

@@ -215,6 +215,10 @@ impl Chain for SolanaChain {
         Ok(Head { block: latest.context.slot, hash: latest.value.0.to_string(), final_block })
     }
 
+    async fn confirmed_block(&self) -> Result<u64, ChainError> {
+        Ok(self.head().await?.block)
+    }
+
     async fn sequence(&self, _: Consistency) -> Result<Option<u64>, ChainError> {
         Ok(None)
     }

@@ -106,7 +106,7 @@ impl fmt::Debug for Endpoint {
 /// never been undone; what is processed is one node's view and is asked for by nothing here.
 pub(crate) const fn commitment(at: Consistency) -> CommitmentConfig {
     match at {
-        Consistency::Latest => CommitmentConfig::confirmed(),
+        Consistency::Latest | Consistency::Confirmed => CommitmentConfig::confirmed(),
         Consistency::Final | Consistency::Block(_) => CommitmentConfig::finalized(),
     }
 }

@@ -32,7 +32,7 @@ async fn a_payment_moves_its_amount(chain: &dyn Chain, recipient: &str) {
     assert!(outcome.succeeded, "the payment was made");
     assert_eq!(outcome.creates, None);
     // What is final is so in every way of asking.
-    for at in [Consistency::Final, Consistency::Latest, Consistency::Block(outcome.block)] {
+    for at in [Consistency::Final, Consistency::Confirmed, Consistency::Latest, Consistency::Block(outcome.block)] {
         assert_eq!(balance(chain, recipient, at).await, more(received), "{at:?}");
         let left = balance(chain, &payer, at).await;
         assert!(more(left) <= paid, "the payer had {paid} and has {left}");

@@ -6,7 +6,7 @@ use crate::chain::{Action, Amount, Broadcast, SignedTransaction, TransactionStat
 use crate::fee::Fee;
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Something is to be done once. A key that is known changes nothing.
     Submitted {
@@ -63,7 +63,7 @@ pub enum Event {
 }
 
 /// Where the chain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Standing {
     /// The account's next sequence numbers; nothing on a chain that counts no transactions.
     pub sequences: Option<Sequences>,
@@ -71,10 +71,12 @@ pub struct Standing {
     pub genesis: String,
     /// The account that signs.
     pub account: String,
+    /// What became of the final transaction that was asked after, if one was.
+    pub settled: Option<TransactionStatus>,
 }
 
 /// An account's next sequence number, seen twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sequences {
     /// As of the newest block.
     pub latest: u64,
@@ -86,7 +88,11 @@ pub struct Sequences {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Ask where the chain stands: gives [`Event::Reconciled`].
-    Reconcile,
+    Reconcile {
+        /// The newest final transaction, while it is looked after: is it final still? When the chain does not know it, the
+        /// same bytes are handed to it again.
+        settled: Option<SignedTransaction>,
+    },
     /// Sign, send nothing: gives [`Event::Signed`] or [`Event::SignFailed`].
     Sign {
         /// The intent's number.

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
 use steward_types::limits::{OUTBOX_REASON_CHARS_MAX, OUTBOX_SIGN_DOUBLINGS_MAX};
 
-use super::{OutboxPolicy, after};
+use super::{OutboxPolicy, Settled, after};
 use crate::chain::{Action, Amount, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
 
 /// What is to be done on the chain, once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
     /// The idempotency key: submitting it again is one intent.
     pub key: String,
@@ -45,7 +45,7 @@ pub struct Intent {
 }
 
 /// A signed transaction of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     /// What is sent, again and again the same.
     pub transaction: SignedTransaction,
@@ -56,7 +56,7 @@ pub struct Attempt {
 }
 
 /// Where one of an intent's transactions landed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Landing {
     /// The transaction's hash.
     pub hash: String,
@@ -65,7 +65,7 @@ pub struct Landing {
 }
 
 /// The final end of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Outcome {
     /// Whether the transaction did what it was to do; false when the contract refused it.
     pub succeeded: bool,
@@ -179,6 +179,12 @@ impl Intent {
             self.last_error = Some("it expired before it landed; it is signed again".to_owned());
             Loss::Time
         }
+    }
+
+    /// What is to be looked after of it, now that it is final there.
+    pub(super) fn settled_at(&self, landing: &Landing, now: Timestamp) -> Option<Settled> {
+        let landed = self.attempts.iter().find(|attempt| attempt.transaction.hash == landing.hash)?;
+        Some(Settled { transaction: landed.transaction.clone(), block: landing.inclusion.block, at: now })
     }
 
     pub(super) fn outcome_at(&self, landing: Landing) -> Outcome {

@@ -20,6 +20,9 @@ impl Pool {
         match at {
             _ if self.quorum == 1 => Ok(None),
             Consistency::Latest => Ok(None),
+            // Where no old state can be asked for, each answers as of its own, and is asked again while they differ.
+            Consistency::Confirmed if !self.keeps_old_states => Ok(Some(at)),
+            Consistency::Confirmed => self.confirmed_block().await.map(|block| Some(Consistency::Block(block))),
             Consistency::Final => self.final_block().await.map(Some),
             Consistency::Block(_) => Ok(Some(at)),
         }
@@ -59,6 +62,13 @@ impl Chain for Pool {
         let head = heads.iter().find(|(_, head)| Some(head.block) == block);
         let (Some((_, head)), Some(final_block)) = (head, final_block) else { return Err(self.too_few(heads.len())) };
         Ok(Head { final_block, ..head.clone() })
+    }
+
+    async fn confirmed_block(&self) -> Result<u64, ChainError> {
+        if self.quorum == 1 {
+            return self.first(Class::Read, Spread::Hedged, &|chain| chain.confirmed_block()).await;
+        }
+        self.reached(&|chain| chain.confirmed_block()).await
     }
 
     async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {

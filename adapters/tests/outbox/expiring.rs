@@ -7,30 +7,23 @@ use steward_adapters::fee::Fee;
 use steward_adapters::ledger::{Ledger, Lost};
 use steward_adapters::outbox::{Effect, Event, OutboxError};
 
-use crate::world::{Bounds, Carry, Move, POLICY, World, action, explore};
+use crate::any_carry;
+use crate::moves::{Carry, Move};
+use crate::world::{POLICY, World, action};
 
 /// A transaction can land in the two blocks after it was signed; a block is final when one stands on it.
 fn world(intents: u64) -> World {
     World::on(Ledger::expiring(2, 2), intents)
 }
 
-#[test]
-fn no_order_of_faults_lands_an_expiring_intent_twice() {
-    let faults = [Move::Crash, Move::Reorganize(Lost::Yes), Move::Reorganize(Lost::No), Move::ForgetPool];
-    let bounds = Bounds { faults: 2, blocks: 6, now: 0 };
-    let (one, expired) = explore(world(1).without_waits(), &faults, bounds);
-    assert!(expired > 0, "some orders let a transaction expire");
-    let (two, _) = explore(world(2).without_waits(), &faults, Bounds { faults: 1, blocks: 4, ..bounds });
-    println!("explored {one} and {two} states; in {expired} ends a transaction had expired");
-}
-
 fn any_move() -> impl Strategy<Value = Move> {
-    let carry = prop_oneof![
-        4 => Just(Carry::Whole), 1 => Just(Carry::ThenCrash), 1 => Just(Carry::ReplyLost), 1 => Just(Carry::NotSent)
-    ];
     prop_oneof![
-        8 => (0..3usize, carry).prop_map(|(number, carry)| Move::Carry(number, carry)),
+        8 => (0..3usize, any_carry()).prop_map(|(number, carry)| Move::Carry(number, carry)),
+        4 => (0..3usize, any_carry()).prop_map(|(number, carry)| Move::Begin(number, carry)),
+        4 => Just(Move::Finish),
         1 => Just(Move::Crash),
+        1 => Just(Move::ChangeKey),
+        1 => (0..2u64).prop_map(Move::Withdraw),
         1 => Just(Move::Mine),
         3 => Just(Move::MineEmpty),
         1 => Just(Move::Reorganize(Lost::Yes)),
@@ -133,7 +126,7 @@ fn two_intents_that_do_the_same_are_two_transactions() {
         .map(|_| {
             let effect = world.effects().into_iter().find(|effect| matches!(effect, Effect::Sign { .. }));
             let Some(Effect::Sign { intent, sequence, .. }) = effect.clone() else { panic!("{effect:?}") };
-            world.carry_out(effect.unwrap(), Carry::Whole);
+            world.carry_out(effect.unwrap());
             assert_eq!(intent, sequence, "an intent's number tells its transactions from others'");
             sequence
         })

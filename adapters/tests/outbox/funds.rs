@@ -41,7 +41,9 @@ async fn a_payment_waits_while_another_may_take_what_it_needs() {
     chain.with_ledger(|ledger| ledger.mine());
     let later = now.saturating_add(Duration::from_millis(30));
     step(&mut outbox, &chain, later).await;
-    let sign = outbox.next(later.saturating_add(Duration::from_millis(200)), &POLICY);
+    let later = later.saturating_add(Duration::from_millis(200));
+    step(&mut outbox, &chain, later).await; // it asks first where the chain stands
+    let sign = outbox.next(later, &POLICY);
     let reserved = sign.into_iter().find_map(|effect| match effect {
         Effect::Sign { reserved, .. } => Some(reserved),
         _ => None,

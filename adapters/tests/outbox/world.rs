@@ -1,56 +1,61 @@
-//! A world for the outbox: a ledger, a process that is killed, and a network that loses what it carries. Every order of
-//! its moves is tried within bounds, and long random ones beyond them.
+//! A world for the outbox: a chain with two accounts, a process that is killed, and a network that loses what it carries.
+//! It makes single moves, and says after each whether what the outbox promises still holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use steward_adapters::chain::{Action, Broadcast, Consistency, SignedTransaction, TransactionStatus};
 use steward_adapters::conformance::point;
 use steward_adapters::fee::{FeePolicy, MarketFee};
-use steward_adapters::ledger::{Ledger, Lost};
+use steward_adapters::ledger::Ledger;
 use steward_adapters::outbox::{Effect, Event, Intent, Outbox, OutboxHead, OutboxPolicy, Sequences, Standing};
 use steward_types::Timestamp;
 
-pub const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 100, in_flight_max: 2 };
+use crate::coverage::{Coverage, Kind, Phases};
+use crate::moves::{Carry, Fault, Move};
 
-/// How far an effect gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carry {
-    /// It is carried out and recorded.
-    Whole,
-    /// It is carried out, then the process is killed before it is recorded.
-    ThenCrash,
-    /// It reaches the chain, but the answer is lost.
-    ReplyLost,
-    /// It does not reach the chain.
-    NotSent,
-}
+/// The reason of every failure: what it says changes nothing, and must not make two states of one.
+pub const FAILED: &str = "it failed";
 
-#[derive(Debug, Clone, Copy)]
-pub enum Move {
-    Carry(usize, Carry),
-    Crash,
-    Mine,
-    /// A block is made that nothing of what waits is in.
-    MineEmpty,
-    Stranger,
-    Reorganize(Lost),
-    ForgetPool,
-    Wait(u64),
+pub const POLICY: OutboxPolicy =
+    OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 100, watch_ms: 300, in_flight_max: 2 };
+
+/// A transaction that reached the chain.
+#[derive(Debug, Clone, Hash)]
+struct Arrived {
+    key: String,
+    account: u8,
+    transaction: SignedTransaction,
 }
 
 #[derive(Clone)]
 pub struct World {
     pub outbox: Outbox,
+    /// The chain as the account of the present key sees it.
     pub ledger: Ledger,
+    /// The same chain, block by block, as the other key's account sees it.
+    other: Ledger,
+    /// Which of the two keys the process has.
+    account: u8,
     policy: OutboxPolicy,
     pub now: u64,
-    /// How often something went wrong, bounded in the exhaustive search.
-    faults: u32,
-    /// Every transaction that ever reached the chain, by hash, with its intent.
-    arrived: BTreeMap<String, (u64, SignedTransaction)>,
+    /// How many intents there may be, and which were submitted, withdrawn and acknowledged.
+    pub wishes: u64,
+    pub submitted: BTreeSet<u64>,
+    pub withdrawn: BTreeSet<u64>,
+    pub acknowledged: BTreeSet<u64>,
+    /// What a carried-out effect gave, until it is recorded.
+    pub under_way: Option<Event>,
+    /// Whether the outbox knows where the chain stands.
+    is_asked: bool,
+    /// Every transaction that ever reached the chain, by hash.
+    arrived: BTreeMap<String, Arrived>,
+    /// Whose each signed transaction is, by hash.
+    signed_by: BTreeMap<String, u8>,
     /// Whether a transaction ever expired, so that another was signed.
     pub has_expired: bool,
+    /// What was reached since it was last taken.
+    pub covered: Coverage,
 }
 
 impl World {
@@ -59,13 +64,33 @@ impl World {
         Self::on(Ledger::new(3), intents)
     }
 
+    /// A world in which so many intents are submitted.
     pub fn on(ledger: Ledger, intents: u64) -> Self {
-        let mut outbox = Outbox::default();
-        for number in 0..intents {
-            let event = Event::Submitted { key: format!("intent {number}"), action: action(number) };
-            outbox.apply(event, Timestamp::EPOCH, &POLICY).unwrap();
+        let mut world = Self::wishing(ledger, intents);
+        (0..intents).for_each(|number| world.make(Move::Submit(number)));
+        world
+    }
+
+    /// A world in which so many intents may be submitted.
+    pub fn wishing(ledger: Ledger, wishes: u64) -> Self {
+        Self {
+            outbox: Outbox::default(),
+            other: ledger.clone(),
+            ledger,
+            account: 0,
+            policy: POLICY,
+            now: 0,
+            wishes,
+            submitted: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+            under_way: None,
+            is_asked: false,
+            arrived: BTreeMap::new(),
+            signed_by: BTreeMap::new(),
+            has_expired: false,
+            covered: Coverage::default(),
         }
-        Self { outbox, ledger, policy: POLICY, now: 0, faults: 0, arrived: BTreeMap::new(), has_expired: false }
     }
 
     /// The same, but nothing is waited for between two questions, so that time is no part of the search.
@@ -84,146 +109,268 @@ impl World {
 
     pub fn make(&mut self, step: Move) {
         match step {
+            Move::Submit(number) => self.submit(number),
+            Move::Withdraw(number) => self.withdraw(number),
+            Move::Acknowledge(number) => self.acknowledge(number),
             Move::Carry(number, carry) => {
-                if let Some(effect) = self.effects().get(number).cloned() {
-                    self.carry_out(effect, carry);
-                }
+                self.begin(number, carry);
+                self.finish();
             }
-            Move::Crash => self.crash(),
-            Move::Mine => self.ledger.mine(),
-            Move::MineEmpty => self.ledger.mine_empty(),
-            Move::Stranger => self.ledger.mine_stranger(),
-            Move::Reorganize(lost) => self.ledger.reorganize(lost),
-            Move::ForgetPool => self.ledger.forget_pool(),
+            Move::Begin(number, carry) => self.begin(number, carry),
+            Move::Finish => self.finish(),
+            Move::Crash => self.crash(Kind::Killed),
+            Move::ChangeKey => self.change_key(),
+            Move::Mine => self.on_chain(Ledger::mine),
+            Move::MineEmpty => self.on_chain(Ledger::mine_empty),
+            Move::Stranger => {
+                self.ledger.mine_stranger();
+                self.other.mine();
+            }
+            Move::Reorganize(lost) => self.on_chain(|ledger| ledger.reorganize(lost)),
+            Move::ForgetPool => self.on_chain(Ledger::forget_pool),
             Move::Wait(millis) => self.now += millis,
         }
-        let faulty = !matches!(step, Move::Carry(_, Carry::Whole) | Move::Mine | Move::MineEmpty | Move::Wait(_));
-        self.faults += u32::from(faulty);
     }
 
-    pub fn carry_out(&mut self, effect: Effect, carry: Carry) {
-        let event = match effect {
-            Effect::Reconcile => Event::Reconciled(Standing {
-                sequences: self.sequences(),
+    fn on_chain(&mut self, change: impl Fn(&mut Ledger)) {
+        change(&mut self.ledger);
+        change(&mut self.other);
+    }
+
+    fn submit(&mut self, number: u64) {
+        self.submitted.insert(number);
+        self.withdrawn.remove(&number);
+        self.tell(Event::Submitted { key: key_of(number), action: action(number) });
+    }
+
+    fn withdraw(&mut self, number: u64) {
+        self.tell(Event::Withdrawn { key: key_of(number) });
+        if self.submitted.contains(&number) && self.outbox.intent(&key_of(number)).is_none() {
+            self.withdrawn.insert(number);
+        }
+    }
+
+    fn acknowledge(&mut self, number: u64) {
+        let is_done = self.outbox.intent(&key_of(number)).is_some_and(|intent| intent.outcome.is_some());
+        self.tell(Event::Acknowledged { key: key_of(number) });
+        if is_done {
+            self.acknowledged.insert(number);
+        }
+    }
+
+    fn begin(&mut self, number: usize, carry: Carry) {
+        if self.under_way.is_none()
+            && let Some(effect) = self.effects().get(number).cloned()
+        {
+            self.under_way = Some(self.carried(effect, carry));
+            if carry == Carry::ThenCrash {
+                self.crash(Kind::Killed);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(event) = self.under_way.take() {
+            self.tell(event);
+        }
+    }
+
+    /// Carries out an effect and records what it gave.
+    pub fn carry_out(&mut self, effect: Effect) {
+        let event = self.carried(effect, Carry::Whole);
+        self.tell(event);
+    }
+
+    fn carried(&mut self, effect: Effect, carry: Carry) -> Event {
+        match effect {
+            Effect::Reconcile { settled } => Event::Reconciled(Standing {
+                settled: settled.map(|settled| self.status(&settled)),
+                sequences: sequences(&self.ledger),
                 genesis: "genesis".to_owned(),
-                account: "account".to_owned(),
+                account: format!("account {}", self.account),
             }),
             Effect::Sign { intent, action, sequence, replaces, .. } => {
-                let fee = FeePolicy::default().choose(MarketFee { base: 10, tip: 1 }, replaces).unwrap();
-                Event::Signed { intent, transaction: self.ledger.sign(&action, sequence, fee) }
+                if let Carry::NotSigned(fault) = carry {
+                    return Event::SignFailed { intent, reason: FAILED.to_owned(), is_own: fault == Fault::Own };
+                }
+                // Each key offers another tip, so that its transactions are other bytes.
+                let market = MarketFee { base: 10, tip: 1 + u64::from(self.account) };
+                let fee = FeePolicy::default().choose(market, replaces).unwrap();
+                let transaction = self.ledger.sign(&action, sequence, fee);
+                self.signed_by.insert(transaction.hash.clone(), self.account);
+                Event::Signed { intent, transaction }
             }
             Effect::Broadcast { intent, transaction } => {
                 let hash = transaction.hash.clone();
                 let result = match carry {
-                    Carry::NotSent => Err("not sent".to_owned()),
+                    Carry::NotSent => Err(FAILED.to_owned()),
                     Carry::ReplyLost => {
                         self.arrive(intent, transaction);
-                        Err("the reply was lost".to_owned())
+                        Err(FAILED.to_owned())
                     }
-                    Carry::Whole | Carry::ThenCrash => Ok(self.arrive(intent, transaction)),
+                    Carry::Swallowed(answer) => Ok(answer.into()),
+                    Carry::Whole | Carry::ThenCrash | Carry::NotSigned(_) => Ok(self.arrive(intent, transaction)),
                 };
                 Event::Broadcast { intent, hash, result }
             }
             Effect::Query { intent, transactions } => {
                 let statuses: Vec<_> =
-                    transactions.into_iter().map(|sent| (sent.hash.clone(), self.ledger.status(&sent))).collect();
+                    transactions.into_iter().map(|sent| (sent.hash.clone(), self.status(&sent))).collect();
                 self.has_expired |= statuses.iter().any(|(_, status)| *status == TransactionStatus::Expired);
                 Event::Observed { intent, statuses }
             }
-        };
-        if carry == Carry::ThenCrash {
-            self.crash();
-        } else {
-            let now = self.now();
-            self.outbox.apply(event, now, &self.policy).unwrap();
         }
     }
 
-    fn sequences(&self) -> Option<Sequences> {
-        let latest = self.ledger.sequence(Consistency::Latest)?;
-        Some(Sequences { latest, finalized: self.ledger.sequence(Consistency::Final).unwrap() })
+    /// What an endpoint says of a transaction to a process with the present key: where it landed is seen whoever signed it;
+    /// but that its number is used is told by the present key's account, as drivers do.
+    fn status(&self, sent: &SignedTransaction) -> TransactionStatus {
+        let own = self.account_ledger(self.signed_by[&sent.hash]).status(sent);
+        match self.ledger.status(sent) {
+            seen @ TransactionStatus::Replaced { .. } if !matches!(own, TransactionStatus::Included(_)) => seen,
+            _ => own,
+        }
+    }
+
+    fn account_ledger(&self, account: u8) -> &Ledger {
+        if account == self.account { &self.ledger } else { &self.other }
     }
 
     fn arrive(&mut self, intent: u64, transaction: SignedTransaction) -> Broadcast {
+        let account = self.signed_by[&transaction.hash];
+        assert_eq!(account, self.account, "what another key signed is not sent with this one");
         let broadcast = self.ledger.broadcast(&transaction.bytes).unwrap();
-        assert!(broadcast != Broadcast::Underpriced || self.ledger.pool_len() > 0);
-        self.arrived.insert(transaction.hash.clone(), (intent, transaction));
+        let key = self.outbox.intents()[&intent].key.clone();
+        self.arrived.insert(transaction.hash.clone(), Arrived { key, account, transaction });
         broadcast
     }
 
+    /// Tells the outbox what happened, and notes what that did.
+    fn tell(&mut self, event: Event) {
+        let before = Phases::of(&self.outbox, self.is_asked);
+        let kind = Kind::of(&event, &self.outbox);
+        let number_of = |key: &str| {
+            let found = self.outbox.intents().iter().find(|(_, intent)| intent.key == key);
+            found.map_or(self.outbox.head().next_intent, |(number, _)| *number)
+        };
+        let about = match &event {
+            Event::Submitted { key, .. } | Event::Acknowledged { key } | Event::Withdrawn { key } => {
+                Some(number_of(key))
+            }
+            Event::Signed { intent, .. } | Event::SignFailed { intent, .. } => Some(*intent),
+            Event::Broadcast { intent, .. } | Event::Observed { intent, .. } => Some(*intent),
+            Event::Reconciled(_) => None,
+        };
+        let now = self.now();
+        self.outbox.apply(event, now, &self.policy).unwrap();
+        self.is_asked |= matches!(kind, Kind::Reconciled | Kind::ReconciledUncounted);
+        self.covered.note(kind, about, &before, &Phases::of(&self.outbox, self.is_asked));
+    }
+
     /// What a kill leaves: the stored parts, read back.
-    fn crash(&mut self) {
+    fn crash(&mut self, kind: Kind) {
+        let before = Phases::of(&self.outbox, self.is_asked);
         let head: OutboxHead = read_back(self.outbox.head());
         let intents = self.outbox.intents().iter().map(|(number, intent)| (*number, read_back::<Intent>(intent)));
         self.outbox = Outbox::from_parts(head, intents.collect());
+        (self.under_way, self.is_asked) = (None, false);
+        self.covered.note(kind, None, &before, &Phases::of(&self.outbox, false));
+    }
+
+    fn change_key(&mut self) {
+        self.crash(Kind::KeyChanged);
+        std::mem::swap(&mut self.ledger, &mut self.other);
+        self.account = 1 - self.account;
     }
 
     pub fn check(&self) {
-        for (number, intent) in self.outbox.intents().iter().filter(|(_, intent)| intent.action != Action::Fill) {
-            let landed = self.ledger.landed().filter(|landed| **landed == intent.action).count();
-            assert!(landed <= 1, "intent {number} landed {landed} times");
-            if let Some(outcome) = &intent.outcome {
-                assert!(landed == 1 && outcome.succeeded, "intent {number} is done and landed {landed} times");
-            }
-            let sequences: HashSet<u64> = intent.attempts.iter().map(|attempt| attempt.transaction.sequence).collect();
-            assert!(sequences.len() <= 1, "an intent's transactions share their sequence number");
+        if self.outbox.head().stalled.is_some() {
+            assert!(
+                self.effects().iter().all(|effect| matches!(effect, Effect::Reconcile { .. })),
+                "it is stalled, and acts"
+            );
         }
-        if self.sequences().is_none() {
-            self.check_that_no_two_can_land();
+        for number in 0..self.wishes {
+            let (key, landed) = (key_of(number), self.landed(number));
+            assert!(landed <= 1, "{key} landed {landed} times");
+            let intent = self.outbox.intent(&key);
+            if let Some(outcome) = intent.and_then(|intent| intent.outcome.as_ref()) {
+                assert!(landed == 1 && outcome.succeeded, "{key} is done and landed {landed} times");
+            }
+            let is_forgotten = intent.is_none() && self.withdrawn.contains(&number);
+            self.check_that_no_two_can_land(&key, is_forgotten);
         }
     }
 
-    /// Whatever the outbox remembers: of all that ever reached the chain, one transaction an intent can land or has.
-    fn check_that_no_two_can_land(&self) {
-        let mut alive = BTreeMap::<u64, usize>::new();
-        for (intent, transaction) in self.arrived.values() {
-            if self.ledger.status(transaction) != TransactionStatus::Expired {
-                *alive.entry(*intent).or_default() += 1;
+    /// Whatever the outbox remembers: of all that ever reached the chain for a key, no two transactions can land both, and
+    /// none when it was withdrawn.
+    fn check_that_no_two_can_land(&self, key: &str, is_forgotten: bool) {
+        let mut alive = Vec::new();
+        for Arrived { account, transaction, .. } in self.arrived.values().filter(|arrived| arrived.key == key) {
+            let status = self.account_ledger(*account).status(transaction);
+            if !matches!(status, TransactionStatus::Expired | TransactionStatus::Replaced { is_final: true }) {
+                alive.push((*account, transaction));
             }
         }
-        assert!(alive.values().all(|count| *count <= 1), "two transactions of one intent can land: {alive:?}");
+        assert!(alive.is_empty() || !is_forgotten, "{key} was withdrawn, and can land: {alive:?}");
+        // One account's transactions with one sequence number shut each other out; where there are none, nothing does.
+        let slots: HashSet<(u8, u64)> = alive.iter().map(|(account, sent)| (*account, sent.sequence)).collect();
+        let can_land = if sequences(&self.ledger).is_some() { slots.len() } else { alive.len() };
+        assert!(can_land <= 1, "{can_land} transactions of {key} can land: {alive:?}");
     }
 
-    /// Nothing goes wrong any more: everything must come to its end.
+    fn landed(&self, number: u64) -> usize {
+        let action = action(number);
+        self.ledger.landed().chain(self.other.landed()).filter(|landed| **landed == action).count()
+    }
+
+    /// Nothing goes wrong any more: everything must come to its end, and has landed once unless it was withdrawn.
     pub fn heal(mut self) {
         for _ in 0..200 {
+            self.finish();
+            if self.outbox.head().stalled.is_some() {
+                self.change_key();
+            }
             for effect in self.effects() {
-                self.carry_out(effect, Carry::Whole);
+                self.carry_out(effect);
             }
             self.check();
             if self.outbox.is_settled() {
+                for number in self.submitted.iter().copied() {
+                    let expected = usize::from(!self.withdrawn.contains(&number));
+                    assert_eq!(self.landed(number), expected, "{}", key_of(number));
+                }
                 return;
             }
-            self.ledger.mine();
+            self.on_chain(Ledger::mine);
             self.now += POLICY.stuck_ms / 4;
         }
         panic!("not settled: {:#?}", self.outbox);
     }
 
-    fn moves(&self, faults: &[Move], bounds: Bounds) -> Vec<Move> {
-        let effects = self.effects().len();
-        let mut moves = vec![Move::Mine];
-        // Without sequence numbers nobody must take what waits.
-        moves.extend(self.sequences().is_none().then_some(Move::MineEmpty));
-        moves.extend((effects == 0).then_some(Move::Wait(POLICY.stuck_ms)));
-        moves.extend((0..effects).map(|number| Move::Carry(number, Carry::Whole)));
-        if self.faults < bounds.faults {
-            moves.extend(faults);
-            for number in 0..effects {
-                moves.extend([Carry::ThenCrash, Carry::ReplyLost, Carry::NotSent].map(|c| Move::Carry(number, c)));
-            }
-        }
-        moves
+    /// Whether everything that may be wanted was, and has ended.
+    pub fn is_over(&self) -> bool {
+        let is_over = |number| self.acknowledged.contains(&number) || self.withdrawn.contains(&number);
+        (0..self.wishes).all(is_over)
     }
 
     /// What tells two states apart for the exhaustive search.
-    fn key(&self) -> u64 {
-        let arrived: Vec<_> = self.arrived.keys().collect();
-        let text = format!("{:?} {:?} {} {} {arrived:?}", self.outbox, self.ledger, self.now, self.faults);
+    pub fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
+        (&self.outbox, &self.ledger, &self.other, self.account, self.now).hash(&mut hasher);
+        (&self.submitted, &self.withdrawn, &self.acknowledged, &self.under_way, self.is_asked).hash(&mut hasher);
+        self.arrived.hash(&mut hasher);
         hasher.finish()
     }
+}
+
+pub fn sequences(ledger: &Ledger) -> Option<Sequences> {
+    let latest = ledger.sequence(Consistency::Latest)?;
+    Some(Sequences { latest, finalized: ledger.sequence(Consistency::Final).unwrap() })
+}
+
+fn key_of(number: u64) -> String {
+    format!("intent {number}")
 }
 
 pub fn action(number: u64) -> Action {
@@ -235,38 +382,4 @@ pub fn action(number: u64) -> Action {
 
 fn read_back<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
-}
-
-/// How far an exhaustive search goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    pub faults: u32,
-    pub blocks: u64,
-    pub now: u64,
-}
-
-/// Tries every order of these moves, and of those that every world has, within the bounds. Returns how many states
-/// there are, and in how many of those that came to their end a transaction had expired.
-pub fn explore(first: World, faults: &[Move], bounds: Bounds) -> (usize, usize) {
-    let mut seen = HashSet::from([first.key()]);
-    let mut queue = vec![first];
-    let (mut ends, mut expired) = (0, 0);
-    while let Some(world) = queue.pop() {
-        if world.outbox.is_settled() {
-            ends += 1;
-            expired += usize::from(world.has_expired);
-            continue;
-        }
-        for step in world.moves(faults, bounds) {
-            let mut next = world.clone();
-            next.make(step);
-            let is_within = next.ledger.head().block <= bounds.blocks && next.now <= bounds.now;
-            if is_within && seen.insert(next.key()) {
-                next.check();
-                queue.push(next);
-            }
-        }
-    }
-    assert!(ends > 0, "some orders came to their end within the bounds");
-    (seen.len(), expired)
 }

@@ -221,7 +221,7 @@ impl fmt::Display for Trial<'_> {
 
 const fn step(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Reconcile => STEPS[0],
+        Effect::Reconcile { .. } => STEPS[0],
         Effect::Sign { .. } => STEPS[1],
         Effect::Broadcast { .. } => STEPS[2],
         Effect::Query { .. } => STEPS[3],

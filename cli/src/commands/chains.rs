@@ -1,6 +1,7 @@
 //! `steward chains`: the node's chains, and adding one to its configuration.
 
 use anyhow::bail;
+use steward_adapters::chain::{AccountId, ChainId};
 use steward_api::proto::v1;
 
 use super::{Session, chain_add};
@@ -68,6 +69,7 @@ async fn show(session: &Session, name: &str) -> anyhow::Result<()> {
     output.facts(&[
         ("chain", chain.chain.clone()),
         ("account", or_none(&chain.account)),
+        ("account id", account_id(&chain.chain, &chain.account)),
         ("key in", or_none(&chain.signer)),
         ("contract", or_none(&chain.contract)),
         ("breaker", or_none(&chain.breaker)),
@@ -77,6 +79,12 @@ async fn show(session: &Session, name: &str) -> anyhow::Result<()> {
     ]);
     tell_trouble(output, &chain.chain, &chain.stalled, &chain.failure);
     Ok(())
+}
+
+/// The account with its chain, as CAIP-10 writes it: a name for it that fits everywhere.
+pub(super) fn account_id(chain: &str, account: &str) -> String {
+    let account = chain.parse::<ChainId>().ok().and_then(|chain| AccountId::new(chain, account));
+    account.map_or_else(|| "-".to_owned(), |account| account.to_string())
 }
 
 fn endpoints(chain: &v1::Chain) -> String {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use steward_api::proto::v1;
 
-use super::chains::tell_trouble;
+use super::chains::{account_id, tell_trouble};
 use super::{Session, keystore};
 use crate::args::Wallets;
 use crate::output::Output;
@@ -76,6 +76,7 @@ async fn show(session: &Session, chain: &str) -> anyhow::Result<()> {
     output.facts(&[
         ("chain", wallet.chain.clone()),
         ("account", wallet.account.clone()),
+        ("account id", account_id(&wallet.chain, &wallet.account)),
         ("key in", wallet.signer.clone()),
         ("balance", amount(&wallet.balance, &wallet.coin)),
         ("final balance", amount(&wallet.final_balance, &wallet.coin)),

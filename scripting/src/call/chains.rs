@@ -10,6 +10,8 @@ pub enum AskedAt {
     /// The newest block that counts as final: nothing undoes it.
     #[default]
     Final,
+    /// The newest block that the chain itself holds unlikely to be undone.
+    Confirmed,
     /// The newest block: a reorganisation may undo it.
     Latest,
 }

@@ -28,6 +28,8 @@ fn each_method_becomes_a_step_with_its_arguments_by_name() {
     check("balance(\"0xa\", \"0xt\")", "chain_balance", of_token);
     let latest = json!({"account": "0xa", "options": {"at": "latest"}});
     check("balance(\"0xa\", #{at: \"latest\"})", "chain_balance", latest);
+    let confirmed = json!({"account": "0xa", "options": {"at": "confirmed"}});
+    check("balance(\"0xa\", #{at: \"confirmed\"})", "chain_balance", confirmed);
     let read =
         json!({"contract": "0xc", "signature": "f(uint256)(bool)", "arguments": [7], "options": {"at": "final"}});
     check("read(\"0xc\", \"f(uint256)(bool)\", [7])", "chain_read", read);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use steward_adapters::chain::{Chain, ChainError};
+use steward_adapters::chain::{Chain, ChainError, read_address};
 use steward_scripting::manifest::{ANYBODY, Caps, SpendingRules};
 use thiserror::Error;
 
@@ -25,7 +25,7 @@ pub fn canonical_rules(rules: &SpendingRules, chain: &dyn Chain) -> (SpendingRul
     let mut problems = Vec::new();
     let pay = each(&rules.pay, "pay", &mut problems, |account| match account {
         ANYBODY => Ok(ANYBODY.to_owned()),
-        account => chain.canonical_address(account),
+        account => read_address(chain, account),
     });
     let call = each(&rules.call, "call", &mut problems, |rule| canonical_call(rule, chain));
     let (mut coin, mut assets) = (rules.coin, BTreeMap::new());
@@ -59,7 +59,8 @@ pub fn canonical_terms(terms: &SpendingTerms, chain: &dyn Chain) -> Result<Spend
 }
 
 fn canonical_call(rule: &str, chain: &dyn Chain) -> Result<String, ChainError> {
-    let parts = rule.split_once(':');
+    // The contract may be written with its chain, as CAIP-10 has it.
+    let parts = rule.trim().strip_prefix(&format!("{}:", chain.id())).unwrap_or(rule).split_once(':');
     let (contract, method) = parts.ok_or_else(|| ChainError::Rejected {
         reason: format!("{rule:?} is no call: write CONTRACT:METHOD, or CONTRACT:* for every method"),
     })?;

@@ -160,3 +160,20 @@ async fn whatever_commit_a_node_dies_at_when_enough_receipts_wait_they_are_ancho
     }
     assert!(deaths >= 4, "the node died only {deaths} times between the last receipt and the anchor");
 }
+
+#[tokio::test]
+async fn what_piles_up_while_a_chain_is_down_is_one_root_after_the_one_that_was_on_its_way() {
+    let (store, chain) = memos();
+    let acme = project("acme");
+    let node = Node::start(&store, &chain).await;
+    chain.set_fault(Some(Outage::Down));
+    for number in 0..40 {
+        node.append(&acme, number).await;
+        let answer = node.ask(ChainRequest::Anchor(acme.clone())).await;
+        assert!(matches!(answer, ChainResponse::Refused(ErrorCode::ChainUnavailable, _)), "{answer:?}");
+    }
+    assert_eq!(under_way(&node).await, (1, 1), "one root is on its way, and one more is wanted");
+    chain.set_fault(None);
+    node.until_anchored(&acme, 40).await;
+    assert_eq!(sizes(&chain), [1, 40]);
+}

@@ -21,11 +21,14 @@ fn pay(number: u32) -> Order {
 
 /// A desk that knows where the chain stands, with these orders in its outbox.
 fn desk(orders: &[Order]) -> Desk {
-    let mut desk = Desk::new(Stored::default(), OutboxPolicy::default(), Some("contract".to_owned()));
+    // The chain is asked once, however long these tests take.
+    let policy = OutboxPolicy { stuck_ms: u64::MAX, ..OutboxPolicy::default() };
+    let mut desk = Desk::new(Stored::default(), policy, Some("contract".to_owned()));
     let standing = Standing {
         sequences: Some(Sequences { latest: 0, finalized: 0 }),
         genesis: "genesis".to_owned(),
         account: "account".to_owned(),
+        settled: None,
     };
     let mut events = vec![Event::Reconciled(standing)];
     for order in orders {

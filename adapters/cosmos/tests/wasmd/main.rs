@@ -20,7 +20,8 @@ use steward_adapters_cosmos::{CosmosChain, CosmosConfig, GasPrice, LocalSigner, 
 use steward_chaos_chains::Sender;
 use url::Url;
 
-const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 60_000, in_flight_max: 16 };
+const POLICY: OutboxPolicy =
+    OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 60_000, watch_ms: 60_000, in_flight_max: 16 };
 /// How long real time passes between two drives of an outbox, whose own clock goes by itself.
 const STEP_TIME: Duration = Duration::from_millis(10);
 

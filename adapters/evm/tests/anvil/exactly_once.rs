@@ -15,7 +15,8 @@ use steward_types::{Entropy as _, SeededEntropy};
 use super::endpoints::pooled;
 use super::{anvil, chain, deploy, mine, rpc};
 
-const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 400, in_flight_max: 16 };
+const POLICY: OutboxPolicy =
+    OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 400, watch_ms: 4_000, in_flight_max: 16 };
 /// Deeper than any reorganisation of the test.
 const CONFIRMATIONS: u64 = 8;
 const REORGANISED_MAX: u64 = 5;

@@ -1,13 +1,20 @@
 //! What is final where the chain's own consensus says so.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use steward_adapters::chain::{Action, Chain as _, Consistency, TransactionStatus};
 use steward_adapters_evm::{Finality, Mining};
+use steward_chaos_chains::Sender;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use url::Url;
 
-use crate::{anvil, chain, rpc};
+use crate::{POLICY, SOMEBODY, anvil, chain, rpc, settle};
 
 /// Anvil calls a block final that has two epochs of 32 blocks on it.
 const BLOCKS_TO_FINAL: u64 = 64;
+/// And safe that has one.
+const BLOCKS_TO_SAFE: u64 = 32;
 
 #[tokio::test]
 async fn a_transaction_is_final_once_the_chain_says_so_and_nothing_is_counted_in_its_place() {
@@ -35,4 +42,93 @@ async fn a_transaction_is_final_once_the_chain_says_so_and_nothing_is_counted_in
     assert_eq!(chain.sequence(Consistency::Final).await.unwrap(), Some(sequence + 1));
     let head = chain.head().await.unwrap();
     assert_eq!(head.block - head.final_block, BLOCKS_TO_FINAL);
+    assert_eq!(head.block - chain.confirmed_block().await.unwrap(), BLOCKS_TO_SAFE);
+}
+
+#[tokio::test]
+async fn a_confirmed_read_is_of_the_safe_block() {
+    let anvil = anvil(Mining::Automatic).await;
+    let chain = chain(anvil.url(), 1).with_finality(Finality::Tagged);
+    rpc(&chain, "anvil_mine", json!([format!("{BLOCKS_TO_FINAL:#x}")])).await;
+    rpc(&chain, "anvil_setBalance", json!([SOMEBODY, "0x7"])).await;
+    rpc(&chain, "anvil_mine", json!(["0x1"])).await;
+    let balance = async |at| chain.balance(SOMEBODY, None, at).await.unwrap().units();
+    for (blocks, expected) in [(0, [7, 0, 0]), (BLOCKS_TO_SAFE, [7, 7, 0]), (BLOCKS_TO_SAFE, [7, 7, 7])] {
+        for _ in 0..blocks {
+            rpc(&chain, "anvil_mine", json!(["0x1"])).await;
+        }
+        for (at, expected) in
+            [Consistency::Latest, Consistency::Confirmed, Consistency::Final].into_iter().zip(expected)
+        {
+            assert_eq!(balance(at).await, expected, "{at:?}, {blocks} blocks later");
+        }
+    }
+}
+
+/// A node whose chain has no finalized block, and no safe one: it answers so to what asks for them, as nodes of such
+/// chains do, and passes everything else on.
+async fn without_tags(node: Url, answer: Value) -> (Url, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (client, mut server) = (reqwest::Client::new(), JoinSet::new());
+    server.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(pass_on(stream, client.clone(), node.clone(), answer.clone()));
+        }
+    });
+    (url, server)
+}
+
+async fn pass_on(mut stream: TcpStream, client: reqwest::Client, node: Url, answer: Value) {
+    let mut bytes = Vec::new();
+    while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Ok(call) = serde_json::from_str::<Value>(body) else { continue };
+        let reply = if call["params"][0] == "finalized" || call["params"][0] == "safe" {
+            let mut reply = answer.clone();
+            (reply["jsonrpc"], reply["id"]) = (json!("2.0"), call["id"].clone());
+            reply.to_string().into_bytes()
+        } else {
+            client.post(node.clone()).json(&call).send().await.unwrap().bytes().await.unwrap().to_vec()
+        };
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", reply.len());
+        bytes.clear();
+        if stream.write_all(&[head.as_bytes(), &reply].concat()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chain_without_finalized_blocks_is_unavailable_and_never_counted_unless_told_to() {
+    let anvil = anvil(Mining::Automatic).await;
+    for (answer, told) in [
+        (json!({"result": null}), "give confirmations as a number of blocks"),
+        (json!({"error": {"code": -39001, "message": "Unknown block"}}), "Unknown block"),
+        (
+            json!({"error": {"code": -32602, "message": "invalid argument 0: hex string without 0x prefix"}}),
+            "0x prefix",
+        ),
+    ] {
+        let (url, _server) = without_tags(anvil.url().clone(), answer).await;
+        let tagged = chain(&url, 1).with_finality(Finality::Tagged);
+        for failure in [tagged.head().await.unwrap_err(), tagged.confirmed_block().await.unwrap_err()] {
+            assert!(failure.is_endpoint_failure() && failure.in_full().contains(told), "{}", failure.in_full());
+        }
+        let at = |at| tagged.sequence(at);
+        assert!(at(Consistency::Final).await.is_err() && at(Consistency::Confirmed).await.is_err());
+        assert!(at(Consistency::Latest).await.is_ok(), "the newest block has no tag");
+        let mut sender = Sender::new(&tagged, POLICY);
+        sender.submit("deploy", Action::DeployReceiptLog);
+        sender.step().await;
+        assert!(sender.failures > 0 && sender.intent("deploy").attempts.is_empty(), "nothing is signed");
+        let counted = chain(&url, 2);
+        let mut counting = Sender::new(&counted, POLICY);
+        counting.outbox = sender.outbox;
+        settle(&mut counting, &counted).await;
+        assert!(counting.intent("deploy").outcome.clone().unwrap().succeeded, "the operator gave a number of blocks");
+    }
 }

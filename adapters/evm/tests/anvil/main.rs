@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod caps;
 mod endpoints;
 mod events;
 mod exactly_once;
 mod figures;
 mod finality;
 mod paying;
+mod undone;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +31,8 @@ use steward_chaos_chains::sender::When;
 use steward_receipts::{Frontier, Hash, NodeId, merkle};
 use url::Url;
 
-const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 1_000, in_flight_max: 16 };
+const POLICY: OutboxPolicy =
+    OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 1_000, watch_ms: 60_000, in_flight_max: 16 };
 
 /// An address that nothing else pays.
 const SOMEBODY: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";

@@ -16,7 +16,8 @@ use url::Url;
 /// Twenty times as fast as a real cluster: final after 0.6 s, expired after 3.2 s.
 const SLOT: Duration = Duration::from_millis(20);
 
-pub const POLICY: OutboxPolicy = OutboxPolicy { poll_ms: 40, retry_ms: 40, stuck_ms: 2_000, in_flight_max: 16 };
+pub const POLICY: OutboxPolicy =
+    OutboxPolicy { poll_ms: 40, retry_ms: 40, stuck_ms: 2_000, watch_ms: 0, in_flight_max: 16 };
 
 /// A running cluster on which two accounts are rich.
 pub struct Cluster {

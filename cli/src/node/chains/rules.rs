@@ -66,6 +66,19 @@ fn check_refused(chain: &dyn Chain, rules: &str, key: &str, reason: &str) {
 const CAPS: &str = "{ max_per_transaction = \"5\", max_per_day = \"9\" }";
 
 #[test]
+fn an_account_may_stand_with_its_chain_and_with_no_other() {
+    let chain = evm();
+    let rules = format!("pay = [\"eip155:1:{EVM_LOWER}\"]\ncall = [\"eip155:1:{EVM_LOWER}:*\"]");
+    let rules = read(&chain, &rules);
+    assert_eq!((rules.pay, rules.call), (vec![EVM_CHECKSUM.to_owned()], vec![format!("{EVM_CHECKSUM}:*")]));
+    let other = "an account of eip155:5 and not of eip155:1";
+    check_refused(&chain, &format!("pay = [\"eip155:5:{EVM_LOWER}\"]"), "pay[0]", other);
+    let solana = solana();
+    let own = format!("{}:{SOLANA}", solana.id());
+    assert_eq!(read(&solana, &format!("pay = [{own:?}]")).pay, [SOLANA]);
+}
+
+#[test]
 fn on_evm_chains_capitals_spaces_and_names_of_arguments_mean_nothing() {
     let chain = evm();
     let shouted = EVM_LOWER.to_uppercase().replace("0X", "0x");

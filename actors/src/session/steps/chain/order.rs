@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use steward_adapters::chain::{Action, ContractCall};
+use steward_adapters::chain::{Action, ContractCall, read_address};
 use steward_receipts::Hash;
 use steward_scripting::StepCall;
 use steward_scripting::call::SendOptions;
@@ -66,7 +66,7 @@ pub(in crate::session::steps) async fn send(
     };
     let driver = &known.settings.chain;
     let asset = options.asset.map_or(Ok(None), |asset| driver.canonical_asset(&asset));
-    let (to, asset) = match driver.canonical_address(&to).and_then(|to| Ok((to, asset?))) {
+    let (to, asset) = match read_address(&**driver, &to).and_then(|to| Ok((to, asset?))) {
         Ok(named) => named,
         Err(error) => return refuse(turn, call, invalid(&error)).await,
     };
@@ -92,7 +92,7 @@ pub(in crate::session::steps) async fn call_contract(
     };
     let Told { contract, signature, arguments, value } = told;
     let driver = &known.settings.chain;
-    let named = driver.canonical_address(&contract);
+    let named = read_address(&**driver, &contract);
     let encoded = named.and_then(|contract| Ok((contract, driver.encode_call(signature.as_deref(), &arguments)?)));
     let (contract, encoded) = match encoded {
         Ok(encoded) => encoded,

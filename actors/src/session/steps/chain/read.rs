@@ -1,7 +1,7 @@
 //! `balance` and `read`: questions that change nothing, and may be asked again.
 
 use serde_json::Value;
-use steward_adapters::chain::{Chain, ChainError, Consistency};
+use steward_adapters::chain::{Chain, ChainError, Consistency, read_address};
 use steward_scripting::StepCall;
 use steward_scripting::call::{AskedAt, BalanceOptions};
 use steward_types::{ErrorCode, Micros};
@@ -35,12 +35,12 @@ pub(in crate::session::steps) async fn balance(
         Err(refused) => return refuse(turn, call, refused).await,
     };
     let asset = options.asset.as_deref();
-    let checked = chain.canonical_address(account);
-    let checked = checked.and_then(|_| asset.map_or(Ok(None), |asset| chain.canonical_asset(asset)));
-    if let Err(error) = checked {
-        return refuse(turn, call, invalid(&error)).await;
-    }
-    let asked = async { Ok(Value::String(chain.balance(account, asset, consistency(options.at)).await?.into())) };
+    let checked = asset.map_or(Ok(None), |asset| chain.canonical_asset(asset));
+    let account = match checked.and_then(|_| read_address(chain, account)) {
+        Ok(account) => account,
+        Err(error) => return refuse(turn, call, invalid(&error)).await,
+    };
+    let asked = async { Ok(Value::String(chain.balance(&account, asset, consistency(options.at)).await?.into())) };
     ask(turn, call, begun, asked).await
 }
 
@@ -57,12 +57,12 @@ pub(in crate::session::steps) async fn read(
         Err(refused) => return refuse(turn, call, refused).await,
     };
     let Question { contract, signature, arguments, at } = &question;
-    let input = chain.canonical_address(contract).and_then(|_| chain.encode_call(signature.as_deref(), arguments));
-    let input = match input {
-        Ok(encoded) => encoded.input,
+    let encode = |contract| Ok((contract, chain.encode_call(signature.as_deref(), arguments)?.input));
+    let (contract, input) = match read_address(chain, contract).and_then(encode) {
+        Ok(encoded) => encoded,
         Err(error) => return refuse(turn, call, invalid(&error)).await,
     };
-    ask(turn, call, begun, answer(chain, contract, signature.as_deref(), &input, consistency(*at))).await
+    ask(turn, call, begun, answer(chain, &contract, signature.as_deref(), &input, consistency(*at))).await
 }
 
 async fn answer(
@@ -107,6 +107,7 @@ async fn refuse(turn: &Turn, call: &StepCall, refused: StepOutcome) -> StepResul
 
 const fn consistency(at: AskedAt) -> Consistency {
     match at {
+        AskedAt::Confirmed => Consistency::Confirmed,
         AskedAt::Final => Consistency::Final,
         AskedAt::Latest => Consistency::Latest,
     }
