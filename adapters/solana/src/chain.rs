@@ -119,6 +119,7 @@ impl SolanaChain {
             }
             Action::Call { .. } => Err(rejected("programs are not called here")),
             Action::DeployReceiptLog => Err(rejected("anchors are memos here and need no contract")),
+            Action::Deploy { .. } => Err(rejected("programs are not put on the chain here")),
             Action::Fill => Err(rejected("transactions have no numbers here that could be missing")),
         }
     }
