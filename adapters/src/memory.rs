@@ -283,7 +283,7 @@ impl Chain for MemoryChain {
         let types = signature.and_then(|signature| signature.split_inclusive(')').next());
         let method = types.map(str::to_owned).or_else(|| arguments.as_object()?.keys().next().cloned());
         let method = method.ok_or_else(|| ChainError::Rejected { reason: "the message is empty".to_owned() })?;
-        Ok(ContractCall { method, input: Bytes::from(arguments.to_string()) })
+        Ok(ContractCall { method, input: Bytes::from(arguments.to_string()), tokens: None })
     }
 
     fn decode_answer(&self, _signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {

@@ -28,7 +28,7 @@ pub(super) fn encode(signature: Option<&str>, arguments: &Value) -> Result<Contr
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     let input = function.abi_encode_input(&values).map_err(|error| rejected(error.to_string()))?;
-    Ok(ContractCall { method: function.signature(), input: input.into() })
+    Ok(ContractCall { method: function.signature(), input: input.into(), tokens: None })
 }
 
 /// A method's canonical name: its types without spaces or names, and nothing of its answer.
