@@ -1,11 +1,15 @@
 //! Nodes that anchor on real chains through endpoints that break in every way, and are killed at random while they do:
 //! what the node says it anchored is on the chain, and nothing else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
+use steward::client::Client;
 use steward::process::until;
 use steward_api::proto::v1;
+use steward_types::Micros;
 
 use crate::real_chain::RealChain;
 use crate::stand::Stand;
@@ -19,55 +23,101 @@ fn kills() -> u64 {
     std::env::var("STEWARD_ANCHOR_KILLS").map_or(2, |kills| kills.parse().unwrap())
 }
 
+/// Projects that anchor at once, each a log of its own.
+const LOGS: u64 = 8;
+
+/// A project that anchors, with a session that makes a receipt a message.
+struct Log {
+    key: String,
+    session: String,
+}
+
+impl Log {
+    async fn open(stand: &Stand, chain: &RealChain, project: &str) -> Self {
+        let (client, key) = stand.tenant.second_project(project, Micros::new(1_000_000_000)).await;
+        tenant::anchor_on(&stand.tenant.node, project, &chain.id).await;
+        tenant::deploy(&client, "counter", COUNTER, "").await;
+        let request = v1::OpenSessionRequest { agent: "counter".to_owned(), ..Default::default() };
+        Self { key, session: client.sessions().open(request).await.unwrap().into_inner().id }
+    }
+
+    /// Its client, for the node as it runs now.
+    fn client(&self, tenant: &Tenant) -> Client {
+        Client::new(tenant.node.server(), Some(&self.key)).unwrap()
+    }
+}
+
+const COUNTER: &str = "fn on_message(msg) { reply(chat(msg.text).text); }";
+
 /// A node of which the project anchors on this chain, with an agent that makes a receipt a message.
 async fn start(chain: &RealChain) -> Stand {
     let stand = Stand::start(chain, "").await;
     tenant::anchor_on(&stand.tenant.node, PROJECT, &chain.id).await;
-    stand.tenant.deploy("counter", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
+    stand.tenant.deploy("counter", COUNTER, "").await;
     stand
 }
 
-/// What the node says it anchored, or is about to.
-async fn anchors(tenant: &Tenant) -> Vec<v1::Anchor> {
-    let listed = tenant.client.receipts().list_anchors(v1::ListAnchorsRequest::default()).await;
+/// What the node says it anchored of a client's project, or is about to.
+async fn anchors(client: &Client) -> Vec<v1::Anchor> {
+    let listed = client.receipts().list_anchors(v1::ListAnchorsRequest { page_size: 1000, ..Default::default() }).await;
     listed.unwrap().into_inner().anchors
 }
 
-/// Makes receipts, asks for anchors and kills the node meanwhile; returns the anchors once all are final.
+/// Makes receipts in each log, asks for anchors and kills the node meanwhile; returns the anchors once all are final.
 async fn anchor_through_kills(chain: &RealChain) -> Vec<v1::Anchor> {
-    let mut stand = start(chain).await;
-    stand.break_calls();
-    let session = stand.tenant.open("counter").await;
-    let request = || v1::AnchorRequest { project: String::new(), chain: chain.id.clone() };
-    for kill in 1..=kills() {
-        stand.tenant.run(&session, "hello").await;
-        stand.tenant.books_at_rest(kill).await;
-        let mut receipts = stand.tenant.client.receipts();
-        stand.kill_within(KILL_TIME_MAX, receipts.anchor(request())).await;
+    let mut stand = Stand::start(chain, "").await;
+    let mut logs = Vec::new();
+    for number in 0..LOGS {
+        logs.push(Log::open(&stand, chain, &format!("log-{number}")).await);
     }
-    // Refused or not, the wish is kept: where its breaker is open, the chain is only not waited for.
-    let _ = stand.tenant.client.receipts().anchor(request()).await;
-    let anchors = stand.until(async |tenant| {
-        let anchors = anchors(tenant).await;
-        let is_done = anchors.iter().any(|anchor| anchor.tree_size >= kills())
-            && anchors.iter().all(|anchor| anchor.state == "confirmed");
-        is_done.then_some(anchors)
-    });
-    let anchors = anchors.await;
-    check(chain, &anchors, stand.broken());
-    anchors
+    stand.break_calls();
+    let (mut rounds, mut killed) = (0, 0);
+    while killed < kills() {
+        rounds += 1;
+        let clients: Vec<Client> = logs.iter().map(|log| log.client(&stand.tenant)).collect();
+        join_all(logs.iter().zip(&clients).map(|(log, client)| tenant::run(client, &log.session, "hello"))).await;
+        let wishes = join_all(clients.iter().map(|client| ask_for_anchor(client, chain)));
+        // A kill counts when not every anchor was final.
+        killed += u64::from(stand.kill_within(KILL_TIME_MAX, wishes).await);
+    }
+    let mut found = Vec::new();
+    for log in &logs {
+        let whole = stand.until(async |tenant| {
+            let client = log.client(tenant);
+            ask_for_anchor(&client, chain).await;
+            let anchors = anchors(&client).await;
+            let is_done = anchors.iter().any(|anchor| anchor.tree_size == rounds)
+                && anchors.iter().all(|anchor| anchor.state == "confirmed");
+            is_done.then_some(anchors)
+        });
+        let whole = whole.await;
+        let audit = log.client(&stand.tenant).budgets().audit(v1::AuditRequest::default()).await.unwrap().into_inner();
+        assert!(audit.exact && audit.receipts == rounds, "{audit:?}");
+        assert!(is_distinct(whole.iter().map(|anchor| anchor.tree_size)), "{whole:?}");
+        found.extend(whole);
+    }
+    assert!(is_distinct(found.iter().map(|anchor| &anchor.transaction)), "{found:?}");
+    tell(chain, found.len(), killed, stand.broken());
+    found
 }
 
-/// Every anchor has a tree and a transaction of its own, and something broke on the way.
+/// Refused or not, the wish is kept: where its breaker is open, the chain is only not waited for.
+async fn ask_for_anchor(client: &Client, chain: &RealChain) {
+    let request = v1::AnchorRequest { project: String::new(), chain: chain.id.clone() };
+    let _ = client.receipts().anchor(request).await;
+}
+
+fn is_distinct<T: Ord>(values: impl Iterator<Item = T> + Clone) -> bool {
+    values.clone().collect::<BTreeSet<T>>().len() == values.count()
+}
+
 #[expect(clippy::print_stdout, reason = "a long run says what it went through")]
-fn check(chain: &RealChain, anchors: &[v1::Anchor], broken: u64) {
-    for (number, anchor) in anchors.iter().enumerate() {
-        let others = &anchors[number + 1..];
-        assert!(others.iter().all(|other| other.transaction != anchor.transaction), "{anchors:?}");
-        assert!(others.iter().all(|other| other.tree_size != anchor.tree_size), "{anchors:?}");
-    }
+fn tell(chain: &RealChain, anchors: usize, killed: u64, broken: u64) {
     assert!(broken > 0);
-    println!("{}: {} anchors through {} kills and {broken} broken calls", chain.id, anchors.len(), kills());
+    println!(
+        "{}: {anchors} anchors, each once, through {killed} kills in their middle and {broken} broken calls",
+        chain.id
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,19 +168,19 @@ async fn a_node_that_is_killed_when_enough_receipts_wait_anchors_them_once() {
     for _ in 0..kills() {
         let size = expected[0] + RECEIPTS;
         for _ in 0..RECEIPTS {
-            assert_eq!(anchors(&stand.tenant).await.len(), expected.len(), "anchored before there are enough");
+            assert_eq!(anchors(&stand.tenant.client).await.len(), expected.len(), "anchored before there are enough");
             stand.tenant.run(&session, "hello").await;
         }
         stand.kill_at_once().await;
         stand.tenant.books_at_rest(size).await;
         expected.insert(0, size);
         until("the anchor", async || {
-            let anchors = anchors(&stand.tenant).await;
+            let anchors = anchors(&stand.tenant.client).await;
             anchors.iter().any(|anchor| anchor.tree_size == size && anchor.state == "confirmed").then_some(())
         })
         .await
         .unwrap();
-        let sizes: Vec<u64> = anchors(&stand.tenant).await.iter().map(|anchor| anchor.tree_size).collect();
+        let sizes: Vec<u64> = anchors(&stand.tenant.client).await.iter().map(|anchor| anchor.tree_size).collect();
         assert_eq!(sizes, expected);
     }
     let sent = chain.ask("eth_getTransactionCount", json!([chain.account, "latest"])).await;

@@ -88,6 +88,7 @@ const DESTRUCTIVE: &[&[&str]] = &[
     &["breakers", "open", "eip155:1"],
     &["drain", "nod_1"],
     &["models", "remove", "m"],
+    &["modules", "remove", "m"],
     &["nodes", "evict", "nod_1"],
     &["pause", "project", "acme"],
     &["projects", "revoke", "acme", "key"],

@@ -15,6 +15,8 @@ export STEWARD_SOLANA_DEVNET=$cache/solana/steward-solana-devnet
 export STEWARD_WASMD=$cache/wasmd/wasmd
 
 echo "== format" && cargo fmt --all --check
+# The fuzz targets have a lock file of their own, which a change of a manifest leaves behind.
+cargo metadata --quiet --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 echo "== clippy" && cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 echo "== contracts" && bash contracts/evm/run-tests.sh
 echo "== tests"

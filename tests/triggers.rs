@@ -136,7 +136,7 @@ async fn a_node_killed_at_random_points_starts_one_session_for_each_event_that_s
     tenant.deploy("clerk", SCRIPT, &world.trigger()).await;
     let (clock, entropy) = (SystemClock::new(), SeededEntropy::new(17));
     let mut removed = 0;
-    for round in 0..u64::from(parts::kills()) {
+    for round in 0..u64::from(parts::kills(12)) {
         for _ in 0..EVENTS {
             world.emit().await;
         }

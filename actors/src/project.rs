@@ -10,7 +10,7 @@ mod request;
 
 pub use api_key::{ApiKeyText, ApiKeyTextError};
 pub use entity::{Project, ProjectEnvironment};
-pub use record::{ApiKey, ProjectRecord, Role};
+pub use record::{ApiKey, ModuleRecord, ProjectRecord, Role};
 pub use request::{CreateKey, CreateProject, ProjectRequest, ProjectResponse, ProjectView};
 
 pub(crate) use record::key_row;

@@ -7,6 +7,7 @@ mod budgets;
 mod chains;
 mod changes;
 mod models;
+mod modules;
 mod operations;
 mod projects;
 mod receipts;
@@ -74,6 +75,7 @@ pub(crate) fn router(
         projects_server::ProjectsServer,
         models_server::ModelsServer,
         agents_server::AgentsServer,
+        modules_server::ModulesServer,
         sessions_server::SessionsServer,
         approvals_server::ApprovalsServer,
         budgets_server::BudgetsServer,

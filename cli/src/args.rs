@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Output;
 
-pub use agents::{Agents, Models};
+pub use agents::{Agents, Models, Modules};
 pub use chains::{AddChain, Chains, Contracts, Family, NewWallet, Outbox, Wallets};
 pub use nodes::{Actors, ClusterCommand, Demo, StoreCommand, Up};
 pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
@@ -74,6 +74,12 @@ pub enum Command {
     /// Agents: check, deploy, run
     #[command(subcommand)]
     Agents(Agents),
+    /// Modules that a project's agents share [default: list]
+    Modules {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Modules>,
+    },
     /// Sessions: watch, replay, cancel
     #[command(subcommand)]
     Sessions(Sessions),

@@ -60,6 +60,8 @@ services! {
     models: models_client::ModelsClient;
     /// Agents.
     agents: agents_client::AgentsClient;
+    /// Modules of projects.
+    modules: modules_client::ModulesClient;
     /// Sessions.
     sessions: sessions_client::SessionsClient;
     /// Triggers.

@@ -17,6 +17,7 @@ pub mod drain;
 mod keystore;
 pub mod login;
 pub mod models;
+pub mod modules;
 pub mod nodes;
 pub mod outbox;
 pub mod pause;
@@ -95,7 +96,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(demo) => crate::demo::run(demo, output).await,
         Command::Up(up) => up::run(up, output).await,
         Command::Login => login::run(&global, output).await,
-        Command::Agents(crate::args::Agents::Check { folder }) => agents::check(&folder, output),
+        Command::Agents(crate::args::Agents::Check { folder, modules }) => {
+            agents::check(&folder, modules.as_deref(), output)
+        }
         Command::Receipts(crate::args::Receipts::Verify { file, trust, rpc }) => {
             receipts::verify(&file, trust.as_deref(), &rpc, output).await
         }
@@ -122,6 +125,7 @@ pub async fn ask(command: Command, session: &Session) -> anyhow::Result<()> {
         Command::Projects(command) => projects::run(command, session).await,
         Command::Models(command) => models::run(command, session).await,
         Command::Agents(command) => agents::run(command, session).await,
+        Command::Modules { command } => modules::run(command, session).await,
         Command::Sessions(command) => sessions::run(command, session).await,
         Command::Approvals(command) => approvals::run(command, session).await,
         Command::Budgets(command) => budgets::run(command, session).await,

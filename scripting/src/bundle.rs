@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 /// The main script of every agent.
 pub const MAIN_FILE: &str = "agent.rhai";
 
+/// What the names of modules begin with that belong to the project and not to one agent: `import "project/tax" as tax;`.
+pub const PROJECT_PREFIX: &str = "project/";
+
 /// The script of an agent and the modules that it may import. A value: what is checked is what runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +26,11 @@ impl Bundle {
     /// A bundle without modules.
     pub fn new(script: impl Into<String>) -> Self {
         Self { script: script.into(), modules: BTreeMap::new() }
+    }
+
+    /// Modules of a project by their whole names, such as `project/tax`, to be checked without an agent.
+    pub fn of_modules(modules: BTreeMap<String, String>) -> Self {
+        Self { script: "fn on_message(msg) { }".to_owned(), modules }
     }
 
     /// The same with one more module.

@@ -36,10 +36,8 @@ pub(crate) fn check(bundle: &Bundle, engine: &mut Engine) -> Result<AST, Vec<Dia
     if !found.is_empty() {
         return Err(found);
     }
-    let sources = std::iter::once((MAIN_FILE.to_owned(), &bundle.script))
-        .chain(bundle.modules.iter().map(|(name, source)| (modules::file_name(name), source)));
     let mut files = BTreeMap::new();
-    for (name, source) in sources {
+    for (name, source) in sources(bundle) {
         match parsing::parse(engine, &name, source) {
             Ok(file) => drop(files.insert(name, file)),
             Err(diagnostic) => found.push(diagnostic),
@@ -62,6 +60,20 @@ pub(crate) fn check(bundle: &Bundle, engine: &mut Engine) -> Result<AST, Vec<Dia
     }
 }
 
+/// The project's modules that a bundle imports and lacks. Files that do not parse import nothing.
+pub(crate) fn missing_modules(bundle: &Bundle, engine: &Engine) -> BTreeSet<String> {
+    let within_size = sources(bundle).filter(|(_, source)| source.len() <= SCRIPT_BYTES_MAX);
+    let files: Vec<File> =
+        within_size.filter_map(|(name, source)| parsing::parse(engine, &name, source).ok()).collect();
+    modules::missing(&files, bundle)
+}
+
+/// Every source with its file's name.
+fn sources(bundle: &Bundle) -> impl Iterator<Item = (String, &String)> {
+    let modules = bundle.modules.iter().map(|(name, source)| (modules::file_name(name), source));
+    std::iter::once((MAIN_FILE.to_owned(), &bundle.script)).chain(modules)
+}
+
 fn check_sizes(bundle: &Bundle, found: &mut Vec<Diagnostic>) {
     let mut check_size = |file: &str, source: &str| {
         if source.len() > SCRIPT_BYTES_MAX {
@@ -76,7 +88,7 @@ fn check_sizes(bundle: &Bundle, found: &mut Vec<Diagnostic>) {
     }
     if bundle.modules.len() > SCRIPT_MODULES_MAX {
         let count = bundle.modules.len();
-        let message = format!("there are {count} modules; {SCRIPT_MODULES_MAX} are allowed");
+        let message = format!("there are {count} modules, the project's among them; {SCRIPT_MODULES_MAX} are allowed");
         found.push(Diagnostic::of_file(MAIN_FILE, message));
     }
     for name in bundle.modules.keys().filter(|name| !modules::is_name(name)) {

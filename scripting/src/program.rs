@@ -1,5 +1,6 @@
 //! A checked script, ready to run turns.
 
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +10,7 @@ use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, OptimizationLevel
 use serde_json::Value;
 use steward_types::{ErrorCode, limits};
 
-use crate::bundle::{Bundle, MAIN_FILE};
+use crate::bundle::{Bundle, MAIN_FILE, PROJECT_PREFIX};
 use crate::diagnostic::Diagnostic;
 use crate::limits::Limits;
 use crate::port::{Position, ScriptError, StepHost, TurnEnd};
@@ -41,17 +42,22 @@ impl Program {
     /// # Errors
     /// Everything that is found wrong, in the order of files and lines.
     pub fn check(bundle: &Bundle) -> Result<Self, Vec<Diagnostic>> {
-        let checked = stacker::grow(STACK_BYTES, || {
-            // A panic in the parser must not take more with it than this one script.
-            panic::catch_unwind(AssertUnwindSafe(|| {
-                let mut engine = new_engine();
-                crate::check::check(bundle, &mut engine).map(|script| (engine, script))
-            }))
+        let checked = contained(|| {
+            let mut engine = new_engine();
+            crate::check::check(bundle, &mut engine).map(|script| (engine, script))
         });
-        let (engine, script) = checked.unwrap_or_else(|_| {
+        let (engine, script) = checked.unwrap_or_else(|| {
             Err(vec![Diagnostic::of_file(MAIN_FILE, "the script makes the parser fail; this is a bug in Steward")])
         })?;
         Ok(Self(Arc::new(Inner { engine, script, hash: bundle.hash() })))
+    }
+
+    /// The modules of the project, such as `project/tax`, that a bundle imports and lacks. What does not parse imports
+    /// nothing: [`Program::check`] says what is wrong with it. It takes CPU time: call it on a blocking thread.
+    pub fn missing_modules(bundle: &Bundle) -> BTreeSet<String> {
+        let imports_any = bundle.modules.values().chain([&bundle.script]).any(|source| source.contains(PROJECT_PREFIX));
+        let missing = imports_any.then(|| contained(|| crate::check::missing_modules(bundle, &new_engine())));
+        missing.flatten().unwrap_or_default()
     }
 
     /// The hash of the bundle that this was made from.
@@ -90,6 +96,11 @@ impl Program {
         let value: Dynamic = engine.call_fn_with_options(options, &mut Scope::new(), script, handler, (input,))?;
         Ok(to_json(&value).map_err(|reason| format!("what {handler} returns cannot be used: {reason}"))?)
     }
+}
+
+/// Runs the parser, whose panic must not take more with it than this one script: then there is nothing.
+fn contained<T>(parse: impl FnOnce() -> T) -> Option<T> {
+    stacker::grow(STACK_BYTES, || panic::catch_unwind(AssertUnwindSafe(parse)).ok())
 }
 
 /// An engine with the standard library, without clocks, `eval`, files and output.

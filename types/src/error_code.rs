@@ -93,6 +93,8 @@ error_codes! {
     ProjectExists = "PROJECT_EXISTS", AlreadyExists;
     /// There is no such agent in the project.
     AgentNotFound = "AGENT_NOT_FOUND", NotFound;
+    /// There is no such module of the project.
+    ModuleNotFound = "MODULE_NOT_FOUND", NotFound;
     /// There is no such session.
     SessionNotFound = "SESSION_NOT_FOUND", NotFound;
     /// The session has ended.

@@ -20,6 +20,7 @@ pub struct IdError {
 }
 
 const SLUG: &str = "use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit";
+const MODULE: &str = "use 1 to 63 of a-z, 0-9 and '_', starting and ending with a letter or digit";
 const MODEL: &str = "use 1 to 63 of a-z, A-Z, 0-9, '.', '_' and '-', starting and ending with a letter or digit";
 
 fn is_name(text: &str, may_hold: fn(u8) -> bool) -> bool {
@@ -85,6 +86,10 @@ name_id!(
 name_id!(
     /// A trigger's name within its agent.
     TriggerId, "trigger name", SLUG, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'
+);
+name_id!(
+    /// A module's name within its project: scripts import it as `project/NAME`.
+    ModuleId, "module name", MODULE, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'
 );
 name_id!(
     /// A model's name on this cluster.

@@ -14,5 +14,5 @@ pub use amount::{Amount, AmountError};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error_code::ErrorCode;
-pub use id::{AgentId, HoldId, IdError, ModelId, NodeId, ProjectId, SessionId, StepPath, TriggerId};
+pub use id::{AgentId, HoldId, IdError, ModelId, ModuleId, NodeId, ProjectId, SessionId, StepPath, TriggerId};
 pub use money::{Micros, MoneyError};

@@ -152,7 +152,7 @@ pub const NODE_WEIGHT_MAX: u32 = 10_000;
 
 /// Longest source of one script or module.
 pub const SCRIPT_BYTES_MAX: usize = 256 << 10;
-/// Modules that one agent may bring.
+/// Modules that one agent may have, those of its project that it imports among them.
 pub const SCRIPT_MODULES_MAX: usize = 32;
 /// Rhai operations in one turn.
 pub const SCRIPT_OPERATIONS_MAX: u64 = 50_000_000;
@@ -547,6 +547,10 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 pub const KEY_LABEL_BYTES_MAX: usize = 63;
 /// API keys of one project, the revoked ones included.
 pub const PROJECT_KEYS_MAX: usize = 1_000;
+/// Modules of one project.
+pub const PROJECT_MODULES_MAX: usize = 256;
+/// Agents of which it is said whether they have a project's module, and an older copy of it.
+pub const MODULE_AGENTS_MAX: usize = 1_000;
 /// Chains that anchor one project's receipts.
 pub const PROJECT_CHAINS_MAX: usize = 8;
 /// Pieces of a direct call's answer that wait for a slow client before the model waits too.

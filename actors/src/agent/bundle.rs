@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use steward_scripting::bundle::MAIN_FILE;
+use steward_scripting::bundle::{MAIN_FILE, PROJECT_PREFIX};
 use steward_scripting::{Bundle, Diagnostic, Manifest, Program};
 use steward_types::limits::{SCRIPT_BYTES_MAX, SCRIPT_MODULES_MAX};
 use thiserror::Error;
@@ -72,6 +72,15 @@ impl UploadedBundle {
         }
     }
 
+    /// The same with these modules of the project, by their whole names, where it does not bring its own.
+    #[must_use]
+    pub fn with_modules(mut self, modules: BTreeMap<String, String>) -> Self {
+        for (name, text) in modules {
+            self.files.entry(format!("{name}.rhai")).or_insert(text);
+        }
+        self
+    }
+
     fn check_files(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if !self.files.contains_key(MAIN_FILE) {
@@ -81,7 +90,8 @@ impl UploadedBundle {
             );
         }
         if self.files.len() > SCRIPT_MODULES_MAX + 1 {
-            found.push(Diagnostic::of_file(MAIN_FILE, format!("a bundle has at most {SCRIPT_MODULES_MAX} modules")));
+            let message = format!("an agent has at most {SCRIPT_MODULES_MAX} modules, the project's among them");
+            found.push(Diagnostic::of_file(MAIN_FILE, message));
         }
         for (name, text) in &self.files {
             if module_name(name).is_none() {
@@ -97,7 +107,8 @@ impl UploadedBundle {
         found
     }
 
-    fn bundle(&self) -> Bundle {
+    /// Its scripts, as the scripting crate takes them.
+    pub fn bundle(&self) -> Bundle {
         bundle_of(&self.files)
     }
 }
@@ -105,11 +116,7 @@ impl UploadedBundle {
 impl CheckedBundle {
     /// Where each file is to be kept.
     pub fn file_records(&self) -> BTreeMap<String, FileRecord> {
-        let record = |text: &String| FileRecord {
-            hash: Sha256::digest(text.as_bytes()).into(),
-            bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
-        };
-        self.files.iter().map(|(name, text)| (name.clone(), record(text))).collect()
+        self.files.iter().map(|(name, text)| (name.clone(), FileRecord::of(text))).collect()
     }
 }
 
@@ -137,10 +144,11 @@ pub(super) fn bundle_of(files: &BTreeMap<String, String>) -> Bundle {
 }
 
 fn module_name(file: &str) -> Option<&str> {
-    let name = file.strip_suffix(".rhai")?;
+    let module = file.strip_suffix(".rhai")?;
+    let name = module.strip_prefix(PROJECT_PREFIX).unwrap_or(module);
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let short = !name.is_empty() && name.len() <= steward_types::limits::NAME_BYTES_MAX;
-    (short && name.bytes().all(good)).then_some(name)
+    (short && name.bytes().all(good)).then_some(module)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use steward_storage::{RangeRead, Store, StoreError, StoreExt, Txn, key};
 use steward_types::{AgentId, ProjectId};
 
-use super::record::{self, AgentRecord, VersionRecord};
+use super::record::{self, AgentRecord, FileRecord, VersionRecord};
 
 /// One agent; absent when there is none of this name.
 ///
@@ -93,24 +93,29 @@ pub async fn version_numbers(
 pub async fn files(store: &Arc<dyn Store>, version: &VersionRecord) -> Result<BTreeMap<String, String>, StoreError> {
     let mut texts = BTreeMap::new();
     for (name, file) in &version.files {
-        let text = store.run(|txn| async move { record::read_file(&txn, file).await }).await?;
-        texts.insert(name.clone(), text);
+        texts.insert(name.clone(), text(store, file).await?);
     }
     Ok(texts)
 }
 
-/// Keeps the files of a bundle that is about to be deployed.
+/// The text of a file.
+///
+/// # Errors
+/// The store's error; [`StoreError::Corrupt`] when it is gone.
+pub(crate) async fn text(store: &Arc<dyn Store>, file: &FileRecord) -> Result<String, StoreError> {
+    store.run(|txn| async move { record::read_file(&txn, file).await }).await
+}
+
+/// Keeps texts that are about to be deployed, each under its hash.
 ///
 /// # Errors
 /// The store's error.
-pub(crate) async fn keep_files(
+pub(crate) async fn keep_texts(
     store: &Arc<dyn Store>,
-    texts: &BTreeMap<String, String>,
-    files: &BTreeMap<String, super::FileRecord>,
+    texts: impl IntoIterator<Item = &String>,
 ) -> Result<(), StoreError> {
-    for (name, file) in files {
-        let text = texts.get(name).map(String::as_str).unwrap_or_default();
-        record::write_file(store.as_ref(), file, text).await?;
+    for text in texts {
+        record::write_file(store.as_ref(), &FileRecord::of(text), text).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use steward_storage::{Record, Store, StoreError, StoreExt, Txn, key::pack};
 use steward_types::limits::VALUE_BYTES_MAX;
 use steward_types::{AgentId, ProjectId, Timestamp};
@@ -55,6 +56,14 @@ pub struct FileRecord {
     pub hash: [u8; 32],
     /// How many bytes it has.
     pub bytes: u64,
+}
+
+impl FileRecord {
+    /// Where this text is kept.
+    pub fn of(text: &str) -> Self {
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        Self { hash: Sha256::digest(text.as_bytes()).into(), bytes }
+    }
 }
 
 /// That a bundle has a version.

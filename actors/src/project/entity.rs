@@ -1,20 +1,22 @@
 //! The entity of one project: the only writer of its rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use steward_storage::{Store, StoreError, TransactionError, Txn};
+use steward_storage::{RangeRead, Store, StoreError, TransactionError, Txn};
 use steward_types::limits::{
     ANCHOR_INTERVAL_MAX, ANCHOR_INTERVAL_MIN, ANCHOR_RECEIPTS_MAX, ANCHOR_TIME_DEFAULT, KEY_LABEL_BYTES_MAX,
-    PROJECT_CHAINS_MAX, PROJECT_KEYS_MAX,
+    PROJECT_CHAINS_MAX, PROJECT_KEYS_MAX, PROJECT_MODULES_MAX,
 };
-use steward_types::{AgentId, Clock, ErrorCode, Micros, MoneyError, ProjectId};
+use steward_types::{AgentId, Clock, ErrorCode, Micros, ModuleId, MoneyError, ProjectId};
 use thiserror::Error;
 
 use super::read;
-use super::record::{self, ApiKey, ProjectRecord, Role};
+use super::record::{self, ApiKey, ModuleRecord, ProjectRecord, Role};
 use super::request::{CreateKey, CreateProject, ProjectRequest, ProjectResponse};
+use crate::agent::FileRecord;
 use crate::budget::{LedgerError, Period, PriceList, ledger};
 use crate::host::{Context, Entity, EntityId, Fault, Reply};
 use crate::lease::LeaseError;
@@ -150,6 +152,8 @@ impl Change {
             }
             ProjectRequest::CreateKey(create) => self.create_key(txn, create).await,
             ProjectRequest::RevokeKey { id } => self.revoke_key(txn, id).await,
+            ProjectRequest::PutModules(modules) => self.put_modules(txn, modules).await,
+            ProjectRequest::RemoveModule { module } => self.remove_module(txn, module).await,
         }
     }
 
@@ -233,7 +237,7 @@ impl Change {
             let created = key.secret_hash == create.secret_hash;
             return Ok(ProjectResponse::Key { key, created });
         }
-        let keys = txn.range(steward_storage::RangeRead::prefix(&record::project_keys(&self.project))).await?;
+        let keys = txn.range(RangeRead::prefix(&record::project_keys(&self.project))).await?;
         if keys.rows.len() >= PROJECT_KEYS_MAX {
             return refused(ErrorCode::RateLimited, format!("a project has at most {PROJECT_KEYS_MAX} keys"));
         }
@@ -262,6 +266,41 @@ impl Change {
             txn.save(&row, &key)?;
         }
         Ok(ProjectResponse::Key { key, created: false })
+    }
+
+    async fn put_modules(
+        &self,
+        txn: &Txn,
+        modules: &BTreeMap<ModuleId, FileRecord>,
+    ) -> Result<ProjectResponse, ChangeError> {
+        self.load(txn).await?;
+        let kept = txn.scan::<ModuleRecord>(RangeRead::prefix(&record::modules(&self.project))).await?;
+        let mut count = kept.rows.len();
+        for (module, file) in modules {
+            let row = record::module_row(&self.project, module);
+            let found = kept.rows.iter().find(|(key, _)| **key == *row).map(|(_, module)| module);
+            if found.is_some_and(|found| found.file == *file) {
+                continue;
+            }
+            count += usize::from(found.is_none());
+            txn.save(&row, &ModuleRecord { file: *file, updated: self.clock.now() })?;
+        }
+        if count > PROJECT_MODULES_MAX {
+            let message =
+                format!("modules: a project has at most {PROJECT_MODULES_MAX}; remove one that no agent imports");
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        Ok(ProjectResponse::Done)
+    }
+
+    async fn remove_module(&self, txn: &Txn, module: &ModuleId) -> Result<ProjectResponse, ChangeError> {
+        let row = record::module_row(&self.project, module);
+        if txn.load::<ModuleRecord>(&row).await?.is_none() {
+            let message = format!("the project {} has no module {module}", self.project);
+            return refused(ErrorCode::ModuleNotFound, message);
+        }
+        txn.clear(&row)?;
+        Ok(ProjectResponse::Done)
     }
 
     async fn load(&self, txn: &Txn) -> Result<ProjectRecord, ChangeError> {

@@ -1,11 +1,12 @@
 //! Reading projects and keys straight from the store, without waking an entity.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use steward_storage::{RangeRead, Store, StoreError, StoreExt, Txn, key::unpack};
-use steward_types::ProjectId;
+use steward_types::{ModuleId, ProjectId};
 
-use super::record::{self, ApiKey, ProjectRecord};
+use super::record::{self, ApiKey, ModuleRecord, ProjectRecord};
 use super::request::ProjectView;
 use crate::budget::{LedgerError, ledger};
 
@@ -78,6 +79,23 @@ pub async fn keys(store: &Arc<dyn Store>, project: &ProjectId) -> Result<Vec<Api
             Ok(found)
         })
         .await
+}
+
+/// A project's modules, by name: at most [`steward_types::limits::PROJECT_MODULES_MAX`].
+///
+/// # Errors
+/// The store's error.
+pub async fn modules(
+    store: &Arc<dyn Store>,
+    project: &ProjectId,
+) -> Result<BTreeMap<ModuleId, ModuleRecord>, StoreError> {
+    let range = &RangeRead::prefix(&record::modules(project)).snapshot();
+    let page = store.run(|txn| async move { txn.scan::<ModuleRecord>(range.clone()).await }).await?;
+    let name = |key: &[u8]| -> Result<ModuleId, StoreError> {
+        let (_, _, name): (String, String, String) = unpack(key)?;
+        name.parse().map_err(|_| StoreError::Corrupt(format!("module key {}", key.escape_ascii())))
+    };
+    page.rows.into_iter().map(|(key, module)| Ok((name(&key)?, module))).collect()
 }
 
 /// Whether there is a project of this name, within a transaction.

@@ -5,10 +5,13 @@
 //! | `("project", name)` | the project |
 //! | `("api_key", id)` | an API key, of a project or of the node |
 //! | `("project_key", project, id)` | that the project has this key |
+//! | `("project_module", project, name)` | a module that the project's agents may import |
 
 use serde::{Deserialize, Serialize};
 use steward_storage::{Record, key::pack};
-use steward_types::{ProjectId, Timestamp};
+use steward_types::{ModuleId, ProjectId, Timestamp};
+
+use crate::agent::FileRecord;
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +68,20 @@ impl Record for ApiKey {
     const VERSION: u16 = 1;
 }
 
+/// A module of a project: what an agent takes along that imports it and is deployed now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRecord {
+    /// Its source.
+    pub file: FileRecord,
+    /// When it last changed.
+    pub updated: Timestamp,
+}
+
+impl Record for ModuleRecord {
+    const NAME: &'static str = "project_module";
+    const VERSION: u16 = 1;
+}
+
 pub(super) fn project_row(project: &ProjectId) -> Vec<u8> {
     pack(&("project", project.as_str()))
 }
@@ -83,4 +100,12 @@ pub(super) fn project_key_row(project: &ProjectId, id: &str) -> Vec<u8> {
 
 pub(super) fn project_keys(project: &ProjectId) -> Vec<u8> {
     pack(&("project_key", project.as_str()))
+}
+
+pub(super) fn module_row(project: &ProjectId, module: &ModuleId) -> Vec<u8> {
+    pack(&("project_module", project.as_str(), module.as_str()))
+}
+
+pub(super) fn modules(project: &ProjectId) -> Vec<u8> {
+    pack(&("project_module", project.as_str()))
 }

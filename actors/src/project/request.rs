@@ -1,9 +1,12 @@
 //! What can be asked of a project, and what it answers. A refusal is an answer, never a fault of the entity.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use steward_types::{AgentId, Micros, ProjectId, Timestamp};
+use steward_types::{AgentId, Micros, ModuleId, ProjectId, Timestamp};
 
 use super::record::{ApiKey, Role};
+use crate::agent::FileRecord;
 use crate::budget::{Period, PriceList};
 use crate::session::Refusal;
 
@@ -39,6 +42,13 @@ pub enum ProjectRequest {
     RevokeKey {
         /// Its id.
         id: String,
+    },
+    /// Adds or replaces modules, whose sources are kept already: all of them or none.
+    PutModules(BTreeMap<ModuleId, FileRecord>),
+    /// Removes a module. Versions of agents keep the copy that they took along.
+    RemoveModule {
+        /// Its name.
+        module: ModuleId,
     },
 }
 

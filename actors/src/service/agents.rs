@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use steward_scripting::Diagnostic;
 use steward_types::{AgentId, ErrorCode, ProjectId, TriggerId};
 
+use super::modules::blocking;
 use super::{Failure, FieldViolation, Steward};
 use crate::agent::{
     Agent, AgentRecord, AgentRequest, AgentResponse, BundleError, CheckedBundle, Deploy, UploadedBundle, VersionRecord,
@@ -36,28 +37,31 @@ pub struct DeployedAgent {
 
 impl Steward {
     /// Everything that is wrong with a bundle, its triggers and what it says of chains among it; empty when it can be
-    /// deployed.
+    /// deployed. The modules of the project that it imports are checked with it.
     ///
     /// # Errors
-    /// [`ErrorCode::Internal`] when the check did not end.
-    pub async fn check_agent(&self, bundle: UploadedBundle) -> Result<Vec<Diagnostic>, Failure> {
-        let checked = check(bundle).await?;
+    /// [`ErrorCode::Internal`] when the check did not end; the store's.
+    pub async fn check_agent(&self, project: &ProjectId, bundle: UploadedBundle) -> Result<Vec<Diagnostic>, Failure> {
+        let modules = self.imported_modules(project, bundle.bundle()).await?;
+        let checked = check(bundle.with_modules(modules)).await?;
         Ok(checked.map_or_else(|error| error.diagnostics, |checked| self.chain_problems(&checked.manifest)))
     }
 
-    /// Checks a bundle and makes it its agent's newest version. The same bundle again keeps its version.
+    /// Checks a bundle and makes it its agent's newest version, with the modules of the project that it imports as they
+    /// are now. The same files again keep their version.
     ///
     /// # Errors
     /// [`ErrorCode::ScriptInvalid`] with each diagnostic as a violation; [`ErrorCode::ProjectNotFound`].
     pub async fn deploy_agent(&self, project: &ProjectId, bundle: UploadedBundle) -> Result<DeployedAgent, Failure> {
         self.project(project).await?;
-        let checked = check(bundle).await?.map_err(refused)?;
+        let modules = self.imported_modules(project, bundle.bundle()).await?;
+        let checked = check(bundle.with_modules(modules)).await?.map_err(refused)?;
         let diagnostics = self.chain_problems(&checked.manifest);
         if !diagnostics.is_empty() {
             return Err(refused(BundleError { diagnostics }));
         }
         let files = checked.file_records();
-        read::keep_files(self.store(), &checked.files, &files).await?;
+        read::keep_texts(self.store(), checked.files.values()).await?;
         let id = checked.manifest.name.clone();
         let description = checked.manifest.description.clone();
         let limit = checked.manifest.budget.agent;
@@ -122,13 +126,11 @@ impl Steward {
     }
 }
 
-/// Checks on a blocking thread, because a large script takes some milliseconds of CPU.
 async fn check(bundle: UploadedBundle) -> Result<Result<CheckedBundle, BundleError>, Failure> {
-    let checked = tokio::task::spawn_blocking(move || bundle.check()).await;
-    checked.map_err(|error| Failure::new(ErrorCode::Internal, format!("the check did not end: {error}")))
+    blocking(move || bundle.check()).await
 }
 
-fn refused(error: BundleError) -> Failure {
+pub(super) fn refused(error: BundleError) -> Failure {
     let violation = |found: &Diagnostic| FieldViolation {
         field: format!("bundle.files[{:?}]:{}:{}", found.file, found.line, found.column),
         description: match &found.help {

@@ -355,7 +355,7 @@ async fn rules_that_a_chain_cannot_read_are_not_deployed_and_named() {
     let world = World::new(1);
     let steward = world.set_up().await;
     let rules = format!("[chains.{CHAIN:?}]\npay = [\"bob\", \"not an address\"]\ncall = [\"shop\"]\n");
-    let found = steward.check_agent(bundle(&rules)).await.unwrap();
+    let found = steward.check_agent(&project(), bundle(&rules)).await.unwrap();
     let told: Vec<&str> = found.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
     assert!(told[0].contains("chains.\"test:memory\".pay[1]: \"not an address\""), "{told:?}");
     assert!(told[1].contains("call[0]") && told[1].contains("CONTRACT:METHOD"), "{told:?}");
@@ -386,7 +386,7 @@ async fn what_a_chain_cannot_emit_is_not_deployed() {
     let world = World::new(1);
     let steward = world.set_up().await;
     let check = async |triggers: String, part: &str| {
-        let found = steward.check_agent(bundle(&triggers)).await.unwrap();
+        let found = steward.check_agent(&project(), bundle(&triggers)).await.unwrap();
         assert!(found.iter().any(|found| found.to_string().contains(part)), "{found:?}");
         let refused = steward.deploy_agent(&project(), bundle(&triggers)).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::ScriptInvalid);

@@ -1,10 +1,10 @@
-//! Models and agents.
+//! Models, agents and modules.
 
 use std::collections::BTreeMap;
 
 use steward_actors::agent::{MANIFEST_FILE, UploadedBundle, VersionRecord};
 use steward_actors::model::{ModelStatus, Replicas};
-use steward_actors::service::{AgentView, Failure, ModelState, ModelView, PlacedReplica};
+use steward_actors::service::{AgentView, Failure, ModelState, ModelView, ModuleAgent, ModuleView, PlacedReplica};
 use steward_inference::{ModelFamily, ReplicaLoad};
 use steward_scripting::Diagnostic;
 
@@ -69,8 +69,23 @@ pub(crate) fn agent(view: &AgentView, newest: &VersionRecord) -> v1::Agent {
 }
 
 pub(crate) fn version(version: &VersionRecord) -> v1::AgentVersion {
-    let hash = version.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    v1::AgentVersion { number: version.number, hash, deployed_at: time(version.deployed) }
+    v1::AgentVersion { number: version.number, hash: hexadecimal(&version.hash), deployed_at: time(version.deployed) }
+}
+
+pub(crate) fn module(view: ModuleView) -> v1::Module {
+    let having = |ModuleAgent { agent, version, current }| v1::ModuleAgent { agent: agent.into(), version, current };
+    v1::Module {
+        name: view.id.into(),
+        project: view.project.into(),
+        hash: hexadecimal(&view.module.file.hash),
+        bytes: view.module.file.bytes,
+        updated_at: time(view.module.updated),
+        agents: view.agents.into_iter().map(having).collect(),
+    }
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn bundle(mut files: BTreeMap<String, String>) -> v1::Bundle {

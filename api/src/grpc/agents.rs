@@ -16,9 +16,9 @@ use crate::status::OrStatus;
 #[tonic::async_trait]
 impl Agents for Services {
     async fn check(&self, request: Request<v1::CheckAgentRequest>) -> Result<Response<v1::CheckAgentResponse>, Status> {
-        caller(&request)?;
+        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
         let bundle = convert::bundle_from(request.into_inner().bundle).or_status()?;
-        let found = self.steward.check_agent(bundle).await.or_status()?;
+        let found = self.steward.check_agent(&project, bundle).await.or_status()?;
         let diagnostics = found.into_iter().map(convert::diagnostic).collect();
         Ok(Response::new(v1::CheckAgentResponse { diagnostics }))
     }

@@ -1058,7 +1058,8 @@ pub mod actors_server {
 /// What an agent is made of.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Bundle {
-    /// The scripts by path, such as "agent.rhai" (the main script) or "pricing.rhai" (a module); UTF-8.
+    /// The scripts by path, such as "agent.rhai" (the main script), "pricing.rhai" (a module) or "project/tax.rhai" (the copy of
+    /// a module of the project that the version took along; a request that brings one keeps it); UTF-8.
     #[prost(btree_map = "string, string", tag = "1")]
     pub files: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -1297,7 +1298,7 @@ pub mod agents_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Checks a bundle as Deploy would, and changes nothing.
+        /// Checks a bundle as Deploy would, with the modules of the project that it imports, and changes nothing.
         pub async fn check(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckAgentRequest>,
@@ -1319,7 +1320,8 @@ pub mod agents_client {
             req.extensions_mut().insert(GrpcMethod::new("steward.v1.Agents", "Check"));
             self.inner.unary(req, path, codec).await
         }
-        /// Checks a bundle and makes it the agent's newest version. The same bundle again answers the version that it has.
+        /// Checks a bundle and makes it the agent's newest version, with the modules of the project that it imports as they are
+        /// now. The same files again answer the version that they have.
         /// A bundle with errors is refused with SCRIPT_INVALID, its diagnostics as field violations.
         pub async fn deploy(
             &mut self,
@@ -1401,7 +1403,7 @@ pub mod agents_server {
     /// Generated trait containing gRPC methods that should be implemented for use with AgentsServer.
     #[async_trait]
     pub trait Agents: std::marker::Send + std::marker::Sync + 'static {
-        /// Checks a bundle as Deploy would, and changes nothing.
+        /// Checks a bundle as Deploy would, with the modules of the project that it imports, and changes nothing.
         async fn check(
             &self,
             request: tonic::Request<super::CheckAgentRequest>,
@@ -1409,7 +1411,8 @@ pub mod agents_server {
             tonic::Response<super::CheckAgentResponse>,
             tonic::Status,
         >;
-        /// Checks a bundle and makes it the agent's newest version. The same bundle again answers the version that it has.
+        /// Checks a bundle and makes it the agent's newest version, with the modules of the project that it imports as they are
+        /// now. The same files again answer the version that they have.
         /// A bundle with errors is refused with SCRIPT_INVALID, its diagnostics as field violations.
         async fn deploy(
             &self,
@@ -4569,6 +4572,640 @@ pub mod models_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "steward.v1.Models";
     impl<T> tonic::server::NamedService for ModelsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A module of a project.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Module {
+    /// Its name: scripts import it as "project/" and the name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its project.
+    #[prost(string, tag = "2")]
+    pub project: ::prost::alloc::string::String,
+    /// SHA-256 of its source in hexadecimal.
+    #[prost(string, tag = "3")]
+    pub hash: ::prost::alloc::string::String,
+    /// How many bytes its source has.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// When it last changed.
+    #[prost(message, optional, tag = "5")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The agents whose newest versions have it, by name; of the project's first 1000 agents.
+    #[prost(message, repeated, tag = "6")]
+    pub agents: ::prost::alloc::vec::Vec<ModuleAgent>,
+}
+/// An agent that has a module.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModuleAgent {
+    /// The agent's name.
+    #[prost(string, tag = "1")]
+    pub agent: ::prost::alloc::string::String,
+    /// Its newest version.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// Whether that has the module as it is now; otherwise an older copy, until the agent is deployed again.
+    #[prost(bool, tag = "3")]
+    pub current: bool,
+}
+/// Asks for a deployment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeployModulesRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Sources by name, such as "tax" for what is imported as "project/tax": 1 to 32, UTF-8. They may import each other and
+    /// other modules of the project.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub sources: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// They are deployed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeployModulesResponse {
+    /// The modules of the request as they are now, by name.
+    #[prost(message, repeated, tag = "1")]
+    pub modules: ::prost::alloc::vec::Vec<Module>,
+}
+/// Asks for a project's modules.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListModulesRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+}
+/// All modules of a project.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListModulesResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub modules: ::prost::alloc::vec::Vec<Module>,
+}
+/// Names a module.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetModuleRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// The module's name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// A module with its source.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetModuleResponse {
+    /// The module.
+    #[prost(message, optional, tag = "1")]
+    pub module: ::core::option::Option<Module>,
+    /// Its source.
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+}
+/// Names a module that is to go.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveModuleRequest {
+    /// The project; empty: the key's own.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// The module's name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveModuleResponse {}
+/// Generated client implementations.
+pub mod modules_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// A project's modules. An agent that imports "project/tax" takes a copy of the module tax along when it is deployed, so that
+    /// no change of a module changes a version that exists.
+    #[derive(Debug, Clone)]
+    pub struct ModulesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ModulesClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ModulesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ModulesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ModulesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Checks modules and adds or replaces them: all or none. Modules with errors are refused with SCRIPT_INVALID, the
+        /// diagnostics as field violations. Needs an admin's key.
+        pub async fn deploy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeployModulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeployModulesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Modules/Deploy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Modules", "Deploy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The project's modules, by name: at most 256.
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListModulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModulesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/steward.v1.Modules/List");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Modules", "List"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One module with its source.
+        pub async fn get(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetModuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModuleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/steward.v1.Modules/Get");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Modules", "Get"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a module. Versions of agents keep the copies that they took along. Needs an admin's key.
+        pub async fn remove(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveModuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveModuleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Modules/Remove",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Modules", "Remove"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod modules_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ModulesServer.
+    #[async_trait]
+    pub trait Modules: std::marker::Send + std::marker::Sync + 'static {
+        /// Checks modules and adds or replaces them: all or none. Modules with errors are refused with SCRIPT_INVALID, the
+        /// diagnostics as field violations. Needs an admin's key.
+        async fn deploy(
+            &self,
+            request: tonic::Request<super::DeployModulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeployModulesResponse>,
+            tonic::Status,
+        >;
+        /// The project's modules, by name: at most 256.
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListModulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModulesResponse>,
+            tonic::Status,
+        >;
+        /// One module with its source.
+        async fn get(
+            &self,
+            request: tonic::Request<super::GetModuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModuleResponse>,
+            tonic::Status,
+        >;
+        /// Removes a module. Versions of agents keep the copies that they took along. Needs an admin's key.
+        async fn remove(
+            &self,
+            request: tonic::Request<super::RemoveModuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveModuleResponse>,
+            tonic::Status,
+        >;
+    }
+    /// A project's modules. An agent that imports "project/tax" takes a copy of the module tax along when it is deployed, so that
+    /// no change of a module changes a version that exists.
+    #[derive(Debug)]
+    pub struct ModulesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ModulesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ModulesServer<T>
+    where
+        T: Modules,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/steward.v1.Modules/Deploy" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeploySvc<T: Modules>(pub Arc<T>);
+                    impl<
+                        T: Modules,
+                    > tonic::server::UnaryService<super::DeployModulesRequest>
+                    for DeploySvc<T> {
+                        type Response = super::DeployModulesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeployModulesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Modules>::deploy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeploySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Modules/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Modules>(pub Arc<T>);
+                    impl<
+                        T: Modules,
+                    > tonic::server::UnaryService<super::ListModulesRequest>
+                    for ListSvc<T> {
+                        type Response = super::ListModulesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListModulesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Modules>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Modules/Get" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSvc<T: Modules>(pub Arc<T>);
+                    impl<T: Modules> tonic::server::UnaryService<super::GetModuleRequest>
+                    for GetSvc<T> {
+                        type Response = super::GetModuleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetModuleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Modules>::get(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Modules/Remove" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveSvc<T: Modules>(pub Arc<T>);
+                    impl<
+                        T: Modules,
+                    > tonic::server::UnaryService<super::RemoveModuleRequest>
+                    for RemoveSvc<T> {
+                        type Response = super::RemoveModuleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveModuleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Modules>::remove(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ModulesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "steward.v1.Modules";
+    impl<T> tonic::server::NamedService for ModulesServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

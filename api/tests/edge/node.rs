@@ -1,5 +1,6 @@
 //! A node that serves on a port of its own, and the clients of its services.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,10 @@ impl Node {
     }
 
     pub async fn start_with(config: ApiConfig) -> Self {
+        Self::start_at(config, IpAddr::from([127, 0, 0, 1])).await
+    }
+
+    pub async fn start_at(config: ApiConfig, listen: IpAddr) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::clone(&clock)));
         let models = StoredModels::new(Arc::clone(&store), Arc::new(Scripted), DeviceBudget::new("cpu", 1 << 30));
@@ -95,7 +100,7 @@ impl Node {
         let steward = parts.start().await.unwrap();
         steward.add_model(ModelSource::new("echo".parse().unwrap(), "echo")).await.unwrap();
         let root = steward.bootstrap_key(None).await.unwrap().reveal();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((listen, 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel();
         let mut serving = JoinSet::new();

@@ -3,6 +3,7 @@
 use base64::Engine;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use steward_api::ApiConfig;
 use steward_api::proto::v1;
 
 use crate::node::{Client, Node, PATIENCE, message};
@@ -206,6 +207,29 @@ async fn models_health_and_metrics_are_there() {
     let (status, metrics) = get("/metrics", None).await;
     assert!(status == 200 && metrics.contains("steward_requests_total"), "{metrics}");
     assert_eq!(get("/nothing", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn metrics_from_elsewhere_need_an_operators_key() {
+    // What comes from the machine's own address beyond loopback looks as if it came from another machine. Nothing is sent:
+    // "connecting" a datagram socket only asks which address would be used (RFC 5737's addresses belong to nobody).
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    probe.connect("192.0.2.1:9").unwrap();
+    let own = probe.local_addr().unwrap().ip();
+    assert!(!own.is_loopback());
+    let node = Node::start_at(ApiConfig::default(), own).await;
+    let (client, key) = node.project("acme").await;
+    warm(&client).await;
+    let get = async |key: &str| {
+        let response = reqwest::Client::new().get(node.url("/metrics")).bearer_auth(key).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for nobody in ["", "stw_a_b", &key] {
+        let (status, said) = get(nobody).await;
+        assert!(status == 401 && said.contains("operator's key") && !said.contains("steward_"), "{nobody}: {said}");
+    }
+    let (status, metrics) = get(&node.root).await;
+    assert!(status == 200 && metrics.contains("steward_requests_total"), "{metrics}");
 }
 
 async fn warm(client: &Client) {

@@ -14,6 +14,7 @@ use steward_types::{Clock as _, SystemClock, Timestamp};
 
 use super::overload::resident_kib;
 use super::stage::Stage;
+use crate::workload::{Clients, retry};
 
 /// The agent whose sessions wait.
 const AGENT: &str = "sleeper";
@@ -118,16 +119,26 @@ pub async fn recovery(
     })
 }
 
-/// Opens a session through one of the nodes and gives it the message.
+/// Opens a session through one of the nodes and gives it the message, again where a node was too busy to keep its shards.
 async fn open(stage: &Stage, number: u64, until: Timestamp) -> anyhow::Result<()> {
-    let clients = &stage.clients;
-    let mut sessions = clients[usize::try_from(number)? % clients.len()].sessions();
-    let open = v1::OpenSessionRequest { agent: AGENT.to_owned(), ..Default::default() };
-    let session = sessions.open(open).await?.into_inner().id;
-    let message = json!({ "moment": until.as_millis() }).to_string();
-    let message = v1::Message { text: String::new(), data_json: message };
-    sessions.send(v1::SendRequest { session, message: Some(message), idempotency_key: String::new() }).await?;
-    Ok(())
+    let clients = Clients::new(stage.clients.clone(), usize::try_from(number)? % stage.clients.len());
+    let open = v1::OpenSessionRequest {
+        agent: AGENT.to_owned(),
+        idempotency_key: format!("sleeper-{number}"),
+        ..Default::default()
+    };
+    let opened = retry(&clients, |client| {
+        let open = open.clone();
+        async move { client.sessions().open(open).await }
+    });
+    let message = v1::Message { text: String::new(), data_json: json!({ "moment": until.as_millis() }).to_string() };
+    let send =
+        v1::SendRequest { session: opened.await?.id, message: Some(message), idempotency_key: "moment".to_owned() };
+    let sent = retry(&clients, |client| {
+        let send = send.clone();
+        async move { client.sessions().send(send).await }
+    });
+    sent.await.map(drop)
 }
 
 /// What was seen of the nodes that lived on.

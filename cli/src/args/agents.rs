@@ -1,4 +1,4 @@
-//! What is said of models and agents.
+//! What is said of models, agents and modules.
 
 use std::path::PathBuf;
 
@@ -52,6 +52,9 @@ pub enum Agents {
     Check {
         /// The folder
         folder: PathBuf,
+        /// A folder with the project's modules, for what the scripts import as "project/NAME"
+        #[arg(long)]
+        modules: Option<PathBuf>,
     },
     /// Deploy an agent's folder as a new version
     Deploy {
@@ -78,5 +81,31 @@ pub enum Agents {
         /// What the session may spend in all
         #[arg(long)]
         limit: Option<Micros>,
+    },
+}
+
+/// Subcommands of `modules`.
+#[derive(Debug, Subcommand)]
+pub enum Modules {
+    /// The project's modules, and the agents that have them
+    List,
+    /// Check scripts and add or replace them as modules of the project: tax.rhai is imported as "project/tax"
+    Deploy {
+        /// Scripts, or folders of them
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// One module's source
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Remove a module; agents keep the copies that they took along
+    Remove {
+        /// Its name
+        name: String,
+        /// The answer
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }

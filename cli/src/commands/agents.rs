@@ -1,5 +1,6 @@
 //! `steward agents`: check and deploy a folder, list, run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -7,8 +8,11 @@ use futures::StreamExt as _;
 use steward_actors::agent::UploadedBundle;
 use steward_api::proto::v1;
 use steward_api::proto::v1::SessionEventKind as Kind;
+use steward_scripting::Program;
+use steward_scripting::bundle::PROJECT_PREFIX;
 use steward_types::Micros;
 
+use super::modules::read_modules;
 use super::sessions::Printer;
 use super::{Session, approvals};
 use crate::args::Agents;
@@ -22,7 +26,7 @@ pub fn read_bundle(folder: &Path) -> anyhow::Result<v1::Bundle> {
     let read =
         |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
     let manifest_toml = read(&folder.join("manifest.toml"))?;
-    let mut files = std::collections::BTreeMap::new();
+    let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
         let entries = std::fs::read_dir(&next).with_context(|| format!("{} cannot be read", next.display()))?;
@@ -42,14 +46,18 @@ pub fn read_bundle(folder: &Path) -> anyhow::Result<v1::Bundle> {
     Ok(v1::Bundle { files, manifest_toml })
 }
 
-/// Checks an agent's folder on this machine, without a node.
+/// Checks an agent's folder on this machine, without a node; `modules` is a folder with the modules of the project.
 ///
 /// # Errors
 /// When the check found anything.
-pub fn check(folder: &Path, output: Output) -> anyhow::Result<()> {
+pub fn check(folder: &Path, modules: Option<&Path>, output: Output) -> anyhow::Result<()> {
     let bundle = read_bundle(folder)?;
     let scripts = bundle.files.len();
     let uploaded = UploadedBundle { files: bundle.files, manifest: bundle.manifest_toml };
+    let uploaded = match modules {
+        Some(folder) => with_imported(uploaded, read_modules(&[folder.to_owned()])?),
+        None => uploaded,
+    };
     let found = uploaded.check().err().map(|error| error.diagnostics).unwrap_or_default();
     for diagnostic in &found {
         if output.is_json() {
@@ -72,6 +80,22 @@ pub fn check(folder: &Path, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The bundle with those of the project's modules that it imports, as a node would add them.
+fn with_imported(mut bundle: UploadedBundle, mut modules: BTreeMap<String, String>) -> UploadedBundle {
+    loop {
+        let missing = Program::missing_modules(&bundle.bundle()).into_iter();
+        let find = |name: String| {
+            let source = modules.remove(name.strip_prefix(PROJECT_PREFIX)?)?;
+            Some((name, source))
+        };
+        let found: BTreeMap<_, _> = missing.filter_map(find).collect();
+        if found.is_empty() {
+            return bundle;
+        }
+        bundle = bundle.with_modules(found);
+    }
+}
+
 fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
@@ -83,7 +107,7 @@ fn plural(count: usize, what: &str) -> String {
 pub async fn run(command: Agents, session: &Session) -> anyhow::Result<()> {
     let (output, mut agents) = (session.output, session.client.agents());
     match command {
-        Agents::Check { folder } => check(&folder, output),
+        Agents::Check { folder, modules } => check(&folder, modules.as_deref(), output),
         Agents::Deploy { folder } => {
             let bundle = Some(read_bundle(&folder)?);
             let request = v1::DeployAgentRequest { project: session.project.clone(), bundle };

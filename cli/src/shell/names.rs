@@ -28,6 +28,7 @@ pub(super) enum What {
     Project,
     Chain,
     Model,
+    Module,
     /// Nothing that the node could list.
     Other,
 }
@@ -56,6 +57,7 @@ impl What {
             (["breakers" | "chains" | "contracts" | "outbox" | "wallets", ..], "chain")
             | (["pause" | "resume", "chain"], "id") => Self::Chain,
             (["models", ..], "name") => Self::Model,
+            (["modules", ..], "name") => Self::Module,
             _ => Self::Other,
         }
     }
@@ -137,6 +139,10 @@ impl Names {
             What::Model => {
                 let models = client.models().list(v1::ListModelsRequest {}).await?.into_inner().models;
                 models.iter().map(|model| named(&model.name, &model.state)).collect()
+            }
+            What::Module => {
+                let modules = client.modules().list(v1::ListModulesRequest { project }).await?.into_inner().modules;
+                modules.iter().map(|module| named(&module.name, "")).collect()
             }
         })
     }

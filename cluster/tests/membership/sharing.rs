@@ -90,7 +90,6 @@ async fn a_cluster_keeps_the_number_of_shards_that_it_began_with() {
 }
 
 #[tokio::test]
-#[ignore = "minutes in a development build: run it with `--ignored` after a change to how shards move"]
 async fn ten_thousand_shards_are_shared_and_taken_over() {
     let world = World::new(10_000);
     let (first, second, mut third) = tokio::join!(world.join(), world.join(), world.join());

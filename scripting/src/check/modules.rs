@@ -6,7 +6,7 @@ use rhai::module_resolvers::StaticModuleResolver;
 use rhai::{AST, ASTNode, Engine, Expr, Module, Scope, Stmt};
 
 use super::{File, parsing};
-use crate::bundle::{Bundle, MAIN_FILE};
+use crate::bundle::{Bundle, MAIN_FILE, PROJECT_PREFIX};
 use crate::diagnostic::Diagnostic;
 
 /// Operations that loading one module may take: it only has constants.
@@ -29,6 +29,7 @@ pub(super) fn file_name(module: &str) -> String {
 
 /// Whether a module may be called so.
 pub(super) fn is_name(name: &str) -> bool {
+    let name = name.strip_prefix(PROJECT_PREFIX).unwrap_or(name);
     let first = name.starts_with(|first: char| first.is_ascii_alphabetic());
     let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     first && rest && name.len() <= 63 && file_name(name) != MAIN_FILE
@@ -48,6 +49,12 @@ pub(super) fn imports(ast: &AST) -> Vec<Import> {
         true
     });
     imports
+}
+
+/// The project's modules that are imported and not there.
+pub(super) fn missing(files: &[File], bundle: &Bundle) -> BTreeSet<String> {
+    let imported = files.iter().flat_map(|file| imports(&file.ast)).filter_map(|import| import.module);
+    imported.filter(|name| name.starts_with(PROJECT_PREFIX) && !bundle.modules.contains_key(name)).collect()
 }
 
 /// Gives the engine every module that is imported from the main script on.

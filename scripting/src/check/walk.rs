@@ -6,7 +6,7 @@ use rhai::{ASTNode, Expr, FnAccess, FnCallExpr, Stmt};
 
 use super::calls::{Style, check_call, check_module_call};
 use super::{File, Functions, modules, names, parsing};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, PROJECT_PREFIX};
 use crate::diagnostic::Diagnostic;
 
 /// Checks a file that parses.
@@ -76,10 +76,13 @@ impl Walk<'_> {
                     let help = "write the module's name as text: `import \"pricing\" as pricing;`".to_owned();
                     self.report(import.position, "an import must name its module".to_owned(), Some(help));
                 }
+                Some(module) if self.file.name.starts_with(PROJECT_PREFIX) && !module.starts_with(PROJECT_PREFIX) => {
+                    let message = format!("a module of the project cannot import \"{module}\", which is one agent's");
+                    let help = format!("make it a module of the project and write \"{PROJECT_PREFIX}{module}\"");
+                    self.report(import.position, message, Some(help));
+                }
                 Some(module) if !bundle.modules.contains_key(module) => {
-                    let known = bundle.modules.keys().map(String::as_str);
-                    let help = names::closest(module, known).map(|meant| format!("did you mean \"{meant}\"?"));
-                    let help = help.unwrap_or_else(|| "a script can import only modules of its project".to_owned());
+                    let help = missing_help(module, bundle);
                     self.report(import.position, format!("there is no module \"{module}\""), Some(help));
                 }
                 Some(_) if import.alias.is_empty() => {
@@ -118,6 +121,18 @@ impl Walk<'_> {
                 self.report(statement.position(), message, Some(help));
             }
         }
+    }
+}
+
+/// What to do about an import that finds nothing.
+fn missing_help(module: &str, bundle: &Bundle) -> String {
+    let known = bundle.modules.keys().map(String::as_str);
+    match (names::closest(module, known), module.strip_prefix(PROJECT_PREFIX)) {
+        (Some(meant), _) => format!("did you mean \"{meant}\"?"),
+        (None, Some(name)) => format!("give it to the project first: `steward modules deploy {name}.rhai`"),
+        (None, None) => format!(
+            "put {module}.rhai into the agent's folder, or import a module of the project: \"{PROJECT_PREFIX}NAME\""
+        ),
     }
 }
 

@@ -53,6 +53,10 @@ fn one_thing_is_found_in_each_of_these() {
     check(&handler("Fn(\"f\")"), "agent.rhai:1:22: `Fn` is not available");
     check(&handler("print(1)"), "agent.rhai:1:22: `print` is not available in scripts (use log(text))");
     check(&handler("import \"/etc/passwd\" as p;"), "agent.rhai:1:22: there is no module \"/etc/passwd\"");
+    check(
+        &handler("import \"project/tax\" as tax;"),
+        "agent.rhai:1:22: there is no module \"project/tax\" (give it to the project first: `steward modules deploy tax.rhai`)",
+    );
     check(&handler("let n = \"a\"; import n as p;"), "agent.rhai:1:35: an import must name its module");
     check(
         &handler("let a = 1; let f = || a; f.call()"),
@@ -96,6 +100,33 @@ fn modules_that_import_each_other_are_refused_and_so_are_odd_names() {
     assert_eq!(found(&circle), ["b.rhai:1:1: modules import each other in a circle: a → b → a"]);
     let odd = Bundle::new("fn on_message(msg) { }").with_module("../up", "").with_module("agent", "");
     assert_eq!(found(&odd).len(), 2);
+}
+
+#[test]
+fn modules_of_the_project_are_found_by_what_imports_them_and_keep_to_themselves() {
+    let main = "import \"project/tax\" as tax;\nimport \"own\" as own;\nfn on_message(msg) { tax::of(own::amount()) }";
+    let bundle = Bundle::new(main).with_module("own", "fn amount() { 1 }");
+    assert_eq!(missing(&bundle), ["project/tax"]);
+    let bundle =
+        bundle.with_module("project/tax", "import \"project/rates\" as rates;\nfn of(x) { x * rates::rate() }");
+    assert_eq!(missing(&bundle), ["project/rates"]);
+    let whole = bundle.clone().with_module("project/rates", "fn rate() { 2 }");
+    assert!(missing(&whole).is_empty());
+    Program::check(&whole).unwrap();
+    // A module of the project is the same for every agent: it cannot see one agent's modules.
+    let leaning = bundle.with_module("project/rates", "import \"own\" as own;\nfn rate() { own::amount() }");
+    assert_eq!(
+        found(&leaning),
+        ["project/rates.rhai:1:1: a module of the project cannot import \"own\", which is one agent's \
+          (make it a module of the project and write \"project/own\")"]
+    );
+    // What does not parse imports nothing; the check says what is wrong with it.
+    assert!(missing(&Bundle::new("import \"project/tax\" as")).is_empty());
+    assert_eq!(found(&Bundle::of_modules([("project/Tax Law".to_owned(), String::new())].into())).len(), 1);
+}
+
+fn missing(bundle: &Bundle) -> Vec<String> {
+    Program::missing_modules(bundle).into_iter().collect()
 }
 
 #[test]

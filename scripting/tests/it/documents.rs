@@ -32,14 +32,16 @@ fn every_example_of_the_guide_is_checked_and_runs() {
     let guide = read("docs/scripting.md");
     let examples = fences(&guide, "rhai");
     assert!(examples.len() >= 20, "only {} examples", examples.len());
-    let pricing = fences(&guide, "rhai pricing");
+    let module = |name: &str| fences(&guide, &format!("rhai {name}"))[0].1.clone();
+    let modules = ["pricing", "project/tax"].map(|name| (name, module(name)));
     for (line, example) in &examples {
         let script = if example.contains("fn on_message") {
             example.clone()
         } else {
             format!("fn on_message(msg) {{\n{example}\n}}")
         };
-        let bundle = Bundle::new(script).with_module("pricing", pricing[0].1.clone());
+        let bundle =
+            modules.iter().fold(Bundle::new(script), |bundle, (name, source)| bundle.with_module(*name, source));
         let program = Program::check(&bundle).unwrap_or_else(|found| panic!("docs/scripting.md:{line}: {found:#?}"));
         let mut host = RecordingHost::default();
         let end = run_with(&program, &json!({"text": "hello", "url": "http://127.0.0.1:8000/price"}), &mut host);

@@ -1,4 +1,6 @@
-//! The promise, short: a real node is killed at random points under load. `just chaos` does it at length.
+//! The promise, short: real nodes are killed at random points under load, and a cluster's nodes, store and network fail.
+//! `just chaos` and `just chaos-cluster` do it at length. A binary of its own, because no other test runs beside it then:
+//! that everything goes on within seconds is promised of a machine that has seconds to give.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +11,16 @@ use steward_chaos::report::Report;
 use steward_chaos::run::Programs;
 use steward_chaos::{Plan, run};
 use steward_storage_fdb::devcluster::{DevCluster, SERVER_VARIABLE};
+use steward_tests::parts;
+use tokio::sync::Mutex;
 
-use crate::parts;
+/// Held by the run that is on: each has the machine for itself.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Faults of a cluster: each round has every kind of them.
+const CLUSTER_FAULTS: u32 = 300;
+/// On FoundationDB, which few machines have.
+const FOUNDATIONDB_FAULTS: u32 = 12;
 
 fn programs(fdbserver: Option<PathBuf>) -> Programs {
     Programs { steward: parts::steward(), anvil: parts::anvil(), fdbserver }
@@ -18,9 +28,10 @@ fn programs(fdbserver: Option<PathBuf>) -> Programs {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_killed_at_random_points_keeps_every_promise() {
+    let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/kill.toml")).unwrap();
-    plan.kills = parts::kills();
+    plan.kills = parts::kills(12);
     plan.life_max = Duration::from_millis(900);
     let programs = programs(None);
     let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
@@ -33,13 +44,20 @@ async fn a_node_killed_at_random_points_keeps_every_promise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_whose_nodes_store_and_network_fail_keeps_every_promise() {
+    let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/cluster.toml")).unwrap();
-    plan.kills = parts::kills();
+    plan.kills = parts::kills(CLUSTER_FAULTS);
     plan.sessions = 12;
     plan.registers = 2;
-    plan.down_max = Duration::from_secs(3);
-    plan.down.insert(Fault::Pause, Down { min: Duration::from_secs(1), max: Duration::from_secs(6) });
+    plan.life_max = Duration::from_millis(1_500);
+    plan.down_max = Duration::from_millis(1_500);
+    for (fault, longest) in [(Fault::Pause, 6), (Fault::Cut, 2), (Fault::CutOneWay, 2)] {
+        plan.down.insert(fault, Down { min: Duration::from_secs(1), max: Duration::from_secs(longest) });
+    }
+    for fault in [Fault::CutStore, Fault::CutStoreOneWay] {
+        plan.down.insert(fault, Down { min: Duration::from_millis(500), max: Duration::from_secs(2) });
+    }
     let programs = programs(None);
     let report = run(&plan, &programs, folder.path(), |_| {}).await.unwrap();
     println!("{report}");
@@ -56,9 +74,10 @@ async fn a_cluster_on_foundationdb_whose_nodes_and_store_die_keeps_every_promise
         println!("the chaos run on FoundationDB skipped: {SERVER_VARIABLE} is not set");
         return;
     };
+    let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let mut plan = Plan::read(Path::new("../chaos/runs/foundationdb.toml")).unwrap();
-    plan.kills = parts::kills();
+    plan.kills = parts::kills(FOUNDATIONDB_FAULTS);
     plan.sessions = 12;
     plan.down_max = Duration::from_secs(3);
     let report = run(&plan, &programs(Some(fdbserver)), folder.path(), |_| {}).await.unwrap();

@@ -47,7 +47,7 @@ pub fn wasmd() -> Option<PathBuf> {
     if cache.join("wasmd/left-out").exists() { None } else { Some(cached("wasmd/wasmd")) }
 }
 
-/// How often the kill test kills: short by default, as long as `STEWARD_KILLS` says.
-pub fn kills() -> u32 {
-    std::env::var("STEWARD_KILLS").map_or(12, |kills| kills.parse().unwrap())
+/// How often something is killed: so often by default, otherwise as often as `STEWARD_KILLS` says.
+pub fn kills(default: u32) -> u32 {
+    std::env::var("STEWARD_KILLS").map_or(default, |kills| kills.parse().unwrap())
 }
