@@ -25,6 +25,7 @@ const READS: &[&str] = &[
     "Budgets.Audit",
     "Budgets.Get",
     "Budgets.Statement",
+    "Chains.Contracts",
     "Chains.List",
     "Chains.Outbox",
     "Chains.Wallets",
@@ -70,6 +71,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("Agents.Deploy", "deploy agent"),
     ("Approvals.Decide", "decide approval"),
     ("Budgets.SetLimit", "set limit"),
+    ("Chains.Deploy", "deploy contract"),
     ("Models.Add", "add model"),
     ("Models.Remove", "remove model"),
     ("Operations.Drain", "drain"),
@@ -161,6 +163,9 @@ async fn change_cluster(root: &Client) {
     let force =
         v1::ForceBreakerRequest { chain: "eip155:1".to_owned(), state: "open".to_owned(), ..Default::default() };
     operations.force_breaker(force).await.unwrap_err();
+    let (chain, contract) = ("eip155:1".to_owned(), "escrow".to_owned());
+    let deploy = v1::DeployContractRequest { chain, contract, ..Default::default() };
+    root.chains().deploy(deploy).await.unwrap_err();
     let subject = Some(v1::PauseSubject { project: "acme".to_owned(), ..Default::default() });
     operations.pause(v1::PauseRequest { subject: subject.clone(), reason: String::new() }).await.unwrap();
     operations.resume(v1::ResumeRequest { subject }).await.unwrap();

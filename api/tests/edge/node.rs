@@ -173,6 +173,7 @@ services! {
     budgets: budgets_client::BudgetsClient;
     receipts: receipts_client::ReceiptsClient;
     triggers: triggers_client::TriggersClient;
+    chains: chains_client::ChainsClient;
     actors: actors_client::ActorsClient;
     operations: operations_client::OperationsClient;
 }
