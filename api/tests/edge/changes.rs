@@ -31,6 +31,8 @@ const READS: &[&str] = &[
     "Chains.Wallets",
     "Models.Get",
     "Models.List",
+    "Modules.Get",
+    "Modules.List",
     "Operations.Audit",
     "Operations.Breakers",
     "Operations.Doctor",
@@ -74,6 +76,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("Chains.Deploy", "deploy contract"),
     ("Models.Add", "add model"),
     ("Models.Remove", "remove model"),
+    ("Modules.Deploy", "deploy modules"),
+    ("Modules.Remove", "remove module"),
     ("Operations.Drain", "drain"),
     ("Operations.Evict", "evict"),
     ("Operations.ForceBreaker", "force breaker"),
@@ -108,6 +112,10 @@ async fn change_project(client: &Client, session: &str) {
     let project = "acme".to_owned();
     let deploy = v1::DeployAgentRequest { project: project.clone(), bundle: Some(bundle("clerk", CLERK)) };
     client.agents().deploy(deploy).await.unwrap();
+    let sources = BTreeMap::from([("tax".to_owned(), "fn rate() { 7 }".to_owned())]);
+    client.modules().deploy(v1::DeployModulesRequest { project: project.clone(), sources }).await.unwrap();
+    let remove = v1::RemoveModuleRequest { project: project.clone(), name: "tax".to_owned() };
+    client.modules().remove(remove).await.unwrap();
     let approval = format!("{session}.1.1");
     let decide = v1::DecideApprovalRequest { id: approval, approved: true, ..Default::default() };
     client.approvals().decide(decide).await.unwrap_err();

@@ -168,6 +168,7 @@ services! {
     projects: projects_client::ProjectsClient;
     models: models_client::ModelsClient;
     agents: agents_client::AgentsClient;
+    modules: modules_client::ModulesClient;
     sessions: sessions_client::SessionsClient;
     approvals: approvals_client::ApprovalsClient;
     budgets: budgets_client::BudgetsClient;
