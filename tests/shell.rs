@@ -311,6 +311,7 @@ async fn a_projects_key_is_refused_what_is_an_operators() {
         "chains",
         "outbox",
         "wallets",
+        "contracts",
     ] {
         let refused = shell.refused(command);
         assert!(refused.contains("PERMISSION_DENIED"), "{command}: {refused}");

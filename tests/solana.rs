@@ -1,15 +1,16 @@
 //! Nodes on Solana: one that anchors, is killed while it does, and whose proof the command line checks without it; and one
 //! whose agents pay coins and tokens and follow an account. What is logged holds no key, at any level.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
 use serde_json::json;
 use steward::client::Client;
 use steward::process::{NodeProcess, until};
-use steward_adapters::chain::{Chain as _, SignedTransaction, TransactionStatus};
-use steward_adapters::fee::Fee;
-use steward_adapters_solana::{Credits, LocalSigner, SolanaChain, SolanaConfig};
+use steward_adapters::chain::{Action, Amount, Chain as _};
+use steward_adapters::conformance;
+use steward_adapters_solana::{LocalSigner, SolanaChain, SolanaConfig};
 use steward_api::proto::v1;
 use steward_types::Micros;
 
@@ -81,28 +82,24 @@ async fn receipts_anchored_on_solana_are_proved_offline_and_on_the_chain() {
     tenant.assert_log_lacks(&[&chain.secret, "5,5,5,5", "05050505", PROVIDERS_KEY]);
 }
 
-/// Makes a token of which the chain's account has some, and tells its address.
-async fn token(chain: &RealChain) -> String {
+/// The cluster as the node's account sees it.
+pub fn driver(chain: &RealChain) -> SolanaChain {
     let signer = Arc::new(LocalSigner::from_text(&chain.secret).unwrap());
     let config = SolanaConfig { chain: chain.id.parse().unwrap(), endpoint: chain.url.clone(), units_max: 400_000 };
-    let own = SolanaChain::new(config, signer).unwrap();
-    let credits = Credits::new(&own, "credits", 6).unwrap();
-    land(&own, credits.sign_creation(0, Fee::default()).await.unwrap()).await;
-    land(&own, credits.sign_minting(&chain.account, 1_000, 1, Fee::default()).await.unwrap()).await;
-    credits.mint()
+    SolanaChain::new(config, signer).unwrap()
 }
 
-/// Sends a signed transaction until it is final.
-async fn land(chain: &SolanaChain, transaction: SignedTransaction) {
-    let landed = until("a transaction of the token", async || match chain.status(&transaction).await.unwrap() {
-        TransactionStatus::Included(inclusion) if inclusion.is_final => Some(inclusion.succeeded),
-        TransactionStatus::Unknown => {
-            chain.broadcast(&transaction.bytes).await.unwrap();
-            None
-        }
-        _ => None,
-    });
-    assert!(landed.await.unwrap());
+/// Makes a token of which the chain's account has some, and tells its address.
+pub async fn token(chain: &RealChain) -> String {
+    let own = driver(chain);
+    let named = [("name", "credits"), ("decimals", "6")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let arguments = own.encode_deployment("credits", &BTreeMap::from(named)).unwrap();
+    let made = conformance::send(&own, "make", Action::Deploy { contract: "credits".to_owned(), arguments }).await;
+    let mint = made.creates.unwrap();
+    let input = own.encode_call(Some("mint(address,uint64)"), &json!([chain.account, 1_000])).unwrap().input;
+    let minting = Action::Call { contract: mint.clone(), input, value: Amount::ZERO };
+    assert!(conformance::send(&own, "mint", minting).await.succeeded);
+    mint
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,4 +134,76 @@ async fn an_agent_pays_coins_and_tokens_and_follows_an_account_on_solana() {
     let told = (&session["event"], &session["arguments"]["signers"], &session["address"]);
     assert_eq!(told, (&json!("transaction"), &json!([chain.account]), &json!(stranger)), "{session}");
     tenant.assert_log_lacks(&[&chain.secret, "5,5,5,5", "05050505", PROVIDERS_KEY]);
+}
+
+/// A node whose operator has put credits on the chain by a command, and lets its project mint and burn them.
+async fn with_credits(chain: &RealChain) -> (Tenant, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let base = tenant::setup(&folder.path().join("node"));
+    let mut without_rules = base.clone();
+    chain.tell(&mut without_rules, &[chain.url.as_str()], "");
+    let mut node = NodeProcess::start(without_rules).await.unwrap();
+    let root = std::fs::read_to_string(node.root_key_file()).unwrap();
+    let mut steward = Command::new(parts::steward());
+    steward.args(["--server", node.server(), "--key", root.trim(), "--json", "contracts", "deploy", "credits"]);
+    let deployed = steward.args(["--chain", &chain.id, "name=compute", "decimals=6"]).output().unwrap();
+    assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));
+    let deployed: serde_json::Value = serde_json::from_slice(&deployed.stdout).unwrap();
+    let mint = deployed["contract"]["address"].as_str().unwrap().to_owned();
+    node.kill().await.unwrap();
+    let mut setup = base;
+    let rules = minting_rules(&format!("chains.spending.projects.{PROJECT}"), &mint);
+    let spending =
+        "[chains.spending]\nfee_max = \"1000000000000000\"\nfee_price = { micros = 1, per = \"1000000000000\" }\n";
+    chain.tell(&mut setup, &[chain.url.as_str()], &format!("{spending}{rules}"));
+    let node = NodeProcess::start(setup).await.unwrap();
+    let (client, key) = tenant::create_project(&node, PROJECT, Micros::new(1_000_000_000)).await;
+    (Tenant { node, client, key, folder }, mint)
+}
+
+fn minting_rules(head: &str, mint: &str) -> String {
+    format!(
+        "[{head}]\ncall = [\"{mint}:mint(address to, uint64 amount)\", \"{mint}:burn(uint64)\"]\n[{head}.assets]\n\
+         {mint:?} = {{ max_per_transaction = \"400\", max_per_day = \"1000\" }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_mints_and_burns_credits_within_its_caps() {
+    let chain = RealChain::solana().await;
+    let (tenant, mint) = with_credits(&chain).await;
+    let (id, account, stranger) = (&chain.id, &chain.account, &chain.stranger);
+    let script = format!(
+        "fn ended(method, arguments) {{
+            let coins = chain({id:?});
+            try {{ return coins.wait(coins.call({mint:?}, method, arguments)).succeeded; }}
+            catch (problem) {{ return problem.code; }}
+        }}
+        fn on_message(msg) {{
+            let ends = [
+                ended(\"mint(address,uint64)\", [{stranger:?}, 300]),
+                ended(\"mint(address,uint64)\", [{account:?}, 100]),
+                ended(\"burn(uint64)\", [40]),
+                ended(\"mint(address,uint64)\", [{account:?}, 401]),
+                ended(\"burn(uint64)\", [401]),
+                ended(\"freeze(address)\", [{account:?}]),
+            ];
+            let coins = chain({id:?});
+            [ends, coins.balance({stranger:?}, {mint:?}), coins.balance({account:?}, {mint:?})]
+        }}"
+    );
+    let ran = tenant.run_once("minter", &script, &minting_rules(&format!("chains.{id:?}"), &mint)).await;
+    let capped = "CHAIN_LIMIT_REACHED";
+    assert_eq!(ran, json!([[true, true, true, capped, capped, "STEP_INVALID"], "300", "60"]));
+    // 440 of the day's 1,000 are counted: mintings and burnings alike.
+    let more = format!(
+        "fn on_message(msg) {{
+            let coins = chain({id:?});
+            let minted = coins.wait(coins.call({mint:?}, \"mint(address,uint64)\", [{account:?}, 400])).succeeded;
+            try {{ coins.call({mint:?}, \"mint(address,uint64)\", [{account:?}, 161]); return [minted]; }}
+            catch (problem) {{ return [minted, problem.data.spent]; }}
+        }}"
+    );
+    let ran = tenant.run_once("minter", &more, &minting_rules(&format!("chains.{id:?}"), &mint)).await;
+    assert_eq!(ran, json!([true, "840"]));
 }

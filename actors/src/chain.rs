@@ -5,6 +5,7 @@
 //! effect that the outbox allows. A chain that is down delays anchoring behind its breaker and nothing else.
 
 mod anchoring;
+mod deploying;
 mod desk;
 mod drive;
 mod entity;
@@ -24,6 +25,7 @@ mod wallet;
 mod wishes;
 
 pub use anchoring::ChainAnchoring;
+pub use deploying::{Deployed, Deployment};
 pub use entity::ChainActor;
 pub use forced::ForcedBreaker;
 pub use gauges::OutboxGauge;

@@ -11,6 +11,7 @@ mod events;
 mod id;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -137,6 +138,16 @@ pub trait Chain: Send + Sync + fmt::Debug + 'static {
     fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
         let _ = (signature, answer);
         let reason = format!("answers of contracts of {} cannot be read by name", self.id());
+        Err(ChainError::Rejected { reason })
+    }
+
+    /// What a contract of [`Action::Deploy`] is made with, as the chain encodes it: arguments by name, as text. Asks nobody.
+    ///
+    /// # Errors
+    /// [`ChainError::Rejected`] when there is no such contract on this chain, or the arguments are not its own.
+    fn encode_deployment(&self, contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {
+        let _ = arguments;
+        let reason = format!("there is no contract {contract:?} for {}, and nothing else to be made there", self.id());
         Err(ChainError::Rejected { reason })
     }
 

@@ -121,7 +121,7 @@ impl Ledger {
         let expires = self.expiry();
         let transaction = Transaction { action: Some(action.clone()), sequence, expires, fee, hash: String::new() };
         let bytes = serde_json::to_vec(&transaction).expect("a transaction has only text keys");
-        let creates = matches!(action, Action::DeployReceiptLog).then(|| contract_at(sequence));
+        let creates = matches!(action, Action::DeployReceiptLog | Action::Deploy { .. }).then(|| contract_at(sequence));
         let fee_max = Some(fee_of(fee));
         let (hash, bytes, deposit) = (hash_of(&bytes), Bytes::from(bytes), Amount::ZERO);
         SignedTransaction { hash, bytes, sequence, expires, fee, fee_max, deposit, creates }

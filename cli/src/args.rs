@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Output;
 
 pub use agents::{Agents, Models, Modules};
-pub use chains::{AddChain, Chains, Family, NewWallet, Outbox, Wallets};
+pub use chains::{AddChain, Chains, Contracts, Family, NewWallet, Outbox, Wallets};
 pub use nodes::{Actors, ClusterCommand, Demo, StoreCommand, Up};
 pub use operations::{Breakers, Confirm, Drain, Nodes, Pause, Quarantine, Shards, Shell, Subject, Top};
 pub use projects::{Budgets, Period, Projects};
@@ -149,6 +149,12 @@ pub enum Command {
         /// What to do with them
         #[command(subcommand)]
         command: Option<Chains>,
+    },
+    /// Contracts that operators put on chains [default: list]
+    Contracts {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<Contracts>,
     },
     /// What waits to be sent to chains, or is not final
     Outbox(Outbox),

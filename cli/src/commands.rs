@@ -10,6 +10,7 @@ mod chain_add;
 pub mod chains;
 mod checkpoint;
 pub mod cluster;
+pub mod contracts;
 pub mod devices;
 pub mod doctor;
 pub mod drain;
@@ -141,6 +142,7 @@ pub async fn ask(command: Command, session: &Session) -> anyhow::Result<()> {
         Command::Resume { subject } => pause::resume(subject, session).await,
         Command::Breakers { command } => breakers::run(command, session).await,
         Command::Chains { command } => chains::run(command, session).await,
+        Command::Contracts { command } => contracts::run(command, session).await,
         Command::Outbox(command) => outbox::run(command, session).await,
         Command::Wallets { command } => wallets::run(command, session).await,
         Command::Quarantine { command } => quarantine::run(command, session).await,

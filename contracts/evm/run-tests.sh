@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The contracts' whole check: build, unit, fuzz and invariant tests, gas snapshot, gas on anvil, lint, fresh artifacts.
+# The contracts' whole check: build, unit, fuzz and invariant tests, gas snapshot, gas on anvil, lint, static analysis,
+# fresh artifacts.
 # Part of tests/run.sh. `run-tests.sh --update` writes the artifacts and the gas snapshot anew; anything else is
 # handed to forge: `run-tests.sh test --match-contract Escrow -vvvv`.
 set -euo pipefail
@@ -24,3 +25,4 @@ forge "${snapshot[@]}" --check gas-snapshot.txt
 node compile.mjs --check
 node bench.mjs --check
 node_modules/.bin/solhint --disc --noPoster --max-warnings 0 'src/**/*.sol'
+bash slither.sh

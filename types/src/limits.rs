@@ -389,6 +389,11 @@ pub const CHAIN_ORDERS_MAX: u32 = 1_000;
 /// Input of a contract's call in an order. The row of an order's intent holds it twice, and once more in each of
 /// `OUTBOX_ATTEMPTS_MAX` signed transactions; all that must fit `VALUE_BYTES_MAX`.
 pub const CHAIN_CALL_INPUT_BYTES_MAX: usize = 8 << 10;
+/// Contracts that operators have put on one chain through its outbox.
+pub const CHAIN_DEPLOYMENTS_MAX: usize = 64;
+/// What a contract's constructor is given, encoded. The row of a deployment's intent holds it once, and once more, with the
+/// contract's code, in each of `OUTBOX_ATTEMPTS_MAX` signed transactions.
+pub const CHAIN_DEPLOYMENT_ARGUMENTS_BYTES_MAX: usize = 800;
 /// The name of a contract's method, as rules and people read it.
 pub const CHAIN_CALL_METHOD_BYTES_MAX: usize = 512;
 /// Characters of a call's arguments in the question for consent to it.

@@ -1,5 +1,6 @@
 //! What the façade asks of chains, answered by their entities.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use steward_storage::Store;
 use steward_types::{ErrorCode, ProjectId};
 
+use super::deploying::Deployment;
 use super::entity::ChainActor;
 use super::intents::OutboxView;
 use super::messages::{ChainRequest, ChainResponse, PendingAnchor};
@@ -129,6 +131,32 @@ impl Anchoring for ChainAnchoring {
             other => Err(misfit(&other)),
         }
     }
+
+    async fn deploy(
+        &self,
+        chain: &str,
+        contract: String,
+        arguments: BTreeMap<String, String>,
+        deadline: Deadline,
+    ) -> Result<Option<Deployment>, Failure> {
+        self.known(chain)?;
+        match self.ask(chain, ChainRequest::Deploy { contract, arguments }, deadline).await {
+            Ok(ChainResponse::Deployment(deployment)) => Ok(Some(*deployment)),
+            Ok(ChainResponse::Refused(code, message)) => Err(Failure::new(code, message).with("chain", chain)),
+            // It goes on without the asker.
+            Err(AskError::DeadlineExceeded) => Ok(None),
+            Ok(other) => Err(misfit(&other)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn deployments(&self, chain: &str, deadline: Deadline) -> Result<Vec<Deployment>, Failure> {
+        self.known(chain)?;
+        match self.ask(chain, ChainRequest::Deployments, deadline).await? {
+            ChainResponse::Deployments(deployments) => Ok(deployments),
+            other => Err(misfit(&other)),
+        }
+    }
 }
 
 fn misfit(answer: &ChainResponse) -> Failure {
@@ -149,6 +177,7 @@ fn confirmed(root: AnchoredRoot) -> AnchorState {
         block: root.anchor.block,
         contract: root.anchor.contract,
         recorded: root.anchored_at,
+        account: root.account,
     }
 }
 
@@ -162,5 +191,6 @@ fn on_its_way(chain: &str, pending: PendingAnchor) -> AnchorState {
         block: pending.block,
         contract: pending.contract,
         recorded: pending.recorded,
+        account: String::new(),
     }
 }

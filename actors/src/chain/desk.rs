@@ -9,6 +9,7 @@ use steward_receipts::Hash;
 use steward_receipts::proof::Anchor;
 use steward_types::{ProjectId, Timestamp};
 
+use super::deploying::Deployment;
 use super::orders::{Ended, Order};
 use super::records::{AnchorWish, ChainRecord, IntentRecord, Stored, WantedRecord};
 use super::settings::Follow;
@@ -33,6 +34,8 @@ pub(super) struct Desk {
     pub(super) refusals: BTreeMap<String, u32>,
     /// When the chain was last seen paused; nothing is late for what a pause held back.
     pub(super) running_since: Timestamp,
+    /// The contracts that operators asked for, by their intents' keys.
+    pub(super) deployments: BTreeMap<String, Deployment>,
     pub(super) wanted: BTreeMap<ProjectId, WantedRecord>,
     pub(super) follows: BTreeMap<ProjectId, Follow>,
 }
@@ -49,6 +52,13 @@ pub(super) enum End {
     },
     /// A session's order has ended.
     Ordered(Box<Ended>),
+    /// A contract that an operator asked for is on the chain for good, or cannot be.
+    Deployed {
+        /// Its intent's key.
+        key: String,
+        /// What is known of it, or why it is not there.
+        end: Result<Deployment, String>,
+    },
     /// The chain refused it.
     Refused {
         /// The projects that waited for it; none named: all.
@@ -60,7 +70,7 @@ pub(super) enum End {
 
 impl Desk {
     pub(super) fn new(stored: Stored, policy: OutboxPolicy, contract: Option<String>) -> Self {
-        let Stored { head, intents, wanted, follows } = stored;
+        let Stored { head, intents, wanted, follows, deployments } = stored;
         let (mut purposes, mut orders) = (BTreeMap::new(), BTreeMap::new());
         let mut bare = BTreeMap::new();
         for (number, IntentRecord { intent, anchor, order }) in intents {
@@ -80,6 +90,7 @@ impl Desk {
             refused: BTreeMap::new(),
             refusals: BTreeMap::new(),
             running_since: Timestamp::EPOCH,
+            deployments,
             wanted,
             follows,
         }
@@ -97,6 +108,7 @@ impl Desk {
             intents: self.outbox.intents().iter().map(|(number, intent)| (*number, record(intent))).collect(),
             wanted: self.wanted.clone(),
             follows: self.follows.clone(),
+            deployments: self.deployments.clone(),
         }
     }
 
@@ -138,7 +150,7 @@ impl Desk {
     }
 
     /// Takes the outcomes out of the outbox and says what they mean.
-    pub(super) fn conclude(&mut self, chain: &ChainId, now: Timestamp) -> Result<Vec<End>, OutboxError> {
+    pub(super) fn conclude(&mut self, chain: &ChainId, account: &str, now: Timestamp) -> Result<Vec<End>, OutboxError> {
         let done: Vec<(String, Outcome)> = self
             .outbox
             .intents()
@@ -152,9 +164,14 @@ impl Desk {
                 self.outbox.apply(Event::Acknowledged { key }, now, &self.policy)?;
                 continue;
             }
+            if self.deployments.contains_key(&key) {
+                ends.push(self.conclude_deployment(&key, &outcome));
+                self.outbox.apply(Event::Acknowledged { key }, now, &self.policy)?;
+                continue;
+            }
             let wish = self.purposes.remove(&key);
             ends.extend(match wish {
-                Some(wish) => Some(self.anchored(wish, &outcome, chain, now)),
+                Some(wish) => Some(self.anchored(wish, &outcome, (chain, account), now)),
                 None => self.deployed(&outcome),
             });
             self.outbox.apply(Event::Acknowledged { key }, now, &self.policy)?;
@@ -162,7 +179,7 @@ impl Desk {
         Ok(ends)
     }
 
-    fn anchored(&self, wish: AnchorWish, outcome: &Outcome, chain: &ChainId, now: Timestamp) -> End {
+    fn anchored(&self, wish: AnchorWish, outcome: &Outcome, on: (&ChainId, &str), now: Timestamp) -> End {
         if !outcome.succeeded {
             let reason = format!(
                 "the chain refused the root of {} leaves in transaction {}: it has a larger tree or another root",
@@ -171,13 +188,14 @@ impl Desk {
             return End::Refused { project: Some(wish.project), reason };
         }
         let anchor = Anchor {
-            chain: chain.to_string(),
+            chain: on.0.to_string(),
             contract: self.contract.clone().unwrap_or_default(),
             transaction: outcome.hash.clone(),
             block: outcome.block,
         };
         let AnchorWish { project, size, root, checkpoint, .. } = wish;
-        let root = Box::new(AnchoredRoot { size, root, checkpoint, anchor, anchored_at: now });
+        let account = on.1.to_owned();
+        let root = Box::new(AnchoredRoot { size, root, checkpoint, anchor, anchored_at: now, account });
         End::Anchored { project, root }
     }
 

@@ -99,9 +99,11 @@ impl ChainActor {
     pub(super) fn refuse_waiters(&mut self) {
         let reason = self.breaker.last_failure().unwrap_or("an operator opened its breaker");
         let message = format!("{}: {reason}; it is anchored when the chain is back", self.id);
+        let why = format!("{}: {reason}", self.id);
         for waiter in self.waiters.drain(..) {
             waiter.reply.send(ChainResponse::Refused(ErrorCode::ChainUnavailable, message.clone()));
         }
+        self.refuse_deployment_waiters(ErrorCode::ChainUnavailable, &why);
     }
 
     pub(super) fn set_timer(&mut self, wake_at: Option<Timestamp>, now: Timestamp, context: &Context<Self>) {

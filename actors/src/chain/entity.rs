@@ -9,6 +9,7 @@ use steward_adapters::chain::ChainId;
 use steward_adapters::outbox::{Intent, OutboxError};
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
+use super::deploying::DeploymentWaiter;
 use super::desk::{Desk, End};
 use super::gauges::ShownOutbox;
 use super::messages::{ChainEvent, ChainRequest, ChainResponse};
@@ -33,6 +34,7 @@ pub struct ChainActor {
     rows: Rows,
     pub(super) breaker: Breaker,
     pub(super) waiters: Vec<Waiter>,
+    pub(super) deployment_waiters: Vec<DeploymentWaiter>,
     /// When each followed log was last looked at.
     pub(super) looked: BTreeMap<ProjectId, Timestamp>,
     /// Who watches the followed logs of which only so many receipts may wait.
@@ -85,6 +87,7 @@ impl Entity for ChainActor {
             desk,
             rows,
             waiters: Vec::new(),
+            deployment_waiters: Vec::new(),
             looked: BTreeMap::new(),
             watches: BTreeMap::new(),
             grown: BTreeSet::new(),
@@ -122,6 +125,8 @@ impl Entity for ChainActor {
                 self.advance(context).await?;
                 reply.send(ChainResponse::Done);
             }
+            ChainRequest::Deploy { contract, arguments } => self.deploy(contract, arguments, reply, context).await?,
+            ChainRequest::Deployments => reply.send(ChainResponse::Deployments(self.deployments())),
             ChainRequest::Pending(project) => reply.send(ChainResponse::Pending(self.pending(&project))),
         }
         Ok(())
@@ -185,7 +190,7 @@ impl ChainActor {
         if self.paused.is_some() {
             self.desk.running_since = now;
         }
-        let ends = self.desk.conclude(&self.id, now).map_err(bug)?;
+        let ends = self.desk.conclude(&self.id, self.settings.chain.account(), now).map_err(bug)?;
         self.look_at_followed(context, now).await?;
         let mut taken = Vec::new();
         if self.paused.is_none() {
@@ -238,7 +243,7 @@ impl ChainActor {
                             End::Ordered(ended) => {
                                 waiting.extend(orders::settle(&txn, chain.as_str(), ended, now).await?);
                             }
-                            End::Refused { .. } => {}
+                            End::Deployed { .. } | End::Refused { .. } => {}
                         }
                     }
                     Ok::<_, SettleError>(waiting)
@@ -258,6 +263,14 @@ impl ChainActor {
             }
             End::Ordered(ended) => {
                 self.last_end = Some(ordered_in_words(ended));
+                return;
+            }
+            End::Deployed { key, end } => {
+                self.last_end = Some(match end {
+                    Ok(_) => format!("{key}: final"),
+                    Err(reason) => format!("{key}: {reason}"),
+                });
+                self.tell_deployed(key, end);
                 return;
             }
             End::Refused { project, reason } => {

@@ -133,6 +133,7 @@ fn view(number: u64, intent: &Intent) -> IntentView {
 fn in_words(action: &Action) -> String {
     match action {
         Action::DeployReceiptLog => "deploy the receipt log's contract".to_owned(),
+        Action::Deploy { contract, .. } => format!("deploy {contract}"),
         Action::Anchor { point, .. } => format!("anchor {} leaves", point.tree_size),
         Action::Transfer { to, amount, asset: None } => format!("pay {amount} to {to}"),
         Action::Transfer { to, amount, asset: Some(asset) } => format!("pay {amount} of {asset} to {to}"),

@@ -1,10 +1,13 @@
 //! What can be asked of a chain, and what it answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use steward_adapters::courier::Carried;
 use steward_receipts::Hash;
 use steward_types::{ErrorCode, ProjectId, Timestamp};
 
+use super::deploying::Deployment;
 use super::intents::OutboxView;
 use super::settings::Follow;
 use super::status::ChainStatus;
@@ -28,6 +31,15 @@ pub enum ChainRequest {
     Follow(ProjectId, Option<Follow>),
     /// The project's roots that are on their way.
     Pending(ProjectId),
+    /// Put a contract on the chain, once; answered when that is final. The wish outlives the asker.
+    Deploy {
+        /// Its name, as the chain's driver knows it.
+        contract: String,
+        /// What it is made with, by name.
+        arguments: BTreeMap<String, String>,
+    },
+    /// The contracts that were asked for.
+    Deployments,
 }
 
 /// What a chain answers.
@@ -45,6 +57,10 @@ pub enum ChainResponse {
     Outbox(Box<OutboxView>),
     /// Its account.
     Wallet(Box<WalletView>),
+    /// A contract that is there.
+    Deployment(Box<Deployment>),
+    /// The contracts that were asked for.
+    Deployments(Vec<Deployment>),
     /// It cannot be done now.
     Refused(ErrorCode, String),
 }

@@ -111,7 +111,7 @@ impl Desk {
         self.outbox.intents().get(&intent).and_then(|intent| self.orders.get(&intent.key))
     }
 
-    /// Counts a refusal of an order before anything of it is signed. The order ends when that comes again and again: one
+    /// Counts a refusal of an order or a deployment before anything of it is signed. It ends when that comes again and again: one
     /// endpoint's single word is not the chain's.
     fn count_refusal(&mut self, event: &Event, failure: Option<&ChainError>) {
         let (Event::SignFailed { intent, .. } | Event::Signed { intent, .. }) = event else { return };
@@ -122,7 +122,7 @@ impl Desk {
             return;
         };
         let is_refusal = matches!(failure, Some(ChainError::Rejected { .. }));
-        if !is_refusal || !intent.attempts.is_empty() || !self.orders.contains_key(key) {
+        if !is_refusal || !intent.attempts.is_empty() || !(self.orders.contains_key(key) || self.is_deploying(key)) {
             return;
         }
         let refusals = self.refusals.entry(key.clone()).or_default();
@@ -132,9 +132,10 @@ impl Desk {
         }
     }
 
-    /// Refuses the orders of which nothing could be signed for so long that their holds and places must come free.
+    /// Refuses the orders and deployments of which nothing could be signed for so long that their holds and places must come free.
     pub(super) fn refuse_unsigned(&mut self, now: Timestamp) {
-        for key in self.orders.keys() {
+        let unfinished = self.deployments.iter().filter(|(_, deployment)| deployment.deployed.is_none());
+        for key in self.orders.keys().chain(unfinished.map(|(key, _)| key)) {
             let Some(intent) = self.outbox.intent(key).filter(|intent| intent.attempts.is_empty()) else { continue };
             let since = intent.submitted.max(self.running_since);
             if intent.outcome.is_none() && now.saturating_since(since) >= CHAIN_ORDER_UNSIGNED_TIME_MAX {
@@ -153,11 +154,13 @@ impl Desk {
         for (key, reason) in std::mem::take(&mut self.refused) {
             self.refusals.remove(&key);
             self.outbox.apply(Event::Withdrawn { key: key.clone() }, now, &self.policy)?;
-            if self.outbox.intent(&key).is_none()
-                && let Some(order) = self.orders.remove(&key)
-            {
-                ends.push(End::Ordered(Box::new(Ended { order, end: Err(reason) })));
+            if self.outbox.intent(&key).is_some() {
+                continue;
             }
+            ends.extend(match self.orders.remove(&key) {
+                Some(order) => Some(End::Ordered(Box::new(Ended { order, end: Err(reason) }))),
+                None => self.refuse_deployment(key, reason),
+            });
         }
         Ok(ends)
     }

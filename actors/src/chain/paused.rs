@@ -41,5 +41,7 @@ impl ChainActor {
         for waiter in self.waiters.drain(..) {
             waiter.reply.send(ChainResponse::Refused(ErrorCode::Paused, message.clone()));
         }
+        let why = paused.to_string();
+        self.refuse_deployment_waiters(ErrorCode::Paused, &why);
     }
 }

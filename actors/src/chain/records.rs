@@ -6,6 +6,7 @@
 //! | `("chain", id, "intent", n)` | an intent of the outbox and what it is for |
 //! | `("chain", id, "wanted", project)` | that a project's log is to be anchored as it is when its turn comes |
 //! | `("chain", id, "follow", project)` | when a project's log is anchored by itself |
+//! | `("chain", id, "deployment", key)` | a contract that an operator asked for, and where it is |
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use steward_receipts::Hash;
 use steward_storage::{RangeRead, Record, Store, StoreError, Subspace, key, record};
 use steward_types::{ProjectId, Timestamp};
 
+use super::deploying::Deployment;
 use super::orders::Order;
 use super::settings::Follow;
 
@@ -89,6 +91,7 @@ pub(super) struct Stored {
     pub(super) intents: BTreeMap<u64, IntentRecord>,
     pub(super) wanted: BTreeMap<ProjectId, WantedRecord>,
     pub(super) follows: BTreeMap<ProjectId, Follow>,
+    pub(super) deployments: BTreeMap<String, Deployment>,
 }
 
 /// The rows of a chain, by key.
@@ -125,6 +128,9 @@ impl Stored {
         for (project, follow) in &self.follows {
             rows.insert(space.pack(&("follow", project.as_str())), record::encode(follow)?);
         }
+        for (key, deployment) in &self.deployments {
+            rows.insert(space.pack(&("deployment", key.as_str())), record::encode(deployment)?);
+        }
         Ok(rows)
     }
 
@@ -139,6 +145,10 @@ impl Stored {
             return Ok(());
         }
         let (what, project): (String, String) = key::unpack_below(space, row)?;
+        if what == "deployment" {
+            self.deployments.insert(project, record::decode(row, value)?);
+            return Ok(());
+        }
         let corrupt = || StoreError::Corrupt(format!("row {} of a chain is of no known kind", row.escape_ascii()));
         let project: ProjectId = project.parse().map_err(|_| corrupt())?;
         match what.as_str() {

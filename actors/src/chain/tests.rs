@@ -22,6 +22,7 @@ use crate::receipt_log::{
     self, LogIdentity, ProveUnder, ReceiptLog, ReceiptLogEnvironment, ReceiptLogRequest, append_pending,
 };
 
+mod deploying;
 mod followed;
 mod ordering;
 mod rows;

@@ -90,6 +90,8 @@ pub enum ProveUnder {
     Anchored,
     /// The earliest one that this chain has and that covers the receipt; the proof names no other chain.
     AnchoredOn(String),
+    /// The newest one that this chain has, for contracts that keep no other; the proof names no other chain.
+    NewestOn(String),
 }
 
 /// A root that a chain has, or that is on its way there.
@@ -105,6 +107,9 @@ pub struct AnchoredRoot {
     pub anchor: Anchor,
     /// When this was recorded.
     pub anchored_at: Timestamp,
+    /// The account that anchored it; empty in rows of older versions.
+    #[serde(default)]
+    pub account: String,
 }
 
 impl Record for AnchoredRoot {
@@ -213,11 +218,17 @@ pub async fn prove(
         ProveUnder::Newest => Vec::new(),
         ProveUnder::Best | ProveUnder::Anchored => anchors_covering(&txn, project, index, None).await?,
         ProveUnder::AnchoredOn(chain) => anchors_covering(&txn, project, index, Some(chain)).await?,
+        ProveUnder::NewestOn(chain) => {
+            let newest = newest_anchor_on(store, project, chain).await?;
+            newest.into_iter().filter(|anchored| anchored.size > index).collect()
+        }
     };
     let (size, checkpoint) = match (anchors.first(), under) {
         (Some(first), _) => (first.size, first.checkpoint.clone()),
         (None, ProveUnder::Anchored) => return Err(ReceiptError::Pending { hold, anchored: true }),
-        (None, ProveUnder::AnchoredOn(chain)) => return Err(ReceiptError::PendingOn { hold, chain }),
+        (None, ProveUnder::AnchoredOn(chain) | ProveUnder::NewestOn(chain)) => {
+            return Err(ReceiptError::PendingOn { hold, chain });
+        }
         (None, ProveUnder::Best | ProveUnder::Newest) => {
             let head = txn.load_snapshot::<Head>(&records::head(project)).await?;
             let head = head.ok_or(ReceiptError::Pending { hold, anchored: false })?;
@@ -295,6 +306,20 @@ pub async fn newest_anchor_on(
         rest = page.rest;
     }
     Ok(None)
+}
+
+/// The root of this size that this chain has.
+///
+/// # Errors
+/// The store's.
+pub async fn anchored_root(
+    store: &dyn Store,
+    project: &ProjectId,
+    size: u64,
+    chain: &str,
+) -> Result<Option<AnchoredRoot>, StoreError> {
+    let key = records::anchors(project).pack(&(size, chain));
+    store.begin().load_snapshot::<AnchoredRoot>(&key).await
 }
 
 /// The roots that chains have, newest first, at most `limit`.

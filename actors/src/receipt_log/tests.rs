@@ -114,6 +114,7 @@ async fn a_receipt_is_pending_until_it_is_in_the_log_and_anchored() {
         checkpoint: anchored.checkpoint,
         anchor: anchor.clone(),
         anchored_at: Timestamp::EPOCH,
+        account: "0xabc".to_owned(),
     };
     let txn = store.begin();
     record_anchor(&txn, &project(), &row).unwrap();
@@ -123,6 +124,8 @@ async fn a_receipt_is_pending_until_it_is_in_the_log_and_anchored() {
     proof.verify(&identity().verifier_key(&project())).unwrap();
     assert_eq!(prove(&store, &project(), hold(2), ProveUnder::Best).await.unwrap().tree_size, 2);
     assert_eq!(newest_anchor(&store, &project()).await.unwrap().unwrap(), row);
+    let of_size = async |size| anchored_root(&store, &project(), size, "eip155:31337").await.unwrap();
+    assert_eq!((of_size(1).await, of_size(2).await), (Some(row), None));
 }
 
 #[tokio::test]
@@ -137,7 +140,8 @@ async fn a_proof_for_one_chain_is_under_the_earliest_root_that_this_chain_has() 
             block: 1,
         };
         let (size, root, checkpoint) = (head.size(), head.root(), head.checkpoint);
-        let row = AnchoredRoot { size, root, checkpoint, anchor, anchored_at: Timestamp::EPOCH };
+        let (anchored_at, account) = (Timestamp::EPOCH, String::new());
+        let row = AnchoredRoot { size, root, checkpoint, anchor, anchored_at, account };
         let txn = store.begin();
         record_anchor(&txn, &project(), &row).unwrap();
         txn.commit().await.unwrap();
@@ -149,6 +153,7 @@ async fn a_proof_for_one_chain_is_under_the_earliest_root_that_this_chain_has() 
         Ok::<_, ReceiptError>((proof.tree_size, anchors))
     };
     let on = |chain: &str| ProveUnder::AnchoredOn(chain.to_owned());
+    let newest_on = |chain: &str| ProveUnder::NewestOn(chain.to_owned());
     // One chain is anchored on so often that its anchors fill more than a page before another has its first.
     let last = u32::try_from(RECEIPT_PAGE_MAX).unwrap() + 1;
     for number in 0..last {
@@ -162,6 +167,12 @@ async fn a_proof_for_one_chain_is_under_the_earliest_root_that_this_chain_has() 
     anchor("calm").await;
     assert_eq!(under(on("busy")).await.unwrap(), (1, vec!["busy at 1".to_owned()]));
     assert_eq!(under(on("calm")).await.unwrap(), (u64::from(last), vec![format!("calm at {last}")]));
+    // Contracts keep the newest root alone.
+    assert_eq!(under(newest_on("busy")).await.unwrap(), (u64::from(last), vec![format!("busy at {last}")]));
+    append(&store, [last]).await;
+    sequence_all(&store).await;
+    let pending = prove(&store, &project(), hold(last), newest_on("busy")).await.unwrap_err();
+    assert!(matches!(pending, ReceiptError::PendingOn { .. }), "{pending}");
     assert_eq!(under(ProveUnder::Best).await.unwrap(), (1, vec!["busy at 1".to_owned()]));
     let newest = prove(&store, &project(), hold(last - 1), ProveUnder::Best).await.unwrap();
     let chains: Vec<&str> = newest.anchors.iter().map(|anchor| anchor.chain.as_str()).collect();

@@ -4,7 +4,7 @@ use steward_adapters::signer::SignerKind;
 use steward_types::limits::{CHAIN_CALL_TIME_MAX, OPERATIONS_NODE_TIME_MAX};
 
 use super::{Failure, Steward, unknown_chain};
-use crate::chain::{ChainStatus, OutboxView, WalletView};
+use crate::chain::{ChainStatus, Deployment, OutboxView, WalletView};
 
 impl Steward {
     /// How each chain of this node is.
@@ -42,6 +42,24 @@ impl Steward {
             let deadline = self.host().deadline(OPERATIONS_NODE_TIME_MAX);
             let outbox = self.parts().anchoring.outbox(&chain, deadline).await;
             found.push((chain, outbox));
+        }
+        Ok(found)
+    }
+
+    /// The contracts that operators put on one chain, or on each.
+    ///
+    /// # Errors
+    /// [`steward_types::ErrorCode::ChainNotFound`] for a chain that this node does not have.
+    pub async fn deployments(&self, only: Option<&str>) -> Result<Vec<(String, Deployment)>, Failure> {
+        let chains = self.parts().anchoring.chains();
+        if let Some(unknown) = only.filter(|only| !chains.iter().any(|chain| chain == only)) {
+            return Err(unknown_chain(unknown));
+        }
+        let mut found = Vec::new();
+        for chain in chains.into_iter().filter(|chain| only.is_none_or(|only| only == chain)) {
+            let deadline = self.host().deadline(OPERATIONS_NODE_TIME_MAX);
+            let of_chain = self.parts().anchoring.deployments(&chain, deadline).await?;
+            found.extend(of_chain.into_iter().map(|deployment| (chain.clone(), deployment)));
         }
         Ok(found)
     }

@@ -1,6 +1,7 @@
 //! What operators do to the cluster. Each operation leaves an entry in the audit trail: in its own transaction where it
 //! has one, else before it begins and again with its outcome.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use super::members::{ClusterChange, Member, ShardPlace, unknown_node};
 use super::query::{Gathered, NodeAnswer, NodeQuery, NodeReport, entity_id};
 use super::{Failure, Steward, unknown_chain};
 use crate::audit::{self, AuditEntry, AuditOutcome};
-use crate::chain::{ForcedBreaker, forced};
+use crate::chain::{Deployment, ForcedBreaker, forced};
 use crate::host::Deadline;
 use crate::pause::{self, Pause, PauseSubject};
 
@@ -197,6 +198,23 @@ impl Operator {
         }
         let message = format!("{chain} has no endpoint {endpoint}; it has: {}", names.join(", "));
         Err(Failure::field("endpoint", message).with("chain", chain))
+    }
+
+    /// Puts a contract on a chain, once, and waits until it is final there or the deadline passes: nothing then, and it
+    /// goes on.
+    ///
+    /// # Errors
+    /// Those of [`Anchoring::deploy`](super::Anchoring::deploy).
+    pub async fn deploy_contract(
+        &self,
+        chain: &str,
+        contract: String,
+        arguments: BTreeMap<String, String>,
+        deadline: Deadline,
+    ) -> Result<Option<Deployment>, Failure> {
+        let told = json!({ "contract": contract, "arguments": arguments });
+        let deploy = self.steward.parts().anchoring.deploy(chain, contract, arguments, deadline);
+        self.audited("deploy contract", chain.to_owned(), told, deploy).await
     }
 
     /// Holds an agent, a project or a chain back until it is resumed. Pausing what is paused changes nothing.

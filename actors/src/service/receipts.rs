@@ -1,5 +1,6 @@
 //! Receipts: list, prove, checkpoint, anchor, verify.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use steward_types::{ErrorCode, HoldId, ProjectId, SessionId, Timestamp};
 
 use super::{Failure, Steward};
 use crate::budget::{Budget, BudgetRequest};
-use crate::chain::{ChainStatus, Follow, OutboxView, WalletView};
+use crate::chain::{ChainStatus, Deployment, Follow, OutboxView, WalletView};
 use crate::host::{AskError, Deadline, Entity, EntityId, Host};
 use crate::project::ProjectView;
 use crate::receipt_log::{
@@ -66,6 +67,26 @@ pub trait Anchoring: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ErrorCode::ChainNotFound`].
     async fn wallet(&self, chain: &str, deadline: Deadline) -> Result<WalletView, Failure>;
+
+    /// Puts a contract on a chain, once, and waits until it is final there or the deadline passes; it goes on after that.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`]; [`ErrorCode::InvalidRequest`] when the chain has no such contract, or it is made with
+    /// other arguments; [`ErrorCode::ChainRejected`], [`ErrorCode::ChainUnavailable`], [`ErrorCode::Paused`],
+    /// [`ErrorCode::ChainLimitReached`].
+    async fn deploy(
+        &self,
+        chain: &str,
+        contract: String,
+        arguments: BTreeMap<String, String>,
+        deadline: Deadline,
+    ) -> Result<Option<Deployment>, Failure>;
+
+    /// The contracts that were asked for on a chain, oldest first.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainNotFound`].
+    async fn deployments(&self, chain: &str, deadline: Deadline) -> Result<Vec<Deployment>, Failure>;
 }
 
 /// What is said of a chain that the node does not have.
@@ -115,6 +136,20 @@ impl Anchoring for NoAnchoring {
     async fn wallet(&self, chain: &str, _deadline: Deadline) -> Result<WalletView, Failure> {
         Err(unknown_chain(chain))
     }
+
+    async fn deploy(
+        &self,
+        chain: &str,
+        _contract: String,
+        _arguments: BTreeMap<String, String>,
+        _deadline: Deadline,
+    ) -> Result<Option<Deployment>, Failure> {
+        Err(unknown_chain(chain))
+    }
+
+    async fn deployments(&self, chain: &str, _deadline: Deadline) -> Result<Vec<Deployment>, Failure> {
+        Err(unknown_chain(chain))
+    }
 }
 
 /// A root on a chain, or on its way there.
@@ -136,6 +171,8 @@ pub struct AnchorState {
     pub contract: String,
     /// When it was recorded.
     pub recorded: Timestamp,
+    /// The account that anchored it; empty when that is not known.
+    pub account: String,
 }
 
 /// A receipt with its leaf's hash.
@@ -270,6 +307,15 @@ impl Steward {
             }
             proof => Ok(proof?),
         }
+    }
+
+    /// The account by which a chain was given the root of this size; nothing when it was not, or that was not noted.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn anchor_account(&self, project: &ProjectId, size: u64, chain: &str) -> Result<Option<String>, Failure> {
+        let anchored = receipt_log::anchored_root(self.store().as_ref(), project, size, chain).await?;
+        Ok(anchored.map(|anchored| anchored.account).filter(|account| !account.is_empty()))
     }
 
     /// The newest checkpoint of a project's log.

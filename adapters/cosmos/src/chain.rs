@@ -276,7 +276,7 @@ impl Chain for CosmosChain {
         let message = arguments.as_object().filter(|message| message.len() == 1);
         let method = message.and_then(|message| message.keys().next());
         let method = method.ok_or_else(|| rejected("a message is a map with one key, the method's name"))?;
-        Ok(ContractCall { method: method.clone(), input: Bytes::from(arguments.to_string()) })
+        Ok(ContractCall { method: method.clone(), input: Bytes::from(arguments.to_string()), tokens: None })
     }
 
     fn decode_answer(&self, _signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {

@@ -66,7 +66,9 @@ impl Draft {
     pub fn new(action: &Action, account: &AccountId, denom: &Denom, public_key: PublicKey) -> Result<Self, ChainError> {
         let self_send = || pay(account, account.clone(), coin(denom.clone(), SMALLEST));
         let (message, memo) = match action {
-            Action::DeployReceiptLog => return Err(rejected("anchors are memos on this chain: nothing is deployed")),
+            Action::DeployReceiptLog | Action::Deploy { .. } => {
+                return Err(rejected("anchors are memos on this chain: nothing is deployed"));
+            }
             Action::Anchor { contract, .. } if !contract.is_empty() => {
                 return Err(rejected("anchors are memos on this chain: leave the contract out"));
             }

@@ -1,11 +1,12 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
-mod abi;
+pub(crate) mod abi;
 mod events;
 mod identify;
 mod reply;
 mod unsigned;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy::consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
@@ -31,6 +32,7 @@ use url::Url;
 use self::events::Shape;
 use self::reply::{Failure, classify, failure, refusal, without_address};
 use self::unsigned::{canonical, recipient};
+use crate::artifact;
 use crate::contract::{Erc20, ReceiptLog};
 use crate::transport::HttpTransport;
 
@@ -315,7 +317,8 @@ impl Chain for EvmChain {
         let signature =
             Signature::from_raw_array(&signature).map_err(|error| malformed("the signature", &error.to_string()))?;
         let signed = TxEnvelope::Eip1559(transaction.into_signed(signature));
-        let creates = matches!(action, Action::DeployReceiptLog).then(|| self.account.create(sequence).to_string());
+        let deploys = matches!(action, Action::DeployReceiptLog | Action::Deploy { .. });
+        let creates = deploys.then(|| self.account.create(sequence).to_string());
         Ok(SignedTransaction {
             bytes: signed.encoded_2718().into(),
             hash: signed.tx_hash().to_string(),
@@ -404,6 +407,14 @@ impl Chain for EvmChain {
 
     fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
         abi::decode(signature, answer)
+    }
+
+    fn encode_deployment(
+        &self,
+        contract: &str,
+        arguments: &BTreeMap<String, String>,
+    ) -> Result<bytes::Bytes, ChainError> {
+        artifact::encode(contract, arguments).map(|arguments| arguments.0)
     }
 
     fn needs_contract(&self) -> bool {

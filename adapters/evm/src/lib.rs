@@ -2,6 +2,7 @@
 //!
 //! It keeps no nonce of its own (alloy's cached ones drift after a crash); the outbox owns the sequence numbers.
 
+mod artifact;
 pub mod chain;
 pub mod contract;
 pub mod devnet;

@@ -2,6 +2,7 @@
 //!
 //! Blocks are named by their slots, expiry by block height, which counts only the slots that have a block.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use solana_client::rpc_config::{RpcBlockConfig, RpcSendTransactionConfig};
 use solana_client::rpc_request::RpcRequest;
 use solana_commitment_config::{CommitmentConfig, CommitmentLevel};
@@ -22,14 +23,15 @@ use solana_transaction_status_client_types::{
 use spl_token_2022_interface::extension::StateWithExtensions;
 use spl_token_2022_interface::state::{Account as TokenAccount, Mint};
 use steward_adapters::chain::{
-    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, EmittedEvent, EventFilter, Head,
-    Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
+    Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
+    EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
 use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
 use url::Url;
 
+use crate::credits::{MintCall, NewCredits};
 use crate::deposit::account_bytes;
 use crate::endpoint::{Endpoint, commitment};
 use crate::events::Watched;
@@ -117,8 +119,14 @@ impl SolanaChain {
                     Some(mint) => self.token_payment(&self.token(mint).await?, &to, amount).await,
                 }
             }
-            Action::Call { .. } => Err(rejected("programs are not called here")),
+            Action::Call { contract, input, value } => {
+                if *value > Amount::ZERO {
+                    return Err(rejected("no coins go with a call of a mint"));
+                }
+                self.mint_call(contract, input).await
+            }
             Action::DeployReceiptLog => Err(rejected("anchors are memos here and need no contract")),
+            Action::Deploy { contract, arguments } => self.creation(&NewCredits::read(contract, arguments)?).await,
             Action::Fill => Err(rejected("transactions have no numbers here that could be missing")),
         }
     }
@@ -233,7 +241,10 @@ impl Chain for SolanaChain {
 
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         let (instructions, deposit) = self.instructions(action).await?;
-        self.sign_instructions(&instructions, sequence, fee, deposit).await
+        let signed = self.sign_instructions(&instructions, sequence, fee, deposit).await?;
+        let Action::Deploy { contract, arguments } = action else { return Ok(signed) };
+        let mint = NewCredits::read(contract, arguments)?.mint(&self.account)?;
+        Ok(SignedTransaction { creates: Some(mint.to_string()), ..signed })
     }
 
     async fn expiry(&self) -> Result<Option<u64>, ChainError> {
@@ -309,6 +320,18 @@ impl Chain for SolanaChain {
 
     fn canonical_address(&self, address: &str) -> Result<String, ChainError> {
         self::address("the address", address).map(|address| address.to_string())
+    }
+
+    fn canonical_method(&self, method: &str) -> Result<String, ChainError> {
+        MintCall::method(method).map(str::to_owned)
+    }
+
+    fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        MintCall::encode(signature, arguments)
+    }
+
+    fn encode_deployment(&self, contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {
+        NewCredits::encode(contract, arguments)
     }
 
     fn needs_contract(&self) -> bool {

@@ -5,7 +5,7 @@
 
 mod anchor;
 pub mod chain;
-pub mod credits;
+mod credits;
 mod deposit;
 pub mod devnet;
 mod endpoint;
@@ -16,6 +16,5 @@ pub mod signer;
 mod signing;
 
 pub use chain::{SolanaChain, SolanaConfig};
-pub use credits::Credits;
 pub use devnet::{Devnet, DevnetError};
 pub use signer::{LocalSigner, address_of, read_secret, secret_of};

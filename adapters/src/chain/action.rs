@@ -11,6 +11,13 @@ use super::Amount;
 pub enum Action {
     /// Puts the receipt log's contract on the chain.
     DeployReceiptLog,
+    /// Puts a contract on the chain that its driver knows by name, or makes a token.
+    Deploy {
+        /// Its name: `escrow`, `credits`.
+        contract: String,
+        /// What it is made with, as [`Chain::encode_deployment`](super::Chain::encode_deployment) encodes it.
+        arguments: Bytes,
+    },
     /// Puts a log's size and root into the contract, or into a memo.
     Anchor {
         /// The contract's address; empty where anchors are memos.

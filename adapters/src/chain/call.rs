@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::Amount;
+
 /// What a contract is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContractCall {
@@ -9,4 +11,7 @@ pub struct ContractCall {
     pub method: String,
     /// The input as the chain encodes it.
     pub input: Bytes,
+    /// How much the call makes or destroys of the token that the contract is, where the driver can tell: rules count it as
+    /// they count a payment of that token.
+    pub tokens: Option<Amount>,
 }

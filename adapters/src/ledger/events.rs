@@ -58,7 +58,7 @@ fn emitted(filter: &EventFilter, action: &Action) -> Option<Map<String, Value>> 
         Action::Call { contract, input, value } => {
             (CALLED, contract, [("input", hex::encode(input)), ("value", value.to_string())])
         }
-        Action::DeployReceiptLog | Action::Anchor { .. } | Action::Fill => return None,
+        Action::DeployReceiptLog | Action::Deploy { .. } | Action::Anchor { .. } | Action::Fill => return None,
     };
     let is_meant = filter.event == name && filter.address == *address;
     is_meant.then(|| arguments.into_iter().map(|(name, text)| (name.to_owned(), Value::String(text))).collect())

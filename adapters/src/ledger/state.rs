@@ -22,7 +22,7 @@ impl State {
     /// Does what a transaction says; false when it may not, and nothing is changed then.
     pub(super) fn apply(&mut self, action: &Action) -> bool {
         match action {
-            Action::DeployReceiptLog | Action::Fill => true,
+            Action::DeployReceiptLog | Action::Deploy { .. } | Action::Fill => true,
             Action::Anchor { contract, point } => self.anchor(contract, *point),
             Action::Transfer { to, amount, asset } => self.pay(to, *amount, asset.as_deref()),
             Action::Call { contract, input, value } => {

@@ -203,7 +203,11 @@ impl Intent {
 pub fn most_taken(action: &Action, transaction: &SignedTransaction) -> Amount {
     let paid = match action {
         Action::Transfer { amount, asset: None, .. } | Action::Call { value: amount, .. } => *amount,
-        Action::Transfer { .. } | Action::DeployReceiptLog | Action::Anchor { .. } | Action::Fill => Amount::ZERO,
+        Action::Transfer { .. }
+        | Action::DeployReceiptLog
+        | Action::Deploy { .. }
+        | Action::Anchor { .. }
+        | Action::Fill => Amount::ZERO,
     };
     paid.saturating_add(transaction.fee_max.unwrap_or(Amount::ZERO))
 }

@@ -1,5 +1,7 @@
 //! The pool as a [`Chain`]: which way of asking each call takes.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
@@ -145,6 +147,10 @@ impl Chain for Pool {
 
     fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
         self.any().decode_answer(signature, answer)
+    }
+
+    fn encode_deployment(&self, contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {
+        self.any().encode_deployment(contract, arguments)
     }
 
     fn needs_contract(&self) -> bool {

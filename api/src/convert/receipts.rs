@@ -59,6 +59,7 @@ pub(crate) fn proof(proof: Proof, root: Hash) -> v1::ProveReceiptResponse {
         block: anchor.block,
         contract: anchor.contract.clone(),
         created_at: None,
+        account: String::new(),
     });
     v1::ProveReceiptResponse {
         receipt: Some(receipt(&view)),
@@ -92,5 +93,6 @@ pub(crate) fn anchor(state: AnchorState) -> v1::Anchor {
         block: state.block,
         contract: state.contract,
         created_at: time(state.recorded),
+        account: state.account,
     }
 }

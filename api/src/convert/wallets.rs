@@ -1,6 +1,6 @@
 //! Outboxes and the accounts that send, on the wire.
 
-use steward_actors::chain::{ChainStatus, IntentView, OutboxView, WalletView};
+use steward_actors::chain::{ChainStatus, Deployment, IntentView, OutboxView, WalletView};
 use steward_actors::service::Failure;
 
 use super::{chains, time};
@@ -57,6 +57,15 @@ fn intent(intent: IntentView) -> v1::Intent {
         expired: intent.expired,
         last_error: intent.last_error,
     }
+}
+
+pub(crate) fn contract(chain: String, deployment: Deployment) -> v1::Contract {
+    let Deployment { contract, arguments, asked, deployed } = deployment;
+    let fee = deployed.as_ref().and_then(|deployed| deployed.fee).map(|fee| fee.to_string()).unwrap_or_default();
+    let (address, transaction, block) =
+        deployed.map(|deployed| (deployed.address, deployed.transaction, deployed.block)).unwrap_or_default();
+    let arguments = arguments.into_iter().collect();
+    v1::Contract { chain, contract, arguments, address, transaction, block, fee, asked_at: time(asked) }
 }
 
 pub(crate) fn wallet(chain: String, wallet: Result<WalletView, Failure>) -> v1::Wallet {

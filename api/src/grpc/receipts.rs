@@ -51,7 +51,14 @@ impl Receipts for Services {
         let project = project(&caller, &request.project).or_status()?;
         let id = parse("id", &request.id).or_status()?;
         let any_chain = request.chain.is_empty();
-        let under = if any_chain { ProveUnder::Best } else { ProveUnder::AnchoredOn(request.chain) };
+        let under = match (any_chain, request.newest) {
+            (true, false) => ProveUnder::Best,
+            (true, true) => {
+                return Err(Failure::field("newest", "name the chain whose newest root is meant")).or_status();
+            }
+            (false, false) => ProveUnder::AnchoredOn(request.chain),
+            (false, true) => ProveUnder::NewestOn(request.chain),
+        };
         let mut proof = self.steward.prove(&project, id, under).await.or_status()?;
         if any_chain && request.tree_size != 0 && proof.tree_size != request.tree_size {
             proof = self.steward.prove(&project, id, ProveUnder::Newest).await.or_status()?;
@@ -64,7 +71,12 @@ impl Receipts for Services {
         let checkpoint = Checkpoint::open(&proof.checkpoint, &key);
         let unreadable = |error| Failure::new(steward_types::ErrorCode::RecordCorrupt, format!("{error}"));
         let root = checkpoint.map_err(unreadable).or_status()?.root;
-        Ok(Response::new(convert::proof(proof, root)))
+        let mut proven = convert::proof(proof, root);
+        for anchor in &mut proven.anchors {
+            let account = self.steward.anchor_account(&project, proven.tree_size, &anchor.chain).await.or_status()?;
+            anchor.account = account.unwrap_or_default();
+        }
+        Ok(Response::new(proven))
     }
 
     async fn checkpoint(

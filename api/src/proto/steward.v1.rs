@@ -3266,6 +3266,74 @@ pub struct Wallet {
     #[prost(string, tag = "9")]
     pub failure: ::prost::alloc::string::String,
 }
+/// Asks for a contract on a chain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeployContractRequest {
+    /// The chain's CAIP-2 identifier.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// Which: on EVM chains "escrow", "identity", "multi-owner", "reputation" or "stake"; on Solana "credits", a token.
+    #[prost(string, tag = "2")]
+    pub contract: ::prost::alloc::string::String,
+    /// What it is made with, by name; a list has commas between.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub arguments: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// How far it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeployContractResponse {
+    /// The contract; absent: it is on its way still.
+    #[prost(message, optional, tag = "1")]
+    pub contract: ::core::option::Option<Contract>,
+}
+/// A contract on a chain, or on its way there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Contract {
+    /// The chain's CAIP-2 identifier.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// Which it is.
+    #[prost(string, tag = "2")]
+    pub contract: ::prost::alloc::string::String,
+    /// What it is made with, as it was asked for.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub arguments: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its address; empty: it is not final yet.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// The transaction that made it; empty: as above.
+    #[prost(string, tag = "5")]
+    pub transaction: ::prost::alloc::string::String,
+    /// The block that has it; zero: as above.
+    #[prost(uint64, tag = "6")]
+    pub block: u64,
+    /// What the chain took for it, in the smallest unit of its coin; empty: not known.
+    #[prost(string, tag = "7")]
+    pub fee: ::prost::alloc::string::String,
+    /// When it was asked for.
+    #[prost(message, optional, tag = "8")]
+    pub asked_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Asks for the contracts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContractsRequest {
+    /// The chain's CAIP-2 identifier; empty: every chain of the node.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+}
+/// The contracts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContractsResponse {
+    /// Oldest first, chain by chain.
+    #[prost(message, repeated, tag = "1")]
+    pub contracts: ::prost::alloc::vec::Vec<Contract>,
+}
 /// Generated client implementations.
 pub mod chains_client {
     #![allow(
@@ -3423,6 +3491,54 @@ pub mod chains_client {
             req.extensions_mut().insert(GrpcMethod::new("steward.v1.Chains", "Wallets"));
             self.inner.unary(req, path, codec).await
         }
+        /// Puts a contract on a chain through its outbox, and waits until it is final there or the deadline passes; it goes on
+        /// after that. The same contract with the same arguments is made once, however often it is asked for.
+        pub async fn deploy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeployContractRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeployContractResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/steward.v1.Chains/Deploy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("steward.v1.Chains", "Deploy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The contracts that were put on chains this way, and those on their way.
+        pub async fn contracts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ContractsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ContractsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/steward.v1.Chains/Contracts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("steward.v1.Chains", "Contracts"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3456,6 +3572,23 @@ pub mod chains_server {
             &self,
             request: tonic::Request<super::WalletsRequest>,
         ) -> std::result::Result<tonic::Response<super::WalletsResponse>, tonic::Status>;
+        /// Puts a contract on a chain through its outbox, and waits until it is final there or the deadline passes; it goes on
+        /// after that. The same contract with the same arguments is made once, however often it is asked for.
+        async fn deploy(
+            &self,
+            request: tonic::Request<super::DeployContractRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeployContractResponse>,
+            tonic::Status,
+        >;
+        /// The contracts that were put on chains this way, and those on their way.
+        async fn contracts(
+            &self,
+            request: tonic::Request<super::ContractsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ContractsResponse>,
+            tonic::Status,
+        >;
     }
     /// The chains of the node that is asked. It wants an operator's key. Their breakers and endpoints are told by Operations.
     #[derive(Debug)]
@@ -3648,6 +3781,94 @@ pub mod chains_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WalletsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Chains/Deploy" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeploySvc<T: Chains>(pub Arc<T>);
+                    impl<
+                        T: Chains,
+                    > tonic::server::UnaryService<super::DeployContractRequest>
+                    for DeploySvc<T> {
+                        type Response = super::DeployContractResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeployContractRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Chains>::deploy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeploySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/steward.v1.Chains/Contracts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ContractsSvc<T: Chains>(pub Arc<T>);
+                    impl<T: Chains> tonic::server::UnaryService<super::ContractsRequest>
+                    for ContractsSvc<T> {
+                        type Response = super::ContractsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ContractsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Chains>::contracts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ContractsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8297,6 +8518,9 @@ pub struct ProveReceiptRequest {
     /// any chain's, with every chain that has the root of that size.
     #[prost(string, tag = "4")]
     pub chain: ::prost::alloc::string::String,
+    /// With a chain: under the newest root over the receipt that it has, for contracts that look at the newest one only.
+    #[prost(bool, tag = "5")]
+    pub newest: bool,
 }
 /// A proof of inclusion.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -8379,6 +8603,9 @@ pub struct Anchor {
     /// When it was recorded.
     #[prost(message, optional, tag = "8")]
     pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The account that anchored it, as the chain writes addresses; empty: not known.
+    #[prost(string, tag = "9")]
+    pub account: ::prost::alloc::string::String,
 }
 /// Asks to anchor now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

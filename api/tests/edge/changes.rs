@@ -25,11 +25,14 @@ const READS: &[&str] = &[
     "Budgets.Audit",
     "Budgets.Get",
     "Budgets.Statement",
+    "Chains.Contracts",
     "Chains.List",
     "Chains.Outbox",
     "Chains.Wallets",
     "Models.Get",
     "Models.List",
+    "Modules.Get",
+    "Modules.List",
     "Operations.Audit",
     "Operations.Breakers",
     "Operations.Doctor",
@@ -70,8 +73,11 @@ const CHANGES: &[(&str, &str)] = &[
     ("Agents.Deploy", "deploy agent"),
     ("Approvals.Decide", "decide approval"),
     ("Budgets.SetLimit", "set limit"),
+    ("Chains.Deploy", "deploy contract"),
     ("Models.Add", "add model"),
     ("Models.Remove", "remove model"),
+    ("Modules.Deploy", "deploy modules"),
+    ("Modules.Remove", "remove module"),
     ("Operations.Drain", "drain"),
     ("Operations.Evict", "evict"),
     ("Operations.ForceBreaker", "force breaker"),
@@ -106,6 +112,10 @@ async fn change_project(client: &Client, session: &str) {
     let project = "acme".to_owned();
     let deploy = v1::DeployAgentRequest { project: project.clone(), bundle: Some(bundle("clerk", CLERK)) };
     client.agents().deploy(deploy).await.unwrap();
+    let sources = BTreeMap::from([("tax".to_owned(), "fn rate() { 7 }".to_owned())]);
+    client.modules().deploy(v1::DeployModulesRequest { project: project.clone(), sources }).await.unwrap();
+    let remove = v1::RemoveModuleRequest { project: project.clone(), name: "tax".to_owned() };
+    client.modules().remove(remove).await.unwrap();
     let approval = format!("{session}.1.1");
     let decide = v1::DecideApprovalRequest { id: approval, approved: true, ..Default::default() };
     client.approvals().decide(decide).await.unwrap_err();
@@ -161,6 +171,9 @@ async fn change_cluster(root: &Client) {
     let force =
         v1::ForceBreakerRequest { chain: "eip155:1".to_owned(), state: "open".to_owned(), ..Default::default() };
     operations.force_breaker(force).await.unwrap_err();
+    let (chain, contract) = ("eip155:1".to_owned(), "escrow".to_owned());
+    let deploy = v1::DeployContractRequest { chain, contract, ..Default::default() };
+    root.chains().deploy(deploy).await.unwrap_err();
     let subject = Some(v1::PauseSubject { project: "acme".to_owned(), ..Default::default() });
     operations.pause(v1::PauseRequest { subject: subject.clone(), reason: String::new() }).await.unwrap();
     operations.resume(v1::ResumeRequest { subject }).await.unwrap();

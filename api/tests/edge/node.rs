@@ -168,11 +168,13 @@ services! {
     projects: projects_client::ProjectsClient;
     models: models_client::ModelsClient;
     agents: agents_client::AgentsClient;
+    modules: modules_client::ModulesClient;
     sessions: sessions_client::SessionsClient;
     approvals: approvals_client::ApprovalsClient;
     budgets: budgets_client::BudgetsClient;
     receipts: receipts_client::ReceiptsClient;
     triggers: triggers_client::TriggersClient;
+    chains: chains_client::ChainsClient;
     actors: actors_client::ActorsClient;
     operations: operations_client::OperationsClient;
 }

@@ -20,6 +20,29 @@ pub enum Chains {
     Add(Box<AddChain>),
 }
 
+/// Subcommands of `contracts`.
+#[derive(Debug, Subcommand)]
+pub enum Contracts {
+    /// The contracts that operators put on chains
+    #[command(visible_alias = "ls")]
+    List {
+        /// The chain's CAIP-2 id [default: every chain]
+        #[arg(long)]
+        chain: Option<String>,
+    },
+    /// Put a contract on a chain through its outbox; the same with the same arguments is made once, however often asked
+    Deploy {
+        /// Which: on EVM chains escrow, identity, multi-owner, reputation or stake; on Solana credits, which are a token
+        contract: String,
+        /// The chain's CAIP-2 id
+        #[arg(long)]
+        chain: String,
+        /// What it is made with, such as token=0x… owner=0x…; left out, the refusal says what is needed
+        #[arg(value_name = "NAME=VALUE")]
+        arguments: Vec<String>,
+    },
+}
+
 /// Arguments of `chains add`.
 #[derive(Debug, Clone, Args)]
 pub struct AddChain {

@@ -136,6 +136,10 @@ pub enum Receipts {
         /// For this chain's CAIP-2 id: the earliest root over the receipt that it has [default: that of any chain]
         #[arg(long)]
         chain: Option<String>,
+        /// As arguments of a contract's call (an escrow's claim, a feedback): under the newest root that the chain has, the
+        /// only one that contracts keep
+        #[arg(long, requires = "chain")]
+        for_contract: bool,
         /// Write the proof here [default: standard output]
         #[arg(long, short)]
         out: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! `steward receipts`: list, prove, anchor, and verify offline or on chain.
 
+mod evidence;
 mod verify;
 
 use anyhow::Context as _;
@@ -32,20 +33,21 @@ pub async fn run(command: Receipts, session: &Session) -> anyhow::Result<()> {
             table(output, &listed.receipts);
             Ok(())
         }
-        Receipts::Prove { id, chain, out } => {
-            let proof = prove(session, &id, chain.as_deref()).await?;
-            match out {
-                Some(file) => {
-                    std::fs::write(&file, &proof.proof_json)
-                        .with_context(|| format!("{} cannot be written", file.display()))?;
-                    if !output.is_json() {
-                        output.line(format!(
-                            "written to {}; anyone can check it: steward receipts verify",
-                            file.display()
-                        ));
-                    }
-                }
-                None => output.line(proof.proof_json.trim_end()),
+        Receipts::Prove { id, chain, for_contract, out } => {
+            let text = if for_contract {
+                evidence::of(session, &id, chain.as_deref().unwrap_or_default()).await?
+            } else {
+                prove(session, &id, chain.as_deref()).await?.proof_json
+            };
+            let Some(file) = out else {
+                output.line(text.trim_end());
+                return Ok(());
+            };
+            std::fs::write(&file, &text).with_context(|| format!("{} cannot be written", file.display()))?;
+            if !output.is_json() {
+                let use_of =
+                    if for_contract { "a contract takes it" } else { "anyone can check it: steward receipts verify" };
+                output.line(format!("written to {}; {use_of}", file.display()));
             }
             Ok(())
         }
@@ -73,6 +75,7 @@ pub async fn prove(session: &Session, id: &str, chain: Option<&str>) -> anyhow::
         tree_size: 0,
         project: session.project.clone(),
         chain: chain.unwrap_or_default().to_owned(),
+        newest: false,
     };
     Ok(session.client.receipts().prove(request).await?.into_inner())
 }

@@ -54,9 +54,8 @@ impl What {
             (_, "kind") => Self::Kind,
             (_, "agent") | (["pause" | "resume", "agent"], "name") => Self::Agent,
             (["pause" | "resume", "project"] | ["projects", ..], "name") => Self::Project,
-            (["breakers" | "chains" | "outbox" | "wallets", ..], "chain") | (["pause" | "resume", "chain"], "id") => {
-                Self::Chain
-            }
+            (["breakers" | "chains" | "contracts" | "outbox" | "wallets", ..], "chain")
+            | (["pause" | "resume", "chain"], "id") => Self::Chain,
             (["models", ..], "name") => Self::Model,
             (["modules", ..], "name") => Self::Module,
             _ => Self::Other,

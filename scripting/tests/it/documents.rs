@@ -122,6 +122,61 @@ fn the_treasury_agent_asks_before_it_moves_and_remembers_what_it_did() {
 }
 
 #[test]
+fn the_escrow_and_identity_agents_tell_contracts_what_their_manifests_allow() {
+    let evidence = json!({
+        "log": "0x5f", "account": "0xf3", "log_id": format!("0x{}", "ab".repeat(32)), "leaf": "0x01", "index": 4,
+        "leaf_hash": "0x02", "path": ["0x03"],
+    });
+    let order = json!({
+        "provider": "0xb0b", "amount": "5", "days": 7, "log": "0x5f", "account": "0xf3", "log_id": "0x04",
+        "prompt_hash": "0x05",
+    });
+    let log = format!("0x{:0>64}{:0>64}{}", "5f", "f3", "ab".repeat(32));
+    let feedback = json!({ "agent": 1, "value": 95, "tag": "quality" });
+    for (example, message, called) in [
+        ("escrow", json!({ "claim": 1, "evidence": evidence }), json!([1, "0x01", 4, ["0x03"]])),
+        ("escrow", json!({ "decline": 7 }), json!([7])),
+        ("escrow", json!({ "refund": 7 }), json!([7])),
+        ("escrow", json!({ "order": order }), json!(["0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "5"])),
+        (
+            "identity",
+            json!({ "register": "https://a", "evidence": evidence }),
+            json!(["https://a", [["receiptLog", log]]]),
+        ),
+        (
+            "identity",
+            json!({ "feedback": feedback, "evidence": evidence }),
+            json!([1, [95, 0, "quality", "", "", "", format!("0x{}", "0".repeat(64))], ["0x02", 4, ["0x03"]]]),
+        ),
+    ] {
+        let manifest = Manifest::parse(&read(&format!("examples/{example}/manifest.toml"))).unwrap();
+        let script = read(&format!("examples/{example}/agent.rhai"));
+        let program = Program::check(&Bundle::new(script)).unwrap_or_else(|found| panic!("{found:#?}"));
+        let mut host = RecordingHost::new(|call| match call.function.as_str() {
+            "chain_read" if call.arguments["signature"] == "lastOrder()(uint256)" => {
+                steward_scripting::StepAnswer::Value(json!("0"))
+            }
+            "chain_read" => steward_scripting::StepAnswer::Error(steward_scripting::StepError {
+                code: steward_types::ErrorCode::ChainRejected,
+                message: "there is none".to_owned(),
+                data: serde_json::Value::Null,
+            }),
+            _ => plausible_answer(call),
+        });
+        let end = run_with(&program, &message, &mut host);
+        assert!(matches!(end, TurnEnd::Finished(_)), "{example}: {end:?}");
+        let calls: Vec<_> =
+            host.journal.values().map(|step| &step.call).filter(|call| call.function == "chain_call").collect();
+        assert_eq!(calls[0].arguments["arguments"], called, "{message}");
+        for call in calls {
+            let (contract, method) = (&call.arguments["contract"], &call.arguments["signature"]);
+            let rules = &manifest.chains["eip155:31337"];
+            assert!(rules.may_call(contract.as_str().unwrap(), method.as_str().unwrap()), "{contract}: {method}");
+        }
+    }
+}
+
+#[test]
 fn the_payroll_agent_orders_everything_first_and_reports_what_was_refused() {
     let manifest = Manifest::parse(&read("examples/payroll/manifest.toml")).unwrap();
     assert!(manifest.chains["eip155:31337"].may_pay("0xb0b"));

@@ -51,7 +51,7 @@ async fn one_anchored(store: &Arc<dyn Store>, chain: &Arc<MemoryChain>, acme: &P
     };
     let anchored_at = Timestamp::from_millis(SystemClock::new().now().as_millis() - 3_600_000);
     let (size, root, checkpoint) = (head.size(), head.root(), head.checkpoint);
-    let anchored = AnchoredRoot { size, root, checkpoint, anchor, anchored_at };
+    let anchored = AnchoredRoot { size, root, checkpoint, anchor, anchored_at, account: String::new() };
     let txn = store.begin();
     receipt_log::record_anchor(&txn, acme, &anchored).unwrap();
     txn.commit().await.unwrap();

@@ -101,10 +101,10 @@ fn an_order_whose_deposit_is_above_its_cap_ends_with_the_reason_and_one_within_i
     assert_eq!(within.outbox.intents()[&0].attempts.len(), 1);
     let mut above = desk(&[order]);
     for _ in 0..CHAIN_ORDER_REFUSALS_MAX {
-        assert!(above.conclude(&chain, Timestamp::EPOCH).unwrap().is_empty());
+        assert!(above.conclude(&chain, "ours", Timestamp::EPOCH).unwrap().is_empty());
         take_in(&mut above, signed(2_101, 2_001), None, Timestamp::EPOCH);
     }
-    let ends = above.conclude(&chain, Timestamp::EPOCH).unwrap();
+    let ends = above.conclude(&chain, "ours", Timestamp::EPOCH).unwrap();
     let [End::Ordered(ended)] = &ends[..] else { panic!("{ends:?}") };
     let reason = ended.end.as_ref().unwrap_err();
     assert!(reason.contains("2001 as the deposit") && reason.contains("raise fee_max"), "{reason}");
@@ -118,8 +118,8 @@ fn an_order_that_is_not_signed_in_time_is_refused_and_a_pause_does_not_count() {
     desk.running_since = paused;
     signed_above_cap(&mut desk, 0, paused);
     let late = at(CHAIN_ORDER_UNSIGNED_TIME_MAX);
-    assert!(desk.conclude(&chain, late).unwrap().is_empty(), "it was paused meanwhile");
-    let ends = desk.conclude(&chain, paused.saturating_add(CHAIN_ORDER_UNSIGNED_TIME_MAX)).unwrap();
+    assert!(desk.conclude(&chain, "ours", late).unwrap().is_empty(), "it was paused meanwhile");
+    let ends = desk.conclude(&chain, "ours", paused.saturating_add(CHAIN_ORDER_UNSIGNED_TIME_MAX)).unwrap();
     let [End::Ordered(ended)] = &ends[..] else { panic!("{ends:?}") };
     let reason = ended.end.as_ref().unwrap_err();
     assert!(reason.contains("60 minutes") && reason.contains("waits for lower fees"), "{reason}");
@@ -140,9 +140,9 @@ fn only_a_refusal_that_comes_again_ends_an_order() {
     for _ in 1..tries {
         take_in(&mut desk, failed(true), Some(&rejected), Timestamp::EPOCH);
     }
-    assert!(desk.conclude(&chain, Timestamp::EPOCH).unwrap().is_empty());
+    assert!(desk.conclude(&chain, "ours", Timestamp::EPOCH).unwrap().is_empty());
     take_in(&mut desk, failed(true), Some(&rejected), Timestamp::EPOCH);
-    let ends = desk.conclude(&chain, Timestamp::EPOCH).unwrap();
+    let ends = desk.conclude(&chain, "ours", Timestamp::EPOCH).unwrap();
     assert!(matches!(&ends[..], [End::Ordered(ended)] if ended.end.is_err()), "{ends:?}");
 }
 

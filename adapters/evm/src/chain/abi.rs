@@ -28,7 +28,7 @@ pub(super) fn encode(signature: Option<&str>, arguments: &Value) -> Result<Contr
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     let input = function.abi_encode_input(&values).map_err(|error| rejected(error.to_string()))?;
-    Ok(ContractCall { method: function.signature(), input: input.into() })
+    Ok(ContractCall { method: function.signature(), input: input.into(), tokens: None })
 }
 
 /// A method's canonical name: its types without spaces or names, and nothing of its answer.
@@ -93,7 +93,7 @@ fn type_of(parameter: &Param) -> Result<DynSolType, ChainError> {
 }
 
 /// A JSON value as one of this type.
-fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, String> {
+pub(crate) fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, String> {
     let wrong = || format!("{given} is no {kind}");
     match (kind, given) {
         (DynSolType::Array(of), Value::Array(given)) => {
@@ -109,7 +109,7 @@ fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, String> {
         (DynSolType::String, Value::String(text)) => Ok(DynSolValue::String(text.clone())),
         (DynSolType::Bool, Value::Bool(flag)) => Ok(DynSolValue::Bool(*flag)),
         (DynSolType::Address, Value::String(text)) => {
-            super::unsigned::recipient(text).map(DynSolValue::Address).map_err(|error| error.in_full())
+            super::unsigned::recipient(text).map(DynSolValue::Address).map_err(reason_of)
         }
         (DynSolType::Uint(_) | DynSolType::Int(_), Value::Number(number)) if !number.is_f64() => {
             kind.coerce_str(&number.to_string()).map_err(|_| wrong())
@@ -124,13 +124,22 @@ fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, String> {
     }
 }
 
+/// What is wrong with an argument, without the words for a whole call.
+fn reason_of(error: ChainError) -> String {
+    match error {
+        ChainError::Rejected { reason } => reason,
+        other => other.in_full(),
+    }
+}
+
 /// Digits, with a minus before them at most: units such as `1 ether` are not guessed at.
 fn is_whole(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn json(value: DynSolValue) -> Value {
+/// A value as JSON has it.
+pub(crate) fn json(value: DynSolValue) -> Value {
     match value {
         DynSolValue::Bool(flag) => flag.into(),
         DynSolValue::String(text) => text.into(),

@@ -7,6 +7,8 @@ use alloy::transports::{TransportError, TransportErrorKind};
 use steward_adapters::chain::Broadcast;
 use steward_adapters::endpoint::AnswerTooLong;
 
+use crate::artifact;
+
 /// Error codes that say that the endpoint did not serve, not that the chain refuses (EIP-1474, section "Error codes").
 const PROVIDERS_FAULTS: [i64; 2] = [-32603, -32601];
 /// Error codes that say that the endpoint was asked too often: EIP-1474's, and HTTP's where a provider repeats it.
@@ -56,7 +58,8 @@ pub(super) fn failure(error: &TransportError) -> Failure {
     let lower = message.to_ascii_lowercase();
     // A contract may say anything when it reverts.
     if lower.contains("revert") {
-        Failure::Refused(message)
+        let said = payload.as_revert_data().and_then(|data| artifact::error_in_words(&data));
+        Failure::Refused(said.map_or(message, |said| format!("execution reverted: {said}")))
     } else if says(&lower, &BEHIND) {
         Failure::Behind
     } else if says(&lower, &TOO_MANY) {

@@ -12,6 +12,7 @@ use steward_adapters::fee::Fee;
 
 use super::reply::{Failure, failure, without_address};
 use super::{EvmChain, address};
+use crate::artifact;
 use crate::contract::{Erc20, ReceiptLog};
 
 /// Gas that anchoring needs at most, whatever the state is by the time it lands: a first anchor writes a new slot.
@@ -23,6 +24,9 @@ impl EvmChain {
         let request = TransactionRequest::default().with_from(self.account);
         Ok(match action {
             Action::DeployReceiptLog => request.with_deploy_code(ReceiptLog::BYTECODE.clone()),
+            Action::Deploy { contract, arguments } => {
+                request.with_deploy_code(artifact::deploy_code(contract, arguments)?)
+            }
             Action::Anchor { contract, point } => {
                 let call = ReceiptLog::anchorCall {
                     logId: point.log_id.into(),

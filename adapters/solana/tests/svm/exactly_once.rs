@@ -16,6 +16,7 @@ use steward_chaos_chains::{Dialect, Proxy, Sender, Trial, Work, intents, memo_an
 use url::Url;
 
 use crate::cluster::{self, Cluster, POLICY, balance, key, sender, start_with};
+use crate::credits::{burning, made, minting};
 use crate::sending::{LAMPORTS, wallet};
 
 /// How many payments are made, and how many anchors, when nobody asks for more.
@@ -25,6 +26,8 @@ const PERMILLE: u64 = 100;
 /// Eight times as fast as a real cluster: many transactions are under way at once, as each is final only after 31 slots.
 const TRIAL_SLOT: Duration = Duration::from_millis(50);
 const IN_FLIGHT: usize = 48;
+/// What there is to burn: enough for ten thousand burnings, each of one more than the one before.
+const CREDITS: u64 = 1_000_000_000;
 /// As on a real cluster.
 const REAL_SLOT: Duration = Duration::from_millis(400);
 
@@ -64,6 +67,34 @@ async fn payments_and_anchors_are_made_exactly_once_whatever_fails() {
         assert!(read.is_ok(), "anchor {number}: {read:?}");
     }
     assert_eq!(landed(&cluster).await - before, 2 * made, "one transaction an intent");
+}
+
+/// Mintings in the place of payments, and burnings in that of anchors.
+#[tokio::test]
+async fn credits_are_minted_and_burned_exactly_once_whatever_fails() {
+    let cluster = start_with(TRIAL_SLOT).await;
+    let ours = &cluster.ours;
+    let mint = &made(ours, CREDITS).await;
+    let before = landed(&cluster).await;
+    let (pool, proxies) = pooled(&cluster).await;
+    let (mints, burns) =
+        (|number| minting(ours, mint, &wallet(number), number + 1), |number| burning(ours, mint, number + 1));
+    let work = Work { payment: &mints, anchor: &burns };
+    let policy = OutboxPolicy { in_flight_max: IN_FLIGHT, ..POLICY };
+    let sender = Sender::new(&pool, policy).with_step_time(TRIAL_SLOT);
+    let mut trial = Trial::new(sender, &proxies, work, intents(FEW), PERMILLE);
+    while !trial.is_done() {
+        trial.round().await;
+    }
+    println!("{trial}");
+    let number = trial.submitted();
+    for number in 0..number {
+        let minted = balance(ours, &wallet(number), Some(mint)).await;
+        assert_eq!(minted, u128::from(number + 1), "minting {number}");
+    }
+    let left = balance(ours, ours.account(), Some(mint)).await;
+    assert_eq!(left, u128::from(CREDITS - number * (number + 1) / 2), "each burning once");
+    assert_eq!(landed(&cluster).await - before, 2 * number, "one transaction an intent");
 }
 
 /// How many transactions of the account landed, as the chain itself lists them.

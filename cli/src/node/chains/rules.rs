@@ -129,13 +129,15 @@ fn on_cosmos_chains_an_address_may_be_in_capitals_and_the_chains_own_denom_is_it
 }
 
 #[test]
-fn on_solana_an_address_is_its_base58_and_programs_are_not_called() {
+fn on_solana_an_address_is_its_base58_and_only_tokens_are_called() {
     let chain = solana();
     let rules = read(&chain, &format!("pay = [{SOLANA:?}]\nassets.{SOLANA:?} = {CAPS}"));
     assert_eq!((rules.pay, rules.assets.len()), (vec![SOLANA.to_owned()], 1));
     let filter = EventFilter { address: SOLANA.to_owned(), event: "memo".to_owned() };
     assert_eq!(chain.canonical_filter(&filter).unwrap(), filter);
     check_refused(&chain, &format!("pay = [{:?}]", SOLANA.to_lowercase()), "pay[0]", "base58");
-    check_refused(&chain, &format!("call = [\"{SOLANA}:mint\"]"), "call[0]", "cannot be called");
+    let rules = read(&chain, &format!("call = [\"{SOLANA}:mint(address to, uint64 amount)\"]"));
+    assert!(rules.may_call(SOLANA, "mint(address,uint64)") && !rules.may_call(SOLANA, "burn(uint64)"), "{rules:?}");
+    check_refused(&chain, &format!("call = [\"{SOLANA}:freeze\"]"), "call[0]", "no method of a token");
     check_refused(&chain, &format!("assets.gold = {CAPS}"), "assets.\"gold\"", "base58");
 }

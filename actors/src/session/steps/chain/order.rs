@@ -101,9 +101,18 @@ pub(in crate::session::steps) async fn call_contract(
     if let Err(refused) = check_size(&encoded) {
         return refuse(turn, call, refused).await;
     }
+    if encoded.tokens.is_some() && value > Amount::ZERO {
+        let both = StepOutcome::error(ErrorCode::StepInvalid, "call: no coin goes with a call of a token here");
+        return refuse(turn, call, both).await;
+    }
+    // What a token's own contract makes or destroys of it counts as a payment of it does.
+    let (asset, amount) = match encoded.tokens {
+        Some(tokens) => (Some(contract.clone()), tokens),
+        None => (None, value),
+    };
     let action = Action::Call { contract: contract.clone(), input: encoded.input, value };
     let act = Act::Call { contract, method: encoded.method };
-    let spend = Spend { act, asset: None, amount: value };
+    let spend = Spend { act, asset, amount };
     order(turn, call, &known, Wanted { chain, action, spend, message: Some(Message { signature, arguments }) }).await
 }
 
@@ -233,7 +242,8 @@ impl Wanted {
             return format!("May {agent} {act} {amount} of {} on {chain}?", self.spend.asset_in_words());
         };
         let told = shortened(&arguments.to_string(), CONSENT_QUESTION_CHARS_MAX);
-        format!("May {agent} {act}, telling it {told}, with {amount} of the chain's coin on {chain}?")
+        let what = self.spend.asset_in_words();
+        format!("May {agent} {act}, telling it {told}, with {amount} of {what} on {chain}?")
     }
 
     /// The same in parts. Of arguments that are too long there is the beginning, and the hash of the whole.

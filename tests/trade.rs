@@ -1,0 +1,241 @@
+//! A client and a provider, each with a node of its own, on one real chain with our contracts between them. Everything that
+//! they do they do by commands and by the agents of `examples/`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use steward::client::Client;
+use steward::process::{NodeProcess, NodeSetup, until};
+use steward_adapters::Signer as _;
+use steward_adapters::signer::SecretKey;
+use steward_adapters_evm::{Anvil, LocalSigner, Mining};
+use steward_api::proto::v1;
+use steward_chaos_chains::proxy;
+use steward_types::Micros;
+
+use crate::parts;
+use crate::tenant::{self, PROJECT, Tenant};
+
+/// The chain.
+pub const CHAIN: &str = "eip155:31337";
+/// How many tokens the client has in the beginning.
+pub const TOKENS: u64 = 1_000;
+/// The notice of the stake that nobody uses here, in seconds.
+const NOTICE: &str = "noticeTime=691200";
+/// The addresses that stand in the examples, in the order in which they are replaced.
+const EXAMPLE_CONTRACTS: [&str; 2] =
+    ["0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"];
+
+/// What `steward receipts prove --for-contract` wrote.
+pub type Evidence = Value;
+
+/// Both sides and what is between them.
+pub struct Trade {
+    /// Orders and says what the work was worth.
+    pub client: Tenant,
+    /// Works and is paid.
+    pub provider: Tenant,
+    /// The token that is paid with.
+    pub token: String,
+    /// The contracts by their names.
+    pub contracts: BTreeMap<&'static str, String>,
+    anvil: Anvil,
+}
+
+impl Trade {
+    /// Both nodes with their agents, and the contracts, put there by the client's operator.
+    pub async fn start() -> Self {
+        let anvil = Anvil::start(&parts::anvil(), Mining::Automatic).await.unwrap();
+        let (own, ours) = (SecretKey::from_bytes([9; 32]), Anvil::development_key());
+        let client = account(&own);
+        ask(&anvil, "anvil_setBalance", json!([client, "0x56bc75e2d63100000"])).await;
+        let token = token(&anvil, &client).await;
+        let (folders, setups): (Vec<_>, Vec<_>) = [own, ours].iter().map(|key| setup(&anvil, key)).unzip();
+        // The operator's rules name contracts, so that these come first.
+        let mut node = NodeProcess::start(setups[0].clone()).await.unwrap();
+        let contracts = deploy_all(&node, &token, &client);
+        node.kill().await.unwrap();
+        let rules = rules(&token, &contracts);
+        let mut sides = Vec::new();
+        for (folder, setup) in folders.into_iter().zip(setups) {
+            let setup = NodeSetup { config: format!("{}{rules}", setup.config), ..setup };
+            let node = NodeProcess::start(setup).await.unwrap();
+            let (client, key) = tenant::create_project(&node, PROJECT, Micros::new(10_000_000_000)).await;
+            sides.push(Tenant { node, client, key, folder });
+        }
+        let (provider, client) = (sides.pop().unwrap(), sides.pop().unwrap());
+        let trade = Self { client, provider, token, contracts, anvil };
+        for side in [&trade.client, &trade.provider] {
+            deploy_example(side, "escrow", [&trade.token, &trade.contracts["escrow"]]).await;
+            deploy_example(side, "identity", [&trade.contracts["reputation"], &trade.contracts["identity"]]).await;
+        }
+        trade.provider.deploy("worker", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
+        trade
+    }
+
+    /// The provider's account.
+    pub fn provider_account(&self) -> String {
+        account(&Anvil::development_key())
+    }
+
+    /// The client's account.
+    pub fn client_account(&self) -> String {
+        account(&SecretKey::from_bytes([9; 32]))
+    }
+
+    /// How many tokens an account has.
+    pub async fn tokens_of(&self, account: &str) -> u64 {
+        let call = json!({ "to": self.token, "data": format!("0x70a08231{}", word(account)) });
+        number(&ask(&self.anvil, "eth_call", json!([call, "latest"])).await)
+    }
+
+    /// How many transactions an account has on the chain.
+    pub async fn transactions_of(&self, account: &str) -> u64 {
+        number(&ask(&self.anvil, "eth_getTransactionCount", json!([account, "latest"])).await)
+    }
+
+    /// Makes blocks only when [`mine`](Self::mine) says so, or as soon as there is something for one.
+    pub async fn set_automatic(&self, automatic: bool) {
+        ask(&self.anvil, "evm_setAutomine", json!([automatic])).await;
+    }
+
+    /// Makes a block.
+    pub async fn mine(&self) {
+        ask(&self.anvil, "evm_mine", json!([])).await;
+    }
+
+    /// Waits until a transaction waits for a block.
+    pub async fn until_waiting(&self) {
+        let waiting = until("a transaction that waits", async || {
+            (number(&ask(&self.anvil, "txpool_status", json!([])).await["pending"]) > 0).then_some(())
+        });
+        waiting.await.unwrap();
+    }
+
+    /// The provider does a piece of work; the receipt's id.
+    pub async fn work(&self, text: &str) -> String {
+        let session = self.provider.open("worker").await;
+        self.provider.run(&session, text).await;
+        let listed = json_of(&self.provider.told(&["--json", "receipts", "list", "--session", &session]));
+        listed["id"].as_str().unwrap().to_owned()
+    }
+
+    /// What a contract is shown of a receipt of the provider's.
+    pub fn evidence(&self, receipt: &str) -> Evidence {
+        json_of(&self.provider.told(&["receipts", "prove", receipt, "--chain", CHAIN, "--for-contract"]))
+    }
+
+    /// Anchors everything that the provider has done.
+    pub fn anchor(&self) {
+        self.provider.told(&["receipts", "anchor", "--chain", CHAIN]);
+    }
+}
+
+/// What an agent of `examples/` replies to this message.
+pub async fn tell(side: &Tenant, agent: &str, message: Value) -> Value {
+    let session = side.open(agent).await;
+    let message = Some(v1::Message { text: String::new(), data_json: message.to_string() });
+    let request = v1::RunRequest { session, message, idempotency_key: String::new() };
+    let ran = side.client.sessions().run(request).await.unwrap().into_inner();
+    assert!(ran.failure.is_none(), "{:?}", ran.failure);
+    json_of(&ran.reply)
+}
+
+/// Text that is JSON.
+pub fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn account(key: &SecretKey) -> String {
+    LocalSigner::new(key).unwrap().address().to_owned()
+}
+
+/// A node's folder, and how it is started there.
+fn setup(anvil: &Anvil, key: &SecretKey) -> (tempfile::TempDir, NodeSetup) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = tenant::setup(&folder.path().join("node"));
+    let endpoint = anvil.url().as_str();
+    setup.config +=
+        &format!("[[chains]]\nid = {CHAIN:?}\nendpoint = {endpoint:?}\nkey_env = \"EVM_KEY\"\nconfirmations = 1\n");
+    setup.environment.push(("EVM_KEY".to_owned(), key.expose().map(|byte| format!("{byte:02x}")).concat()));
+    (folder, setup)
+}
+
+/// What the operator of a node lets the project do.
+fn rules(token: &str, contracts: &BTreeMap<&str, String>) -> String {
+    let mut call = vec![format!("{token}:approve(address,uint256)")];
+    call.extend(contracts.values().map(|contract| format!("{contract}:*")));
+    format!(
+        "[chains.spending]\nfee_max = \"100000000000000000\"\nfee_price = {{ micros = 1, per = \"1000000000000\" }}\n\
+         [chains.spending.projects.{PROJECT}]\ncall = {call:?}\n"
+    )
+}
+
+/// What `contracts deploy` says with the node's root key.
+pub fn deploy(node: &NodeProcess, words: &[&str]) -> (bool, String) {
+    let mut steward = std::process::Command::new(parts::steward());
+    let key = std::fs::read_to_string(node.root_key_file()).unwrap();
+    steward.args(["--server", node.server(), "--key", key.trim(), "--json", "contracts", "deploy"]).args(words);
+    let ended = steward.args(["--chain", CHAIN]).output().unwrap();
+    let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (ended.status.success(), said)
+}
+
+fn deploy_all(node: &NodeProcess, token: &str, owner: &str) -> BTreeMap<&'static str, String> {
+    let address = |words: &[&str]| {
+        let (good, said) = deploy(node, words);
+        assert!(good, "{said}");
+        json_of(&said)["contract"]["address"].as_str().unwrap().to_owned()
+    };
+    let (token, owner) = (format!("token={token}"), format!("owner={owner}"));
+    let identity = address(&["identity"]);
+    let identities = format!("identities={identity}");
+    BTreeMap::from([
+        ("escrow", address(&["escrow", &token, &owner])),
+        ("reputation", address(&["reputation", &identities])),
+        ("stake", address(&["stake", &token, &identities, NOTICE, &owner])),
+        ("identity", identity),
+    ])
+}
+
+/// Deploys an agent of `examples/` with these addresses in the places of its own.
+async fn deploy_example(side: &Tenant, name: &str, contracts: [&str; 2]) {
+    let read = |file: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        EXAMPLE_CONTRACTS.iter().zip(contracts).fold(text, |text, (sample, real)| text.replace(sample, real))
+    };
+    let files = BTreeMap::from([("agent.rhai".to_owned(), read("agent.rhai"))]);
+    let bundle = Some(v1::Bundle { files, manifest_toml: read("manifest.toml") });
+    let request = v1::DeployAgentRequest { project: String::new(), bundle };
+    side.client.agents().deploy(request).await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
+}
+
+/// A token of somebody else's, of which the client has some.
+async fn token(anvil: &Anvil, client: &str) -> String {
+    let banker = ask(anvil, "eth_accounts", json!([])).await[9].clone();
+    let code = format!("0x{}", include_str!("token/Coin.hex").trim());
+    let made = ask(anvil, "eth_sendTransaction", json!([{ "from": banker, "data": code }])).await;
+    let receipt = ask(anvil, "eth_getTransactionReceipt", json!([made])).await;
+    let token = receipt["contractAddress"].as_str().unwrap().to_owned();
+    let transfer = format!("0xa9059cbb{}{TOKENS:064x}", word(client));
+    ask(anvil, "eth_sendTransaction", json!([{ "from": banker, "to": token, "data": transfer }])).await;
+    token
+}
+
+async fn ask(anvil: &Anvil, method: &str, parameters: Value) -> Value {
+    proxy::ask(anvil.url(), method, parameters).await
+}
+
+fn word(address: &str) -> String {
+    format!("{:0>64}", address[2..].to_lowercase())
+}
+
+fn number(quantity: &Value) -> u64 {
+    u64::from_str_radix(quantity.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
+
+/// A client that knows a node that was started again.
+pub fn client_of(side: &Tenant) -> Client {
+    Client::new(side.node.server(), Some(&side.key)).unwrap()
+}
