@@ -50,6 +50,7 @@ pub fn explore(first: World, faults: &[Move], bounds: Bounds) -> Explored {
     let mut seen = HashSet::new();
     let mut levels = vec![Vec::new(); bounds.faults as usize + 1];
     levels[0].push(first);
+    let mut waiting = vec![HashSet::new(); levels.len()];
     for level in 0..levels.len() {
         while let Some(world) = levels[level].pop() {
             if !seen.insert(world.key()) {
@@ -70,8 +71,10 @@ pub fn explore(first: World, faults: &[Move], bounds: Bounds) -> Explored {
                 }
                 found.transitions += 1;
                 found.coverage.add(&std::mem::take(&mut next.covered));
-                if !seen.contains(&next.key()) {
-                    levels[level + usize::from(step.is_fault())].push(next);
+                let (key, then) = (next.key(), level + usize::from(step.is_fault()));
+                // What waits already would only take memory a second time.
+                if !seen.contains(&key) && waiting[then].insert(key) {
+                    levels[then].push(next);
                 }
             }
         }
