@@ -57,6 +57,16 @@ pub(super) struct DeploymentWaiter {
     reply: Reply<ChainResponse>,
 }
 
+/// What becomes of the wish for a contract.
+enum Wish {
+    /// It is there.
+    Deployed(Box<Deployment>),
+    /// It is on its way, under this key.
+    OnItsWay(String),
+    /// It is not made, and why.
+    Refused(ErrorCode, String),
+}
+
 impl ChainActor {
     /// Puts a contract on the chain unless it is there or on its way; answered when it is final.
     pub(super) async fn deploy(
@@ -66,51 +76,48 @@ impl ChainActor {
         reply: Reply<ChainResponse>,
         context: &Context<Self>,
     ) -> Result<(), Fault> {
-        let refuse = |code, message: String, reply: Reply<ChainResponse>| {
-            reply.send(ChainResponse::Refused(code, message));
-            Ok(())
-        };
+        match self.wish(contract, arguments, context.clock().now())? {
+            Wish::Deployed(deployment) => reply.send(ChainResponse::Deployment(deployment)),
+            Wish::Refused(code, message) => reply.send(ChainResponse::Refused(code, message)),
+            Wish::OnItsWay(key) => {
+                self.deployment_waiters.retain(|waiter| waiter.reply.is_wanted());
+                self.deployment_waiters.push(DeploymentWaiter { key, reply });
+                return self.advance(context).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn wish(&mut self, contract: String, arguments: BTreeMap<String, String>, now: Timestamp) -> Result<Wish, Fault> {
         let encoded = match self.settings.chain.encode_deployment(&contract, &arguments) {
             Ok(encoded) => encoded,
-            Err(error) => return refuse(ErrorCode::InvalidRequest, error.in_full(), reply),
+            Err(error) => return Ok(Wish::Refused(ErrorCode::InvalidRequest, error.in_full())),
         };
-        if encoded.len() > CHAIN_DEPLOYMENT_ARGUMENTS_BYTES_MAX {
-            let message = format!(
-                "the arguments have {} bytes, and {CHAIN_DEPLOYMENT_ARGUMENTS_BYTES_MAX} are the most",
-                encoded.len()
-            );
-            return refuse(ErrorCode::InvalidRequest, message, reply);
+        let (bytes, most) = (encoded.len(), CHAIN_DEPLOYMENT_ARGUMENTS_BYTES_MAX);
+        if bytes > most {
+            let message = format!("the arguments have {bytes} bytes, and {most} are the most");
+            return Ok(Wish::Refused(ErrorCode::InvalidRequest, message));
         }
         let key = key_of(&contract, &encoded);
         match self.desk.deployments.get(&key) {
-            Some(known) if known.deployed.is_some() => {
-                reply.send(ChainResponse::Deployment(Box::new(known.clone())));
-                return Ok(());
-            }
-            Some(_) => {}
-            None => {
-                if let Some(paused) = &self.paused {
-                    return refuse(ErrorCode::Paused, format!("{paused}; deploy once it is resumed"), reply);
-                }
-                if self.desk.deployments.len() >= CHAIN_DEPLOYMENTS_MAX {
-                    let message = format!("{} has {CHAIN_DEPLOYMENTS_MAX} contracts of yours, the most", self.id);
-                    return refuse(ErrorCode::ChainLimitReached, message, reply);
-                }
-                let (now, action) =
-                    (context.clock().now(), Action::Deploy { contract: contract.clone(), arguments: encoded });
-                let deployment = Deployment { contract, arguments, asked: now, deployed: None };
-                match self.desk.want_deployed(key.clone(), deployment, action, now) {
-                    Ok(()) => {}
-                    Err(full @ OutboxError::Full(_)) => {
-                        return refuse(ErrorCode::ChainLimitReached, full.to_string(), reply);
-                    }
-                    Err(error) => return Err(bug(error)),
-                }
-            }
+            Some(known) if known.deployed.is_some() => return Ok(Wish::Deployed(Box::new(known.clone()))),
+            Some(_) => return Ok(Wish::OnItsWay(key)),
+            None => {}
         }
-        self.deployment_waiters.retain(|waiter| waiter.reply.is_wanted());
-        self.deployment_waiters.push(DeploymentWaiter { key, reply });
-        self.advance(context).await
+        if let Some(paused) = &self.paused {
+            return Ok(Wish::Refused(ErrorCode::Paused, format!("{paused}; deploy once it is resumed")));
+        }
+        if self.desk.deployments.len() >= CHAIN_DEPLOYMENTS_MAX {
+            let message = format!("{} has {CHAIN_DEPLOYMENTS_MAX} contracts of yours, the most", self.id);
+            return Ok(Wish::Refused(ErrorCode::ChainLimitReached, message));
+        }
+        let action = Action::Deploy { contract: contract.clone(), arguments: encoded };
+        let deployment = Deployment { contract, arguments, asked: now, deployed: None };
+        match self.desk.want_deployed(key.clone(), deployment, action, now) {
+            Ok(()) => Ok(Wish::OnItsWay(key)),
+            Err(full @ OutboxError::Full(_)) => Ok(Wish::Refused(ErrorCode::ChainLimitReached, full.to_string())),
+            Err(error) => Err(bug(error)),
+        }
     }
 
     /// What is deployed, and what is on its way, oldest first.
