@@ -68,9 +68,9 @@ const CAPS: &str = "{ max_per_transaction = \"5\", max_per_day = \"9\" }";
 #[test]
 fn an_account_may_stand_with_its_chain_and_with_no_other() {
     let chain = evm();
-    let rules = format!("pay = [\"eip155:1:{EVM_LOWER}\"]\ncall = [\"eip155:1:{EVM_LOWER}:*\"]");
+    let rules = format!("pay = [\"eip155:1:{EVM_CHECKSUM}\"]\ncall = [\"eip155:1:{EVM_CHECKSUM}:*\"]");
     let rules = read(&chain, &rules);
-    assert_eq!((rules.pay, rules.call), (vec![EVM_CHECKSUM.to_owned()], vec![format!("{EVM_CHECKSUM}:*")]));
+    assert_eq!((rules.pay, rules.call), (vec![EVM_LOWER.to_owned()], vec![format!("{EVM_LOWER}:*")]));
     let other = "an account of eip155:5 and not of eip155:1";
     check_refused(&chain, &format!("pay = [\"eip155:5:{EVM_LOWER}\"]"), "pay[0]", other);
     let solana = solana();
