@@ -16,8 +16,6 @@ use crate::nemesis::Faults;
 use crate::pulse::Healed;
 use crate::workload::{Clients, retry};
 
-/// How soon after the last fault everything goes on.
-pub const HEALING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Shards that are asked at a time.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -56,12 +54,12 @@ fn ids_of_all_shards() -> anyhow::Result<BTreeMap<u32, String>> {
     Ok(ids)
 }
 
-/// What did not go on in time.
-pub fn findings(faults: &Faults, shards: Option<Duration>) -> Vec<String> {
-    let late = faults.healed.iter().filter(|healed| healed.took > HEALING_TIME_MAX);
+/// What did not go on within this time after the faults.
+pub fn findings(faults: &Faults, shards: Option<Duration>, within: Duration) -> Vec<String> {
+    let late = faults.healed.iter().filter(|healed| healed.took > within);
     let late =
         late.map(|Healed { took, last }| format!("{last} went on only {:.1} s after the faults", took.as_secs_f64()));
-    let shards = shards.filter(|took| *took > HEALING_TIME_MAX);
+    let shards = shards.filter(|took| *took > within);
     let shards = shards.map(|took| format!("a shard answered only {:.1} s after it was asked", took.as_secs_f64()));
     let never = faults.unhealed.iter().map(|who| format!("{who} did not go on after the faults"));
     late.chain(shards).chain(never).collect()
@@ -81,9 +79,10 @@ mod tests {
     fn what_heals_late_or_not_is_a_finding() {
         let healed = |seconds| vec![Healed { took: Duration::from_secs(seconds), last: "session-2".to_owned() }];
         let faults = Faults { healed: healed(3), ..Faults::default() };
-        assert!(findings(&faults, Some(Duration::from_secs(2))).is_empty());
-        assert_eq!(findings(&faults, Some(Duration::from_secs(11))).len(), 1);
+        let within = Duration::from_secs(10);
+        assert!(findings(&faults, Some(Duration::from_secs(2)), within).is_empty());
+        assert_eq!(findings(&faults, Some(Duration::from_secs(11)), within).len(), 1);
         let faults = Faults { healed: healed(12), unhealed: vec!["session-1".to_owned()], ..Faults::default() };
-        assert_eq!(findings(&faults, None).len(), 2);
+        assert_eq!(findings(&faults, None, within).len(), 2);
     }
 }

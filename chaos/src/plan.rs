@@ -15,6 +15,10 @@ const fn one() -> u32 {
     1
 }
 
+const fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
 fn kill() -> Vec<Fault> {
     vec![Fault::Kill]
 }
@@ -57,6 +61,9 @@ pub struct Plan {
     /// Append-only registers whose histories are checked for linearizability.
     #[serde(default)]
     pub registers: u32,
+    /// How soon after the faults everything goes on.
+    #[serde(default = "ten_seconds", with = "humantime_serde")]
+    pub heals_within: Duration,
     /// What the random choices start from.
     pub seed: u64,
 }

@@ -83,7 +83,7 @@ pub async fn run(
     let seen = world.seen();
     let mut findings = check(&histories, &seen, &books);
     findings.extend(checked.violations.iter().cloned());
-    findings.extend(healing::findings(&faults, shards_answered));
+    findings.extend(healing::findings(&faults, shards_answered, plan.heals_within));
     findings.extend(unfelt(plan, &faults));
     let turns = || histories.iter().flat_map(|history| &history.turns);
     let told_unknown = |reply: &Value| reply["plain"] == "unknown";
