@@ -187,6 +187,5 @@ impl Desk {
 /// The intent's key: the same contract with the same arguments has the same.
 fn key_of(contract: &str, encoded: &[u8]) -> String {
     let hash = Hash::of(&[contract.as_bytes(), &[0], encoded].concat());
-    let digits: String = hash.as_bytes()[..KEY_HASH_BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("deploy {contract} {digits}")
+    format!("deploy {contract} {}", hex::encode(&hash.as_bytes()[..KEY_HASH_BYTES]))
 }

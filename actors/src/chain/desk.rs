@@ -179,7 +179,7 @@ impl Desk {
         Ok(ends)
     }
 
-    fn anchored(&self, wish: AnchorWish, outcome: &Outcome, on: (&ChainId, &str), now: Timestamp) -> End {
+    fn anchored(&self, wish: AnchorWish, outcome: &Outcome, (chain, account): (&ChainId, &str), now: Timestamp) -> End {
         if !outcome.succeeded {
             let reason = format!(
                 "the chain refused the root of {} leaves in transaction {}: it has a larger tree or another root",
@@ -188,13 +188,13 @@ impl Desk {
             return End::Refused { project: Some(wish.project), reason };
         }
         let anchor = Anchor {
-            chain: on.0.to_string(),
+            chain: chain.to_string(),
             contract: self.contract.clone().unwrap_or_default(),
             transaction: outcome.hash.clone(),
             block: outcome.block,
         };
         let AnchorWish { project, size, root, checkpoint, .. } = wish;
-        let account = on.1.to_owned();
+        let account = account.to_owned();
         let root = Box::new(AnchoredRoot { size, root, checkpoint, anchor, anchored_at: now, account });
         End::Anchored { project, root }
     }

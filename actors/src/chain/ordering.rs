@@ -111,8 +111,8 @@ impl Desk {
         self.outbox.intents().get(&intent).and_then(|intent| self.orders.get(&intent.key))
     }
 
-    /// Counts a refusal of an order or a deployment before anything of it is signed. It ends when that comes again and again: one
-    /// endpoint's single word is not the chain's.
+    /// Counts a refusal of an order or a deployment before anything of it is signed. It ends when that comes again and
+    /// again: one endpoint's single word is not the chain's.
     fn count_refusal(&mut self, event: &Event, failure: Option<&ChainError>) {
         let (Event::SignFailed { intent, .. } | Event::Signed { intent, .. }) = event else { return };
         let Some(intent) = self.outbox.intents().get(intent) else { return };
@@ -132,7 +132,8 @@ impl Desk {
         }
     }
 
-    /// Refuses the orders and deployments of which nothing could be signed for so long that their holds and places must come free.
+    /// Refuses the orders and deployments of which nothing could be signed for so long that their holds and places must
+    /// come free.
     pub(super) fn refuse_unsigned(&mut self, now: Timestamp) {
         let unfinished = self.deployments.iter().filter(|(_, deployment)| deployment.deployed.is_none());
         for key in self.orders.keys().chain(unfinished.map(|(key, _)| key)) {

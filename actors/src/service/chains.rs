@@ -28,17 +28,23 @@ impl Steward {
         futures::future::join_all(asked).await
     }
 
+    /// The chain of this name, or every chain of the node.
+    fn chains_named(&self, only: Option<&str>) -> Result<Vec<String>, Failure> {
+        let mut chains = self.parts().anchoring.chains();
+        chains.retain(|chain| only.is_none_or(|only| only == chain));
+        match only.filter(|_| chains.is_empty()) {
+            Some(unknown) => Err(unknown_chain(unknown)),
+            None => Ok(chains),
+        }
+    }
+
     /// What is in the outbox of one chain, or of each.
     ///
     /// # Errors
     /// [`steward_types::ErrorCode::ChainNotFound`] for a chain that this node does not have.
     pub async fn outboxes(&self, only: Option<&str>) -> Result<Vec<(String, Result<OutboxView, Failure>)>, Failure> {
-        let chains = self.parts().anchoring.chains();
-        if let Some(unknown) = only.filter(|only| !chains.iter().any(|chain| chain == only)) {
-            return Err(unknown_chain(unknown));
-        }
         let mut found = Vec::new();
-        for chain in chains.into_iter().filter(|chain| only.is_none_or(|only| only == chain)) {
+        for chain in self.chains_named(only)? {
             let deadline = self.host().deadline(OPERATIONS_NODE_TIME_MAX);
             let outbox = self.parts().anchoring.outbox(&chain, deadline).await;
             found.push((chain, outbox));
@@ -51,12 +57,8 @@ impl Steward {
     /// # Errors
     /// [`steward_types::ErrorCode::ChainNotFound`] for a chain that this node does not have.
     pub async fn deployments(&self, only: Option<&str>) -> Result<Vec<(String, Deployment)>, Failure> {
-        let chains = self.parts().anchoring.chains();
-        if let Some(unknown) = only.filter(|only| !chains.iter().any(|chain| chain == only)) {
-            return Err(unknown_chain(unknown));
-        }
         let mut found = Vec::new();
-        for chain in chains.into_iter().filter(|chain| only.is_none_or(|only| only == chain)) {
+        for chain in self.chains_named(only)? {
             let deadline = self.host().deadline(OPERATIONS_NODE_TIME_MAX);
             let of_chain = self.parts().anchoring.deployments(&chain, deadline).await?;
             found.extend(of_chain.into_iter().map(|deployment| (chain.clone(), deployment)));

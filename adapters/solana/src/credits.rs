@@ -43,9 +43,7 @@ pub(crate) enum MintCall {
 impl NewCredits {
     /// Reads a deployment's arguments as people give them.
     pub(crate) fn encode(contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {
-        if contract != CREDITS {
-            return Err(refused(format!("there is no contract {contract:?} here: there are {CREDITS}")));
-        }
+        known(contract)?;
         let takes = "credits take name (at most 32 bytes) and decimals (0 to 255)";
         let of = |name: &str| arguments.get(name).ok_or_else(|| refused(format!("{name} is missing: {takes}")));
         if let Some(unknown) = arguments.keys().find(|name| !matches!(name.as_str(), "name" | "decimals")) {
@@ -61,9 +59,7 @@ impl NewCredits {
     }
 
     pub(crate) fn read(contract: &str, encoded: &[u8]) -> Result<Self, ChainError> {
-        if contract != CREDITS {
-            return Err(refused(format!("there is no contract {contract:?} here: there are {CREDITS}")));
-        }
+        known(contract)?;
         serde_json::from_slice(encoded).map_err(refused)
     }
 
@@ -137,6 +133,12 @@ impl SolanaChain {
             }
         }
     }
+}
+
+/// Whether a deployment of this name makes something here.
+fn known(contract: &str) -> Result<(), ChainError> {
+    let none = || refused(format!("there is no contract {contract:?} here: there are {CREDITS}"));
+    (contract == CREDITS).then_some(()).ok_or_else(none)
 }
 
 /// A whole number from 1, as a number or as text.

@@ -69,7 +69,7 @@ pub(crate) fn agent(view: &AgentView, newest: &VersionRecord) -> v1::Agent {
 }
 
 pub(crate) fn version(version: &VersionRecord) -> v1::AgentVersion {
-    v1::AgentVersion { number: version.number, hash: hexadecimal(&version.hash), deployed_at: time(version.deployed) }
+    v1::AgentVersion { number: version.number, hash: hex::encode(version.hash), deployed_at: time(version.deployed) }
 }
 
 pub(crate) fn module(view: ModuleView) -> v1::Module {
@@ -77,15 +77,11 @@ pub(crate) fn module(view: ModuleView) -> v1::Module {
     v1::Module {
         name: view.id.into(),
         project: view.project.into(),
-        hash: hexadecimal(&view.module.file.hash),
+        hash: hex::encode(view.module.file.hash),
         bytes: view.module.file.bytes,
         updated_at: time(view.module.updated),
         agents: view.agents.into_iter().map(having).collect(),
     }
-}
-
-fn hexadecimal(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn bundle(mut files: BTreeMap<String, String>) -> v1::Bundle {

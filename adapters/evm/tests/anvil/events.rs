@@ -12,11 +12,10 @@ use steward_adapters::pool::Pool;
 use steward_adapters_evm::{EvmChain, Mining};
 use steward_chaos_chains::{Fault, Proxy};
 use steward_types::{Clock, SystemClock};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::answering::{answering, forwarded};
 use super::endpoints::pooled;
 
 use super::{SOMEBODY, anvil, chain, deploy, rpc};
@@ -168,33 +167,12 @@ async fn every_event_that_becomes_final_is_read_once_and_none_that_was_reorganis
 
 /// An address behind which are two nodes: one answers what is asked for logs, another everything else.
 async fn balanced(logs: Url, others: Url) -> (Url, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let (client, mut server) = (reqwest::Client::new(), JoinSet::new());
-    server.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(pass_on(stream, client.clone(), logs.clone(), others.clone()));
-        }
-    });
-    (url, server)
-}
-
-async fn pass_on(mut stream: TcpStream, client: reqwest::Client, logs: Url, others: Url) {
-    let mut bytes = Vec::new();
-    while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
-        let Ok(call) = serde_json::from_str::<Value>(body) else { continue };
-        let node = if body.contains("eth_getLogs") { &logs } else { &others };
-        let answer = client.post(node.clone()).json(&call).send().await.unwrap().bytes().await.unwrap();
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
-        bytes.clear();
-        if stream.write_all(&[head.as_bytes(), &answer].concat()).await.is_err() {
-            return;
-        }
-    }
+    let client = reqwest::Client::new();
+    let answer = move |call: Value| {
+        let node = if call.to_string().contains("eth_getLogs") { &logs } else { &others };
+        forwarded(client.clone(), node.clone(), call)
+    };
+    answering(answer).await
 }
 
 #[tokio::test]

@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 use steward_adapters::chain::{Action, Chain as _, Consistency, TransactionStatus};
 use steward_adapters_evm::{Finality, Mining};
 use steward_chaos_chains::Sender;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
+use crate::answering::{answering, forwarded};
 use crate::{POLICY, SOMEBODY, anvil, chain, rpc, settle};
 
 /// Anvil calls a block final that has two epochs of 32 blocks on it.
@@ -68,38 +67,18 @@ async fn a_confirmed_read_is_of_the_safe_block() {
 /// A node whose chain has no finalized block, and no safe one: it answers so to what asks for them, as nodes of such
 /// chains do, and passes everything else on.
 async fn without_tags(node: Url, answer: Value) -> (Url, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let (client, mut server) = (reqwest::Client::new(), JoinSet::new());
-    server.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(pass_on(stream, client.clone(), node.clone(), answer.clone()));
-        }
-    });
-    (url, server)
-}
-
-async fn pass_on(mut stream: TcpStream, client: reqwest::Client, node: Url, answer: Value) {
-    let mut bytes = Vec::new();
-    while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
-        let Ok(call) = serde_json::from_str::<Value>(body) else { continue };
-        let reply = if call["params"][0] == "finalized" || call["params"][0] == "safe" {
-            let mut reply = answer.clone();
+    let client = reqwest::Client::new();
+    let answer = move |call: Value| {
+        let (client, node, mut reply) = (client.clone(), node.clone(), answer.clone());
+        async move {
+            if call["params"][0] != "finalized" && call["params"][0] != "safe" {
+                return forwarded(client, node, call).await;
+            }
             (reply["jsonrpc"], reply["id"]) = (json!("2.0"), call["id"].clone());
             reply.to_string().into_bytes()
-        } else {
-            client.post(node.clone()).json(&call).send().await.unwrap().bytes().await.unwrap().to_vec()
-        };
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", reply.len());
-        bytes.clear();
-        if stream.write_all(&[head.as_bytes(), &reply].concat()).await.is_err() {
-            return;
         }
-    }
+    };
+    answering(answer).await
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod answering;
 mod caps;
 mod endpoints;
 mod events;

@@ -44,18 +44,24 @@ async fn pooled(cluster: &Cluster) -> (Pool, Vec<Proxy>) {
     steward_chaos_chains::pooled(Dialect::Solana, cluster.devnet.url(), (3, quick(2)), driver).await
 }
 
+/// This work through everything that fails, once it is done.
+async fn tried<'a>(pool: &'a Pool, proxies: &'a [Proxy], work: Work<'a>) -> Trial<'a> {
+    let policy = OutboxPolicy { in_flight_max: IN_FLIGHT, ..POLICY };
+    let sender = Sender::new(pool, policy).with_step_time(TRIAL_SLOT);
+    let mut trial = Trial::new(sender, proxies, work, intents(FEW), PERMILLE);
+    while !trial.is_done() {
+        trial.round().await;
+    }
+    trial
+}
+
 #[tokio::test]
 async fn payments_and_anchors_are_made_exactly_once_whatever_fails() {
     let cluster = start_with(TRIAL_SLOT).await;
     let before = landed(&cluster).await;
     let (pool, proxies) = pooled(&cluster).await;
     let work = Work { payment: &payment, anchor: &memo_anchor };
-    let policy = OutboxPolicy { in_flight_max: IN_FLIGHT, ..POLICY };
-    let sender = Sender::new(&pool, policy).with_step_time(TRIAL_SLOT);
-    let mut trial = Trial::new(sender, &proxies, work, intents(FEW), PERMILLE);
-    while !trial.is_done() {
-        trial.round().await;
-    }
+    let trial = tried(&pool, &proxies, work).await;
     println!("{trial}");
     let made = trial.submitted();
     for number in 0..made {
@@ -80,12 +86,7 @@ async fn credits_are_minted_and_burned_exactly_once_whatever_fails() {
     let (mints, burns) =
         (|number| minting(ours, mint, &wallet(number), number + 1), |number| burning(ours, mint, number + 1));
     let work = Work { payment: &mints, anchor: &burns };
-    let policy = OutboxPolicy { in_flight_max: IN_FLIGHT, ..POLICY };
-    let sender = Sender::new(&pool, policy).with_step_time(TRIAL_SLOT);
-    let mut trial = Trial::new(sender, &proxies, work, intents(FEW), PERMILLE);
-    while !trial.is_done() {
-        trial.round().await;
-    }
+    let trial = tried(&pool, &proxies, work).await;
     println!("{trial}");
     let number = trial.submitted();
     for number in 0..number {
