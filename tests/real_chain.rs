@@ -202,17 +202,24 @@ impl RealChain {
     }
 
     async fn solana_payments_to(&self, account: &str) -> Vec<u64> {
-        let (mut amounts, mut before) = (Vec::new(), Value::Null);
+        let mut amounts = Vec::new();
+        for entry in self.solana_transactions_of(account).await.iter().filter(|entry| entry["err"].is_null()) {
+            amounts.push(self.solana_gain(&entry["signature"], account).await);
+        }
+        amounts
+    }
+
+    /// Every transaction of an account on Solana as the chain lists them, the newest first.
+    pub async fn solana_transactions_of(&self, account: &str) -> Vec<Value> {
+        let (mut found, mut before) = (Vec::new(), Value::Null);
         loop {
             let page = json!([account, { "limit": SOLANA_PAGE_MAX, "before": before }]);
             let listed = self.ask("getSignaturesForAddress", page).await;
             let listed = listed.as_array().unwrap();
-            for entry in listed.iter().filter(|entry| entry["err"].is_null()) {
-                amounts.push(self.solana_gain(&entry["signature"], account).await);
-            }
+            found.extend_from_slice(listed);
             match listed.last() {
                 Some(last) if listed.len() == SOLANA_PAGE_MAX => before = last["signature"].clone(),
-                _ => return amounts,
+                _ => return found,
             }
         }
     }

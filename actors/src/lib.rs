@@ -5,6 +5,7 @@ pub mod agent;
 pub mod audit;
 pub mod budget;
 pub mod chain;
+pub mod crowd;
 pub mod device;
 #[cfg(test)]
 mod dying_store;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use steward::output::{Output, Tone};
 use steward_chaos::measure::failover::failover;
-use steward_chaos::measure::overload::{MEMORY_BUDGET_KIB, overload};
+use steward_chaos::measure::overload::{MEMORY_BUDGET_KIB, Places, overload};
 use steward_chaos::measure::recovery::recovery;
 use steward_chaos::measure::rolling::rolling;
 use steward_chaos::measure::stage::Binaries;
@@ -68,6 +68,12 @@ enum Command {
         /// How long each load
         #[arg(long = "for", default_value = "1m", value_parser = humantime_serde::re::humantime::parse_duration)]
         time: Duration,
+        /// What each node works on at once [default: four for each processor, shared by three nodes]
+        #[arg(long)]
+        turns_at_work: Option<usize>,
+        /// How long a message waits for a place there
+        #[arg(long, default_value = "50ms", value_parser = humantime_serde::re::humantime::parse_duration)]
+        turn_wait: Duration,
     },
     /// Kill one of three nodes whose sessions all wait for one moment; measure until each has had its turn
     Recovery {
@@ -143,8 +149,9 @@ async fn command(arguments: Arguments, output: Output) -> anyhow::Result<bool> {
             print(&measured, output)?;
             Ok(measured.is_exact)
         }
-        Command::Overload { time, memory_budget_mib } => {
-            let measured = overload(&steward, folder.path(), time, memory_budget_mib * 1024).await?;
+        Command::Overload { time, memory_budget_mib, turns_at_work, turn_wait } => {
+            let places = Places { turns_at_work: turns_at_work.unwrap_or_else(Places::fair_share), turn_wait };
+            let measured = overload(&steward, folder.path(), time, memory_budget_mib * 1024, places).await?;
             print(&measured, output)?;
             Ok(measured.findings().is_empty())
         }

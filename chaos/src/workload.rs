@@ -225,9 +225,10 @@ where
 fn is_node_gone(status: &tonic::Status) -> bool {
     let broken = status.details().is_empty()
         && matches!(status.code(), tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal);
-    let busy =
-        status.code() == tonic::Code::ResourceExhausted && steward::client::explain(status).contains("MAILBOX_FULL");
-    broken || busy || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+    let is_busy = |reason: String| matches!(reason.as_str(), "MAILBOX_FULL" | "NODE_BUSY");
+    broken
+        || steward::client::reason(status).is_some_and(is_busy)
+        || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
 }
 
 struct InFlight<'a>(&'a AtomicUsize);

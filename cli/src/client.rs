@@ -157,6 +157,13 @@ pub fn reason(status: &tonic::Status) -> Option<String> {
     Some(google_rpc::ErrorInfo::decode(info.value.as_slice()).ok()?.reason)
 }
 
+/// How long a failed call asks its caller to wait before the next try, as its `RetryInfo` has it.
+pub fn retry_after(status: &tonic::Status) -> Option<Duration> {
+    let details = google_rpc::Status::decode(status.details()).ok()?.details;
+    let info = details.into_iter().find(|detail| detail.type_url.ends_with("google.rpc.RetryInfo"))?;
+    google_rpc::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?.try_into().ok()
+}
+
 fn plain(status: &tonic::Status) -> String {
     if status.details().is_empty() && status.code() == tonic::Code::Unavailable {
         return format!("the node does not answer ({}): is it running, and at this --server?", status.message());

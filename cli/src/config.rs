@@ -5,6 +5,7 @@ mod devices;
 mod signing;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -40,6 +41,12 @@ pub struct NodeConfig {
     pub device_memory_mib: u64,
     /// Memory that models may take on each GPU, in MiB: what is free less a margin, unless this is less.
     pub gpu_memory_mib: Option<u64>,
+    /// Messages that the node takes and turns that it works on at once, those left out that wait for a model or something
+    /// else outside; without it, 32 for each processor.
+    pub turns_at_work: Option<NonZeroUsize>,
+    /// How long a message waits for a place among them before it is refused with `NODE_BUSY`.
+    #[serde(with = "humantime_serde")]
+    pub turn_wait: Duration,
     /// The receipt log's name in its checkpoints, such as a domain of the operator.
     pub log_name: String,
     /// How long a stop may take before what is left is cut off.
@@ -291,6 +298,8 @@ impl Default for NodeConfig {
             devices: DeviceChoice::Auto,
             device_memory_mib: 4096,
             gpu_memory_mib: None,
+            turns_at_work: None,
+            turn_wait: limits::PLACE_WAIT_TIME,
             log_name: "steward.local".to_owned(),
             drain_time: limits::DRAIN_TIME_MAX,
             tls: None,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use steward_actors::crowd::CrowdLimits;
 use steward_actors::host::HostLimits;
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{NodeParts, Steward};
@@ -95,6 +96,9 @@ impl Node {
         parts.router = seat.as_ref().map(|seat| seat.router());
         parts.members = seat.as_ref().map(|seat| seat.members());
         parts.limits = HostLimits { drain_time_max: config.drain_time, ..HostLimits::default() };
+        let crowd = CrowdLimits::default();
+        parts.crowd =
+            CrowdLimits { at_work_max: config.turns_at_work.unwrap_or(crowd.at_work_max), wait_time: config.turn_wait };
         parts.chains = chains.all();
         let registered = chains.clone();
         parts.register = Box::new(move |builder| registered.register(builder));

@@ -127,6 +127,8 @@ error_codes! {
     EntityQuarantined = "ENTITY_QUARANTINED", FailedPrecondition;
     /// The entity crashed and is being restarted.
     EntityRestarting = "ENTITY_RESTARTING", Unavailable;
+    /// The node works on as much as it may, and had no place in time.
+    NodeBusy = "NODE_BUSY", ResourceExhausted;
     /// The node is draining and takes no new work.
     NodeDraining = "NODE_DRAINING", Unavailable;
     /// This node does not own the entity's shard any more.
@@ -219,7 +221,7 @@ impl ErrorCode {
     /// Whether the same request may succeed later, unchanged.
     pub const fn is_retryable(self) -> bool {
         matches!(self.status(), StatusCode::Unavailable)
-            || matches!(self, Self::MailboxFull | Self::RateLimited | Self::DeadlineExceeded)
+            || matches!(self, Self::MailboxFull | Self::NodeBusy | Self::RateLimited | Self::DeadlineExceeded)
     }
 
     /// The name of its page, without folder: `BUDGET_EXHAUSTED` is explained in `budget-exhausted.md`.

@@ -1,5 +1,6 @@
 //! Every bound of Steward in one place: queues, batches, retries, times and sizes. A unit stands last in each name.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Longest name of a project, agent or model.
@@ -186,6 +187,14 @@ pub const SCRIPT_FAST_TIME_MAX: Duration = Duration::from_millis(5);
 pub const SCRIPT_SLOW_LANES: usize = 1;
 /// Scripts that commit a full buffer at the same time; the others wait.
 pub const SCRIPT_WRITING_LANES: usize = 1;
+/// Messages that a node takes and turns that it works on at once, for each processor, unless its configuration says otherwise.
+pub const TURNS_AT_WORK_A_PROCESSOR: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
+/// How long a message waits for a place among them, unless the configuration says otherwise.
+pub const PLACE_WAIT_TIME: Duration = Duration::from_secs(10);
+/// How long a node that had no place asks its caller to wait.
+pub const PLACE_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Messages that wait for a place at once.
+pub const PLACE_WAITERS_MAX: usize = 4_096;
 /// Script threads on one node.
 pub const SCRIPT_THREADS_MAX: usize = 64;
 /// How long a script thread waits for its next script before it ends.

@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use mimalloc::MiMalloc;
 use serde_json::json;
 use steward_actors::budget::{LedgerError, Period, open_project};
+use steward_actors::crowd::{Crowd, CrowdLimits};
 use steward_actors::host::{EntityId, Host, HostBuilder};
 use steward_actors::lease::SoleLease;
 use steward_actors::memory::Memories;
@@ -94,7 +95,9 @@ impl Node {
             .await
             .map_err(|error: LedgerError| error.to_string())?;
         let lease = SoleLease::take(&*store).await?;
+        let crowd = Arc::new(Crowd::new(Arc::clone(&clock), CrowdLimits::default()));
         let environment = SessionEnvironment::new(Services {
+            crowd,
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             entropy: Arc::new(SystemEntropy),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use steward_inference::ModelError;
 use steward_storage::{StoreError, TransactionError};
+use steward_types::limits::PLACE_RETRY_AFTER;
 use steward_types::{ErrorCode, IdError};
 
 use crate::budget::{LedgerError, PriceError};
@@ -168,7 +169,8 @@ impl From<ModelError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code, refusal.message)
+        let retry_after = (refusal.code == ErrorCode::NodeBusy).then_some(PLACE_RETRY_AFTER);
+        Self { retry_after, ..Self::new(refusal.code, refusal.message) }
     }
 }
 

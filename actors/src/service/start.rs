@@ -14,6 +14,7 @@ use crate::activity::Activity;
 use crate::agent::{Agent, AgentEnvironment, StoredPrograms};
 use crate::budget::{Budget, BudgetEnvironment};
 use crate::chain::Chains;
+use crate::crowd::{Crowd, CrowdLimits};
 use crate::device::Device;
 use crate::host::{Host, HostBuilder, HostLimits, Router};
 use crate::lease::{Lease, SoleLease};
@@ -53,6 +54,8 @@ pub struct NodeParts {
     pub members: Option<Arc<dyn Members>>,
     /// The host's bounds.
     pub limits: HostLimits,
+    /// How much the node works on at once.
+    pub crowd: CrowdLimits,
     /// Adds further kinds, such as those of chains.
     pub register: RegisterKinds,
     /// Makes the anchoring over the host that has those kinds.
@@ -95,6 +98,7 @@ impl NodeParts {
             router: None,
             members: None,
             limits: HostLimits::default(),
+            crowd: CrowdLimits::default(),
             register: Box::new(|builder| builder),
             anchoring: Box::new(|_| Arc::new(NoAnchoring)),
         }
@@ -118,6 +122,7 @@ impl NodeParts {
             router,
             members,
             limits,
+            crowd,
             register,
             anchoring,
         } = self;
@@ -139,6 +144,7 @@ impl NodeParts {
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
             activity: Arc::clone(&activity),
+            crowd: Arc::new(Crowd::new(Arc::clone(&clock), crowd)),
         });
         let mut builder = HostBuilder::new(Arc::clone(&clock), lease).limits(limits);
         if let Some(router) = router {

@@ -1,7 +1,7 @@
 //! Between a script on its thread and the engine: each step is answered from the journal, done and waited for, or left
 //! waiting. Called on the script's own thread, which may block.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct Bridge {
     began: Duration,
     /// Held by a script that computes long, until its next host call.
     slow_lane: RefCell<Option<OwnedSemaphorePermit>>,
+    /// Whether the turn has given its place up, because its script lets everything else go first.
+    is_aside: Cell<bool>,
 }
 
 /// A step that is to be done now.
@@ -85,7 +87,7 @@ impl StepHost for Bridge {
 impl Bridge {
     /// For a run that begins now, on this thread.
     pub(super) fn new(turn: Arc<Turn>, runtime: Handle) -> Self {
-        Self { turn, runtime, began: processor_time(), slow_lane: RefCell::new(None) }
+        Self { turn, runtime, began: processor_time(), slow_lane: RefCell::new(None), is_aside: Cell::new(false) }
     }
 
     /// Lets everything else go first once the run has used much processor time, and tells whether it has.
@@ -93,6 +95,9 @@ impl Bridge {
         let is_slow = processor_time().saturating_sub(self.began) > SCRIPT_FAST_TIME_MAX;
         if is_slow {
             give_way();
+            if !self.is_aside.replace(true) {
+                self.turn.at_work.go_outside();
+            }
         }
         is_slow
     }
@@ -148,6 +153,7 @@ impl Bridge {
             clock.sleep(took.saturating_mul(FLOOD_REST)).await;
             Ok(())
         };
+        let committed = self.turn.at_work.outside(committed);
         let cancelled_first = Box::pin(self.turn.cancel.cancelled());
         match self.runtime.block_on(select(Box::pin(committed), cancelled_first)) {
             Either::Left((committed, _)) => committed.map_err(|error| self.turn.halt(error)),
@@ -187,6 +193,14 @@ impl Bridge {
 
     fn lost(&self) -> StepAnswer {
         self.turn.halt(SessionError::Internal("a step got no answer".to_owned()))
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if self.is_aside.get() {
+            self.turn.at_work.come_back();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use steward_storage::StoreExt;
-use steward_types::SessionId;
+use steward_types::{ErrorCode, SessionId};
 use tokio_util::sync::CancellationToken;
 
 use super::environment::SessionEnvironment;
@@ -60,6 +60,16 @@ impl Entity for Session {
     ) -> Result<(), Fault> {
         let ends = matches!(request, SessionRequest::Cancel { .. } | SessionRequest::End { .. });
         let fence = context.fence();
+        let place = match request.is_from_outside() {
+            true => match context.environment().crowd.admit().await {
+                Ok(place) => Some(place),
+                Err(crowded) => {
+                    reply.send(Refusal::new(ErrorCode::NodeBusy, crowded.to_string()).into());
+                    return Ok(());
+                }
+            },
+            false => None,
+        };
         self.is_poked |= self.worker.is_some();
         let begin = match self.worker {
             None => Begin::Now(self.record.as_ref()),
@@ -82,7 +92,7 @@ impl Entity for Session {
         for child in done.children {
             worker::end_child(context, child);
         }
-        self.work(context, done.taken_up);
+        self.work(context, done.taken_up.map(|taken_up| taken_up.with(place)));
         reply.send(done.response);
         Ok(())
     }

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::ScriptThreads;
 use crate::activity::Activity;
 use crate::chain::Chains;
+use crate::crowd::Crowd;
 use crate::memory::Memories;
 use crate::model::Models;
 
@@ -81,6 +82,8 @@ pub struct Services {
     pub scripts: ScriptThreads,
     /// What the node has done.
     pub activity: Arc<Activity>,
+    /// How much it works on at once.
+    pub crowd: Arc<Crowd>,
 }
 
 impl SessionEnvironment {

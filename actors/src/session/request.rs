@@ -53,6 +53,15 @@ pub enum SessionRequest {
 }
 
 impl SessionRequest {
+    /// Whether it brings new work from outside, which a node may refuse; the rest is about work that it owes.
+    pub(super) const fn is_from_outside(&self) -> bool {
+        match self {
+            Self::Open(open) => open.parent.is_none() && open.message.is_none(),
+            Self::Fork(_) | Self::Send(_) => true,
+            _ => false,
+        }
+    }
+
     /// About how many bytes it holds while it waits.
     pub fn size_bytes(&self) -> usize {
         let message = match self {

@@ -2,6 +2,7 @@
 
 mod chains;
 mod crash;
+mod crowded;
 mod harness;
 mod limits;
 mod operators;

@@ -23,6 +23,7 @@ use super::event::{EventBody, StepUsage};
 use super::journal::{Journal, JournalStep, StepState};
 use super::record::{SessionRecord, StepOutcome};
 use crate::budget::{HoldRequest, PriceList, Usage, step_hold};
+use crate::crowd::AtWork;
 use crate::host::Context;
 use crate::lease::Fence;
 
@@ -37,6 +38,8 @@ pub(super) struct Turn {
     pub prices: PriceList,
     pub cancel: CancellationToken,
     pub work: Mutex<Work>,
+    /// Its place among what the node works on, given back while it waits for something outside.
+    pub at_work: AtWork,
     /// How many commits this worker has made; held while one is made, so that they go out in order.
     commits: tokio::sync::Mutex<u64>,
 }
@@ -84,6 +87,7 @@ impl Turn {
         prices: PriceList,
         cancel: CancellationToken,
         journal: Journal,
+        at_work: AtWork,
     ) -> Self {
         let work = Mutex::new(Work { journal, ..Work::default() });
         Self {
@@ -96,6 +100,7 @@ impl Turn {
             prices,
             cancel,
             work,
+            at_work,
             commits: tokio::sync::Mutex::new(0),
         }
     }

@@ -26,6 +26,7 @@ use super::request::{SessionRequest, SessionResponse};
 use super::transact;
 use super::turn::Turn;
 use crate::budget::{PriceList, ledger};
+use crate::crowd::AtWork;
 use crate::host::{Context, EntityId};
 use crate::lease::Fence;
 
@@ -47,6 +48,8 @@ pub(super) struct TakenUp {
     turn: TurnRecord,
     /// Whether it began just now, so that its journal is empty.
     begins: bool,
+    /// The place of the message that brought it.
+    place: Option<AtWork>,
 }
 
 /// What there is to do.
@@ -121,7 +124,7 @@ impl Worker {
             }
             let (turn, begins) = take_up_turn(&txn, &mut loaded, version, now).await?;
             loaded.save(&txn)?;
-            Ok(Task::Turn(Box::new(TakenUp { loaded, turn, begins })))
+            Ok(Task::Turn(Box::new(TakenUp { loaded, turn, begins, place: None })))
         });
         taken.await
     }
@@ -143,7 +146,8 @@ impl Worker {
 
     /// Runs one turn until it ends or waits.
     async fn run(&self, taken_up: TakenUp) -> Result<Left, SessionError> {
-        let TakenUp { loaded, turn, begins } = taken_up;
+        let TakenUp { loaded, turn, begins, place } = taken_up;
+        let at_work = place.unwrap_or_else(|| self.environment.crowd.enter());
         let _in_flight = self.environment.activity.turn();
         let record = &loaded.record;
         let programs = &self.environment.programs;
@@ -153,10 +157,10 @@ impl Worker {
                 return Err(SessionError::Internal("the agent's version can't be read now".to_owned()));
             }
             Err(ProgramError { code, message }) => {
-                return self.end_without_script(loaded, begins, code, message).await;
+                return self.end_without_script(loaded, begins, at_work, code, message).await;
             }
         };
-        let turn_handle = Arc::new(self.prepare(loaded, begins, Arc::clone(&agent)).await?);
+        let turn_handle = Arc::new(self.prepare(loaded, begins, Arc::clone(&agent), at_work).await?);
         loop {
             let end = self.run_script(&turn_handle, &agent, &turn).await?;
             if let Some(error) = turn_handle.work.lock().halt.take() {
@@ -180,7 +184,13 @@ impl Worker {
         }
     }
 
-    async fn prepare(&self, loaded: Loaded, begins: bool, agent: Arc<Agent>) -> Result<Turn, SessionError> {
+    async fn prepare(
+        &self,
+        loaded: Loaded,
+        begins: bool,
+        agent: Arc<Agent>,
+        at_work: AtWork,
+    ) -> Result<Turn, SessionError> {
         let place = loaded.place();
         let rows = match begins {
             true => Vec::new(),
@@ -199,6 +209,7 @@ impl Worker {
             prices,
             self.cancel.clone(),
             Journal::new(rows),
+            at_work,
         ))
     }
 
@@ -288,12 +299,13 @@ impl Worker {
         &self,
         loaded: Loaded,
         begins: bool,
+        at_work: AtWork,
         code: ErrorCode,
         message: String,
     ) -> Result<Left, SessionError> {
         let failure = TurnFailure { code, message, file: None, line: 0, column: 0, step: None };
         let agent = Agent::none(&loaded.record.agent);
-        let turn = self.prepare(loaded, begins, Arc::new(agent)).await?;
+        let turn = self.prepare(loaded, begins, Arc::new(agent), at_work).await?;
         self.end(&turn, TurnState::Failed(failure)).await
     }
 
@@ -332,7 +344,12 @@ impl Worker {
 impl TakenUp {
     /// A turn that began in the transaction which took its message, and that transaction's rows.
     pub(super) const fn begun(loaded: Loaded, turn: TurnRecord) -> Self {
-        Self { loaded, turn, begins: true }
+        Self { loaded, turn, begins: true, place: None }
+    }
+
+    /// With the place of the message that brought it.
+    pub(super) fn with(self, place: Option<AtWork>) -> Self {
+        Self { place, ..self }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Shared {
     taken_off: AtomicUsize,
     /// Calls that no node had accepted, and that went to the next one.
     turned_away: AtomicUsize,
+    /// Calls that a busy node refused; each client waits as long as it is told, and makes another.
+    refused: AtomicUsize,
     stop: AtomicBool,
     turns: AtomicUsize,
     clock: SystemClock,
@@ -54,6 +56,7 @@ impl Load {
             serving: stage.clients.iter().map(|_| AtomicBool::new(true)).collect(),
             taken_off: AtomicUsize::new(0),
             turned_away: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             turns: AtomicUsize::new(0),
             clock: SystemClock::new(),
@@ -79,6 +82,11 @@ impl Load {
     /// Calls that no node had accepted, and that went to the next one.
     pub fn turned_away(&self) -> usize {
         self.shared.turned_away.load(Ordering::SeqCst)
+    }
+
+    /// Calls that busy nodes refused.
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
     }
 
     /// What was measured since the last time that this was asked.
@@ -144,7 +152,7 @@ impl Shared {
     where
         F: Future<Output = Result<T, tonic::Status>>,
     {
-        let began = self.clock.monotonic();
+        let mut began = self.clock.monotonic();
         loop {
             let client = self.clients[self.next_serving()].clone();
             let answer = tokio::time::timeout(CALL_TIME_MAX, call(client)).await;
@@ -157,7 +165,14 @@ impl Shared {
                     self.turned_away.fetch_add(1, Ordering::SeqCst);
                     self.clock.sleep(PROBE_TIME).await;
                 }
-                Err(status) => return Err(steward::client::explain(&status)),
+                Err(status) => match retry_after_busy(&status) {
+                    Some(wait) => {
+                        self.refused.fetch_add(1, Ordering::SeqCst);
+                        self.clock.sleep(wait).await;
+                        began = self.clock.monotonic();
+                    }
+                    None => return Err(steward::client::explain(&status)),
+                },
             }
         }
     }
@@ -169,6 +184,12 @@ impl Shared {
             (0..self.serving.len()).filter(|node| self.serving[*node].load(Ordering::SeqCst)).collect();
         if serving.is_empty() { turn % self.serving.len() } else { serving[turn % serving.len()] }
     }
+}
+
+/// How long a node that has enough to do asks its client to wait.
+fn retry_after_busy(status: &tonic::Status) -> Option<Duration> {
+    steward::client::reason(status).filter(|reason| reason == "NODE_BUSY")?;
+    steward::client::retry_after(status)
 }
 
 /// Whether nobody listened: the call had not begun.

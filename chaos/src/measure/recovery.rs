@@ -79,7 +79,7 @@ pub async fn recovery(
     sessions: u64,
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Recovered> {
-    let (mut stage, clock) = (Stage::start_with(steward, folder, AGENT).await?, SystemClock::new());
+    let (mut stage, clock) = (Stage::start_with(steward, folder, AGENT, "").await?, SystemClock::new());
     let spare = OPEN_TIME * u32::try_from(sessions).context("too many sessions")? + Duration::from_secs(20);
     let until = clock.now().saturating_add(spare);
     let mut opening =

@@ -14,7 +14,7 @@ use crate::registers::AGENT;
 use crate::store::StoreChoice;
 
 /// Nodes of a measured cluster.
-const NODES: u32 = 3;
+pub(super) const NODES: u32 = 3;
 
 /// The cluster.
 pub struct Stage {
@@ -32,19 +32,19 @@ impl Stage {
     /// # Errors
     /// When one does not get ready.
     pub async fn start(steward: &Path, folder: &Path) -> anyhow::Result<Self> {
-        Self::start_with(steward, folder, AGENT).await
+        Self::start_with(steward, folder, AGENT, "").await
     }
 
-    /// The same with another agent of `agents/`.
+    /// The same with another agent of `agents/`, and with `more` in the nodes' configuration.
     ///
     /// # Errors
     /// When one does not get ready.
-    pub async fn start_with(steward: &Path, folder: &Path, agent: &str) -> anyhow::Result<Self> {
+    pub async fn start_with(steward: &Path, folder: &Path, agent: &str, more: &str) -> anyhow::Result<Self> {
         let setup = NodeSetup {
             binary: steward.to_owned(),
             folder: folder.to_owned(),
             role: Role::Node,
-            config: "scripted_model = true\nlog_name = \"chaos.steward\"\n".to_owned(),
+            config: format!("scripted_model = true\nlog_name = \"chaos.steward\"\n{more}"),
             environment: Vec::new(),
         };
         let fleet = Fleet::start(&setup, NODES, &StoreChoice::Served, None).await?;

@@ -85,13 +85,13 @@ impl Embedding {
             code: ErrorCode::ModelNotFound,
             message: "the manifest names no embedding model".to_owned(),
         })?;
-        let model = turn.environment.models.get(id).await?;
+        let model = turn.at_work.outside(turn.environment.models.get(id)).await?;
         let price = turn.prices.model(id.as_str())?;
         let surcharge = match function {
             Some(function) => turn.prices.function(function)?.cost(Usage::default())?,
             None => Micros::ZERO,
         };
-        let tokens = model.count_tokens(&Prompt::Text(text.clone())).await?;
+        let tokens = turn.at_work.outside(model.count_tokens(&Prompt::Text(text.clone()))).await?;
         Ok(Self { model, text, tokens, price, surcharge })
     }
 
@@ -121,7 +121,7 @@ impl Embedding {
                 }));
             }
         }
-        let embedded = match self.model.embed(vec![self.text.clone()]).await {
+        let embedded = match turn.at_work.outside(self.model.embed(vec![self.text.clone()])).await {
             Ok(embedded) => embedded,
             Err(error) => {
                 let outcome = StepOutcome::error(error.code(), error.to_string());

@@ -59,7 +59,7 @@ const fn role(role: ChatRole) -> Role {
 }
 
 async fn run(turn: &Turn, call: &StepCall, prompt: Prompt, options: GenerateOptions, begun: Begun) -> StepResult {
-    let prepared = match prepare(turn, call, prompt, &options).await {
+    let prepared = match turn.at_work.outside(prepare(turn, call, prompt, &options)).await {
         Ok(prepared) => prepared,
         Err(Refused { code, message }) => return give_up(turn, call, begun, code, message).await,
     };
@@ -85,7 +85,7 @@ async fn run(turn: &Turn, call: &StepCall, prompt: Prompt, options: GenerateOpti
         return give_up(turn, call, Begun::Before { emitted_bytes }, ErrorCode::BudgetExhausted, message).await;
     }
     let request = prepared.request.clone();
-    match prepared.model.generate(request).await {
+    match turn.at_work.outside(prepared.model.generate(request)).await {
         Ok(generation) => stream.follow(generation).await,
         Err(error) => stream.fail(error).await,
     }
@@ -253,7 +253,7 @@ impl<'a> Stream<'a> {
         let clock = Arc::clone(&self.turn.environment.clock);
         let mut due = clock.sleep(DELTA_TIME_MAX);
         loop {
-            let event = match select(generation.next(), due).await {
+            let event = match self.turn.at_work.outside(select(generation.next(), due)).await {
                 Either::Left((event, left)) => {
                     due = left;
                     event

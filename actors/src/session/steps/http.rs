@@ -47,7 +47,7 @@ pub(super) async fn http(
         Ok(request) => request,
         Err(refused) => return turn.finish(call, refused, spent(Micros::ZERO), Durability::Now, Vec::new()).await,
     };
-    let (outcome, price) = match turn.environment.http.send(request).await {
+    let (outcome, price) = match turn.at_work.outside(turn.environment.http.send(request)).await {
         HttpOutcome::Answered(response) => (StepOutcome::Value(to_script(response)), price),
         HttpOutcome::NotSent(failure) => (StepOutcome::error(failure.code, failure.message), Micros::ZERO),
         HttpOutcome::Unknown(failure) => {

@@ -19,6 +19,7 @@ use steward_types::{AgentId, Clock, ErrorCode, Micros, ProjectId, SeededEntropy,
 use crate::activity::Activity;
 use crate::budget::{Period, ledger};
 use crate::chain::{ChainActor, ChainEnvironment, ChainRequest, Chains};
+use crate::crowd::{Crowd, CrowdLimits};
 use crate::host::{EntityId, Host, HostBuilder};
 use crate::lease::SoleLease;
 use crate::memory::Memories;
@@ -89,6 +90,7 @@ pub(super) struct Outside {
     pub clock: Arc<dyn Clock>,
     pub models: Arc<LoadedModels>,
     pub chains: Chains,
+    pub crowd: CrowdLimits,
 }
 
 impl Outside {
@@ -105,6 +107,7 @@ impl Outside {
             clock,
             models: Arc::new(LoadedModels::from_iter([model])),
             chains: Chains::default(),
+            crowd: CrowdLimits::default(),
         };
         outside.give_budget(None).await;
         outside
@@ -154,6 +157,7 @@ impl Outside {
         let lease = SoleLease::take(&*store).await.ok()?;
         let timers = TimersEnvironment { store: Arc::clone(&store), activity: Arc::default() };
         let (waker, activity) = (timers.clone(), Arc::clone(&timers.activity));
+        let crowd = Arc::new(Crowd::new(Arc::clone(&self.clock), self.crowd));
         let environment = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
             clock: Arc::clone(&self.clock),
@@ -165,6 +169,7 @@ impl Outside {
             http,
             scripts: ScriptThreads::default(),
             activity: Arc::clone(&timers.activity),
+            crowd: Arc::clone(&crowd),
         });
         let identity = Arc::new(LogIdentity::new("steward.example".to_owned(), [7; 32]).unwrap());
         let chains = ChainEnvironment { store: Arc::clone(&store), identity, chains: Arc::clone(&self.chains) };
@@ -180,7 +185,7 @@ impl Outside {
             host.tell::<ChainActor>(&EntityId::new(chain).unwrap(), ChainRequest::Wake).unwrap();
         }
         let waker = Arc::new(Waker::new(host.clone(), waker, Arc::clone(&self.clock)));
-        Some(Node { host, store: Arc::clone(&self.store), waker, activity })
+        Some(Node { host, store: Arc::clone(&self.store), waker, activity, crowd })
     }
 }
 
@@ -191,6 +196,7 @@ pub(super) struct Node {
     pub store: Arc<dyn Store>,
     pub waker: Arc<Waker>,
     pub activity: Arc<Activity>,
+    pub crowd: Arc<Crowd>,
 }
 
 impl Node {

@@ -93,7 +93,7 @@ async fn ask(
             return refuse(turn, call, refused).await;
         }
     }
-    let (outcome, price) = match asked.await {
+    let (outcome, price) = match turn.at_work.outside(asked).await {
         Ok(value) => (StepOutcome::Value(value), price),
         Err(error) => (StepOutcome::error(error.code(), error.in_full()), Micros::ZERO),
     };
