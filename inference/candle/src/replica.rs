@@ -140,9 +140,12 @@ impl Door {
         self.lobby.lock().waiting.pop_front()
     }
 
-    /// Puts a job back as the next.
+    /// Puts a job back as the next, unless the door was closed meanwhile: then its stream ends, as that of all others did.
     fn put_back(&self, job: Job) {
-        self.lobby.lock().waiting.push_front(job);
+        let mut lobby = self.lobby.lock();
+        if !lobby.is_closed {
+            lobby.waiting.push_front(job);
+        }
     }
 
     /// Notes on which device the model is.
