@@ -3,6 +3,7 @@
 
 mod anchored;
 mod breakers;
+mod broken_card;
 mod browser;
 mod chain_failover;
 mod cli;

@@ -21,7 +21,7 @@ echo "== clippy" && cargo clippy --quiet --workspace --all-targets --locked -- -
 echo "== contracts" && bash contracts/evm/run-tests.sh
 echo "== tests"
 # The binaries with the tests in one go, so that dependencies are built once; tests that kill real processes start them.
-cargo build --quiet --locked --workspace --bins --tests
+cargo build --quiet --locked --workspace --bins --tests --examples
 # What this machine cannot run is said at the end, so that nobody takes it for tested.
 left_out() {
     [ -n "${FDB_SERVER:-}" ] || echo "left out: FoundationDB (conformance, kills, chaos, three nodes): FDB_SERVER is not set"

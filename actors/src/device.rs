@@ -1,9 +1,11 @@
-//! A device as an entity: its memory, and which models and sequences took how much of it.
+//! A device as an entity: its memory, and which models and sequences took how much of it; and why it failed, once it has.
 //!
-//! The memory is accounted where it is taken, in `steward_inference::DeviceBudget`; what stands here only looks.
+//! The memory is accounted where it is taken, in `steward_inference::DeviceBudget`, and who runs something on it and
+//! finds it broken notes it there; what stands here only looks.
 
 use std::sync::Arc;
 
+use metrics::gauge;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_inference::DeviceSnapshot;
@@ -35,6 +37,17 @@ pub enum DeviceResponse {
 impl Device {
     fn snapshot(&self) -> Option<DeviceSnapshot> {
         self.models.devices().into_iter().find(|device| device.name == self.name.as_str())
+    }
+}
+
+/// Sets the gauges of these devices.
+#[expect(clippy::cast_precision_loss, reason = "2^53 bytes are more than a device has")]
+pub(crate) fn show_metrics(devices: &[DeviceSnapshot]) {
+    for device in devices {
+        let name = || device.name.clone();
+        gauge!("steward_device_memory_bytes", "device" => name()).set(device.total_bytes as f64);
+        gauge!("steward_device_used_bytes", "device" => name()).set(device.used_bytes as f64);
+        gauge!("steward_device_failed", "device" => name()).set(f64::from(u8::from(device.failure.is_some())));
     }
 }
 

@@ -137,6 +137,7 @@ impl Steward {
     pub fn show_metrics(&self) {
         let now = self.clock().now();
         self.0.parts.chains.values().for_each(|chain| chain.show_metrics(now));
+        crate::device::show_metrics(&self.0.parts.models.devices());
     }
 
     /// The entities.

@@ -43,6 +43,7 @@ fn simulate_replicas(clock: &SystemClock, nodes: u16, models: u16) {
         kv_bytes: (1 + u64::from(number) * 3 % 8) << 30,
         replicas: 1 + u32::from(number) % 16,
         present: Vec::new(),
+        there: Vec::new(),
         refused: Vec::new(),
     };
     let mut wishes: Vec<ReplicaWish> = (0..models).map(wish).collect();

@@ -1,12 +1,13 @@
 //! Memory accounting of one device. Whatever takes device memory reserves it here first, so that a model too big is
-//! refused before it is loaded, and a sequence waits or is refused before its cache is allocated.
+//! refused before it is loaded, and a sequence waits or is refused before its cache is allocated. A device that has
+//! failed gives nothing any more.
 
 mod devices;
 mod spare;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub struct DeviceBudget {
     kind: DeviceKind,
     total_bytes: u64,
     ledger: Mutex<Ledger>,
+    /// Why nothing can be done on it any more.
+    failure: OnceLock<String>,
     /// What can be given up, the oldest first; some of it may be gone.
     spares: Mutex<VecDeque<Weak<dyn GiveUp>>>,
 }
@@ -54,6 +57,9 @@ pub struct DeviceSnapshot {
     /// Bytes that hold what may be useful again, and that whoever needs them gets.
     #[serde(default)]
     pub spare_bytes: u64,
+    /// Why nothing can be done on it any more; none while it works.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 impl DeviceBudget {
@@ -64,7 +70,8 @@ impl DeviceBudget {
 
     /// A device of some kind, of which models may take `total_bytes`.
     pub fn of_kind(name: impl Into<String>, kind: DeviceKind, total_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), kind, total_bytes, ledger: Mutex::default(), spares: Mutex::default() })
+        let (ledger, failure, spares) = (Mutex::default(), OnceLock::new(), Mutex::default());
+        Arc::new(Self { name: name.into(), kind, total_bytes, ledger, failure, spares })
     }
 
     /// What it is.
@@ -77,10 +84,24 @@ impl DeviceBudget {
         &self.name
     }
 
+    /// Notes that the device failed, for as long as the process lives; says whether that is news.
+    pub fn fail(&self, why: impl Into<String>) -> bool {
+        self.failure.set(why.into()).is_ok()
+    }
+
+    /// Why nothing can be done on it any more; none while it works.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     /// Takes `bytes` for `owner` until the reservation is dropped, or fails with [`ModelError::DeviceMemory`] and takes
-    /// nothing. What is spare is given up first, as far as that helps.
+    /// nothing. What is spare is given up first, as far as that helps. [`ModelError::DeviceFailed`] once it has failed.
     pub fn reserve(self: &Arc<Self>, owner: impl Into<String>, bytes: u64) -> Result<Reservation, ModelError> {
         let owner = owner.into();
+        if let Some(what) = self.failure() {
+            let (device, operation, what) = (self.name.clone(), format!("memory for {owner}"), what.to_owned());
+            return Err(ModelError::DeviceFailed { device, operation, what });
+        }
         loop {
             let mut ledger = self.ledger.lock();
             let free_bytes = self.total_bytes.saturating_sub(ledger.used_bytes);
@@ -123,6 +144,7 @@ impl DeviceBudget {
             peak_bytes: ledger.peak_bytes,
             owners: ledger.owners.clone(),
             spare_bytes: ledger.spare_bytes,
+            failure: self.failure().map(str::to_owned),
         }
     }
 }
@@ -228,5 +250,17 @@ mod tests {
         drop((small, next, second));
         assert_eq!((device.snapshot().used_bytes, device.snapshot().spare_bytes), (0, 0));
         device.reserve("all", 100).unwrap();
+    }
+
+    #[test]
+    fn a_device_that_failed_gives_nothing_more_and_says_why_it_failed_first() {
+        let device = DeviceBudget::new("cuda:0", 100);
+        let taken = device.reserve("a weights", 40).unwrap();
+        assert!(device.fail("an illegal address") && !device.fail("another"));
+        let refused = device.reserve("b weights", 1).unwrap_err();
+        assert_eq!(refused.to_string(), "device cuda:0 failed: memory for b weights: an illegal address");
+        drop(taken);
+        let snapshot = device.snapshot();
+        assert_eq!((snapshot.used_bytes, snapshot.failure.as_deref()), (0, Some("an illegal address")));
     }
 }

@@ -30,6 +30,12 @@ pub trait Model: Send + Sync + fmt::Debug + 'static {
 
     /// How busy it is now.
     fn load(&self) -> ReplicaLoad;
+
+    /// The device that it is on now, where that can be another than the one that it was loaded on: a model whose device
+    /// fails goes on on another one of its node.
+    fn device(&self) -> Option<String> {
+        None
+    }
 }
 
 /// How busy one replica is.

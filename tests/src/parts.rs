@@ -10,6 +10,14 @@ pub fn steward() -> PathBuf {
     binary
 }
 
+/// The NVIDIA driver whose card breaks: built beside the tests.
+pub fn breaking_driver() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let library = tests.ancestors().nth(2).unwrap().join("examples/libbreaking_driver.so");
+    assert!(library.exists(), "{} is missing: cargo build --workspace --examples", library.display());
+    library
+}
+
 /// What `tests/setup.sh` keeps, by its path there.
 pub fn cached(path: &str) -> PathBuf {
     let cache = std::env::var_os("STEWARD_TEST_CACHE").map(PathBuf::from);

@@ -40,6 +40,9 @@ impl Steward {
             let unread = |failure: Failure| vec![format!("What the store has of it cannot be read: {failure}.")];
             reasons.extend(self.why_session(session).await.unwrap_or_else(unread));
         }
+        if kind == "device" {
+            reasons.extend(why_device(&snapshot));
+        }
         if kind == "chain" {
             reasons.extend(self.why_chain(id).await);
         }
@@ -117,6 +120,12 @@ impl Steward {
             Err(failure) => vec![format!("It does not answer: {failure}.")],
         }
     }
+}
+
+/// Why a device is of no use, if it is of none.
+fn why_device(snapshot: &ActorState) -> Option<String> {
+    let failure = snapshot.entity.as_ref()?.get("failure")?.as_str()?;
+    Some(format!("It failed: {failure}. Nothing is run on it until its node is started again."))
 }
 
 fn life(snapshot: &ActorState, node: NodeId) -> String {

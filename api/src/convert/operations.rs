@@ -6,6 +6,7 @@ use steward_actors::pause::{Pause, PauseSubject};
 use steward_actors::service::{
     Diagnosis, Failure, Gathered, Member, MissingNode, NodeReport, Severity, ShardPlace, StoreStats, Trace,
 };
+use steward_inference::DeviceKind;
 use steward_types::{NodeId, Timestamp};
 
 use super::{json, time};
@@ -75,6 +76,12 @@ fn device(device: &steward_inference::DeviceSnapshot) -> v1::NodeDevice {
         total_bytes: device.total_bytes,
         used_bytes: device.used_bytes,
         peak_bytes: device.peak_bytes,
+        kind: match device.kind {
+            DeviceKind::Gpu => "gpu".to_owned(),
+            DeviceKind::Processor => "cpu".to_owned(),
+        },
+        state: if device.failure.is_some() { "failed" } else { "ready" }.to_owned(),
+        failure: device.failure.clone().unwrap_or_default(),
     }
 }
 

@@ -5339,6 +5339,15 @@ pub struct NodeDevice {
     /// The most that was ever taken.
     #[prost(uint64, tag = "4")]
     pub peak_bytes: u64,
+    /// What it is: "cpu" or "gpu".
+    #[prost(string, tag = "5")]
+    pub kind: ::prost::alloc::string::String,
+    /// How it is: "ready" or "failed". Nothing is run on one that failed until its node is started again.
+    #[prost(string, tag = "6")]
+    pub state: ::prost::alloc::string::String,
+    /// Why it failed; empty otherwise.
+    #[prost(string, tag = "7")]
+    pub failure: ::prost::alloc::string::String,
 }
 /// A model on a node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -26,10 +26,11 @@ pub async fn run(session: &Session) -> anyhow::Result<()> {
     let megabytes = |bytes: u64| format!("{} MB", bytes >> 20);
     let devices = reports().flat_map(|(node, report)| report.devices.iter().map(move |device| (node, device)));
     let rows = devices.map(|(node, device)| {
-        let memory = [device.total_bytes, device.used_bytes, device.peak_bytes].map(megabytes);
-        [node.clone(), device.name.clone()].into_iter().chain(memory).collect()
+        let [memory, used, peak] = [device.total_bytes, device.used_bytes, device.peak_bytes].map(megabytes);
+        let (state, cause) = (device.state.clone(), device.failure.clone());
+        vec![node.clone(), device.name.clone(), memory, used, peak, state, cause]
     });
-    output.table(&["node", "device", "memory", "used", "peak"], rows.collect(), "no device");
+    output.table(&["node", "device", "memory", "used", "peak", "state", "cause"], rows.collect(), "no device");
     let models = reports().flat_map(|(node, report)| report.models.iter().map(move |model| (node, model)));
     let rows = models
         .map(|(node, model)| vec![node.clone(), model.name.clone(), model.state.clone(), model.cause.clone()])

@@ -64,7 +64,7 @@ pub(super) async fn open(
 ) -> anyhow::Result<Catalog> {
     let Opened { devices, gpus } = devices::open(config).await?;
     let files = config.data.join(FILES);
-    let candle = CandleLoader::new(Arc::clone(clock)).with_gpus(gpus);
+    let candle = CandleLoader::new(Arc::clone(clock)).with_gpus(gpus).with_devices(devices.clone());
     let loader: Arc<dyn ModelLoader> = Arc::new(Loader { candle, files });
     let (store, clock, entropy) = (Arc::clone(store), Arc::clone(clock), Arc::clone(entropy));
     let catalog = match seat {

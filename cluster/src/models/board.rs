@@ -39,6 +39,9 @@ pub struct DeviceReport {
     pub used_bytes: u64,
     /// Generations on it that make tokens or wait, in thousandths of what one replica runs at once.
     pub load_permille: u32,
+    /// Why nothing can be done on it any more; none while it works.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 /// A model on one node.

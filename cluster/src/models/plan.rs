@@ -106,7 +106,7 @@ impl Planning<'_> {
     fn devices(&self) -> Vec<DeviceLoad> {
         let mut devices = Vec::new();
         for (member, machine) in self.board.all_living().filter(|(member, _)| member.state == NodeState::Up) {
-            for device in &machine.devices {
+            for device in machine.devices.iter().filter(|device| device.failure.is_none()) {
                 let at = Replica { node: member.id, device: device.name.clone() };
                 devices.push(DeviceLoad {
                     node: member.id,
@@ -140,11 +140,18 @@ impl Planning<'_> {
         report.refused.contains(&at.device) || is_there && matches!(report.state, ReplicaState::Failed { .. })
     }
 
-    /// Whether a device is of a kind that the model can be on.
+    /// Whether a model is on a device, wherever it was placed: it went there when the one that it was on failed.
+    fn is_there(&self, at: &Replica, model: &ModelId) -> bool {
+        let report = self.board.report(at.node, model);
+        report.is_some_and(|report| report.device == at.device && matches!(report.state, ReplicaState::Ready { .. }))
+    }
+
+    /// Whether a device works and is of a kind that the model can be on.
     fn suits(&self, at: &Replica, offer: &ModelOffer) -> bool {
         let Some((_, machine)) = self.board.living(at.node) else { return false };
         let device = machine.devices.iter().find(|device| device.name == at.device);
-        offer.card.as_ref().is_none_or(|card| device.is_some_and(|device| device.kind.suits(card)))
+        let device = device.filter(|device| device.failure.is_none());
+        device.is_some_and(|device| offer.card.as_ref().is_none_or(|card| device.kind.suits(card)))
     }
 
     fn wish(&self, model: &ModelId, offer: &ModelOffer) -> ReplicaWish {
@@ -167,6 +174,7 @@ impl Planning<'_> {
                 Replicas::Each => u32::try_from(nodes.len()).unwrap_or(u32::MAX),
             },
             present: placed.filter(|at| open.contains(at)).cloned().collect(),
+            there: open.iter().filter(|at| self.is_there(at, model)).cloned().collect(),
             refused,
         }
     }

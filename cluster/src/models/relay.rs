@@ -50,6 +50,9 @@ impl Errand {
             };
             let life = place.life;
             match RemoteGeneration::begin(&self.shared, &self.model, place, &self.request).await {
+                Ok(Err(error @ ModelError::DeviceFailed { .. })) => {
+                    reason = self.give_up(life, Lost(error.to_string()))
+                }
                 Ok(begun) => return begun.map(Begun::There),
                 Err(lost) => reason = self.give_up(life, lost),
             }
@@ -91,6 +94,11 @@ impl Relay {
     async fn next(&mut self) -> Event {
         loop {
             let event = match self.source.next(&self.credit).await {
+                // Its node has no other device for it, another node may.
+                Ok(Err(error @ ModelError::DeviceFailed { .. })) if self.is_away() => {
+                    self.move_on(Lost(error.to_string())).await?;
+                    continue;
+                }
                 Ok(event) => event?,
                 Err(lost) => {
                     self.move_on(lost).await?;
@@ -110,6 +118,10 @@ impl Relay {
             }
             return Ok(event);
         }
+    }
+
+    const fn is_away(&self) -> bool {
+        matches!(self.source, Begun::There(_))
     }
 
     /// Takes the generation to another replica.

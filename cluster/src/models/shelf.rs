@@ -79,6 +79,7 @@ impl Shelf {
     /// to be loaded. What is being loaded and is not wished any more is forgotten when it is there.
     pub(super) fn arrange(&self, wished: &BTreeMap<ModelId, Wished>) -> Vec<ModelId> {
         let mut slots = self.slots.write();
+        slots.values_mut().for_each(Slot::follow);
         let mut refused = refusals(&slots, wished);
         slots.retain(|id, slot| {
             let is_wished = wished.get(id).is_some_and(|wished| slot.is(wished));
@@ -172,7 +173,7 @@ impl Shelf {
     pub(super) fn device_reports(&self) -> Vec<DeviceReport> {
         let slots = self.slots.read();
         let busy = |name: &str| -> u64 {
-            let on_it = slots.values().filter(|slot| slot.device == name);
+            let on_it = slots.values().filter(|slot| slot.device() == name);
             let count = |slot: &Slot| match &slot.state {
                 SlotState::Ready(model) => {
                     let load = model.load();
@@ -194,6 +195,7 @@ impl Shelf {
                 total_bytes: device.total_bytes,
                 used_bytes: device.used_bytes,
                 load_permille: u32::try_from(permille).unwrap_or(u32::MAX),
+                failure: device.failure.map(|why| why.chars().take(MODEL_FAILURE_CHARS_MAX).collect()),
             }
         };
         self.devices().into_iter().map(report).collect()
@@ -208,9 +210,8 @@ impl Shelf {
                 SlotState::Leaving(_) => ReplicaState::Leaving,
                 SlotState::Failed(why) => ReplicaState::Failed { why: why.clone() },
             };
-            let Slot { revision, device, refused, .. } = slot;
-            let (device, refused) = (device.clone(), refused.clone());
-            (id.clone(), ReplicaReport { device, revision: *revision, state, refused })
+            let (revision, device, refused) = (slot.revision, slot.device(), slot.refused.clone());
+            (id.clone(), ReplicaReport { device, revision, state, refused })
         };
         self.slots.read().iter().map(report).collect()
     }
@@ -224,6 +225,20 @@ impl Shelf {
 impl Slot {
     fn is(&self, wished: &Wished) -> bool {
         self.revision == wished.revision && self.device == wished.device
+    }
+
+    /// The device that it is on now: a model leaves one that fails by itself.
+    fn device(&self) -> String {
+        let model = match &self.state {
+            SlotState::Ready(model) => Some(Arc::clone(model)),
+            SlotState::Leaving(model) => model.upgrade(),
+            SlotState::Loading | SlotState::Failed(_) => None,
+        };
+        model.and_then(|model| model.device()).unwrap_or_else(|| self.device.clone())
+    }
+
+    fn follow(&mut self) {
+        self.device = self.device();
     }
 }
 

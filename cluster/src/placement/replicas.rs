@@ -40,6 +40,9 @@ pub struct ReplicaWish {
     pub replicas: u32,
     /// Where there are replicas now; they stay as long as they are wished and their device is there.
     pub present: Vec<Replica>,
+    /// Devices that have one whether it is wished there or not: another one there takes no more of them.
+    #[serde(default)]
+    pub there: Vec<Replica>,
     /// Devices that cannot have it, whatever room they have.
     #[serde(default)]
     pub refused: Vec<Replica>,
@@ -91,8 +94,8 @@ pub fn place_replicas(devices: &[DeviceLoad], models: &[ReplicaWish]) -> Replica
         // A device that keeps a replica has its bytes taken already; one that loses a replica gives them back later.
         let mut search = Search::new(&room, wish, &replicas);
         while replicas.len() < wish.replicas as usize {
-            let Some(at) = search.best(&room, needed(wish)) else { break };
-            room[at].free -= needed(wish);
+            let Some(at) = search.best(&room) else { break };
+            room[at].free -= search.needed[at];
             replicas.push(room[at].replica());
             search.take(&room, at);
         }
@@ -152,6 +155,8 @@ struct Search {
     barred: Vec<bool>,
     /// How many replicas there are in each device's zone.
     in_zone: Vec<usize>,
+    /// Bytes that a replica takes of each device.
+    needed: Vec<u64>,
 }
 
 impl Search {
@@ -167,15 +172,19 @@ impl Search {
         Self {
             barred: room.iter().map(is_barred).collect(),
             in_zone: room.iter().map(|room| in_zone.get(&room.zone()).copied().unwrap_or(0)).collect(),
+            needed: room
+                .iter()
+                .map(|room| if wish.there.contains(&room.replica()) { 0 } else { needed(wish) })
+                .collect(),
         }
     }
 
     /// A graphics card before a processor, a zone with the fewest replicas, there the device that is filled best, of those
     /// the least busy.
-    fn best(&self, room: &[Room<'_>], needed: u64) -> Option<usize> {
-        let fits = |(at, room): &(usize, &Room<'_>)| room.free >= needed && !self.barred[*at];
+    fn best(&self, room: &[Room<'_>]) -> Option<usize> {
+        let fits = |(at, room): &(usize, &Room<'_>)| room.free >= self.needed[*at] && !self.barred[*at];
         let rank = |(at, room): &(usize, &Room<'_>)| {
-            (room.device.kind, self.in_zone[*at], room.free - needed, room.device.load_permille, *at)
+            (room.device.kind, self.in_zone[*at], room.free - self.needed[*at], room.device.load_permille, *at)
         };
         room.iter().enumerate().filter(fits).min_by_key(rank).map(|(at, _)| at)
     }
@@ -212,6 +221,7 @@ mod tests {
             kv_bytes: bytes / 4,
             replicas,
             present: Vec::new(),
+            there: Vec::new(),
             refused: Vec::new(),
         }
     }
@@ -268,6 +278,18 @@ mod tests {
         assert_eq!(places(&place_replicas(&devices, &[wish("m", 80, 1)]), "m"), [(node(1), "cuda:0".into())]);
         let full = [devices[0].clone(), device(1, "cuda:0", 10)];
         assert_eq!(places(&place_replicas(&full, &[wish("m", 80, 1)]), "m"), [(node(1), "cpu".into())]);
+    }
+
+    #[test]
+    fn a_model_that_left_a_broken_card_stays_where_it_went_unless_another_card_has_room() {
+        let processor = |free| DeviceLoad { kind: DeviceKind::Processor, ..device(1, "cpu", free) };
+        // Its own bytes are taken already, so that none of them are free.
+        let there = vec![Replica { node: node(1), device: "cpu".into() }];
+        let wish = ReplicaWish { there, ..wish("m", 80, 1) };
+        let alone = place_replicas(&[processor(0), device(2, "cuda:0", 79)], std::slice::from_ref(&wish));
+        assert_eq!(places(&alone, "m"), [(node(1), "cpu".into())]);
+        let beside = place_replicas(&[processor(0), device(2, "cuda:0", 80)], &[wish]);
+        assert_eq!(places(&beside, "m"), [(node(2), "cuda:0".into())]);
     }
 
     #[test]

@@ -105,6 +105,18 @@ async fn a_drain_moves_a_replica_before_it_stops_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_leaves_a_device_that_has_failed_and_everybody_knows_why() {
+    let world = World::new();
+    let (first, second) = (world.node(1, 130_000, &[BIG]).await, world.node(2, 400_000, &[BIG]).await);
+    first.add(BIG, "1").await.unwrap();
+    second.until_on(&world, BIG, &[&first]).await;
+    assert!(first.device.fail("it fell off the bus"));
+    let board = second.until_on(&world, BIG, &[&second]).await;
+    let (_, machine) = board.living(first.id).unwrap();
+    assert_eq!(machine.devices[0].failure.as_deref(), Some("it fell off the bus"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_node_s_replica_comes_back_elsewhere_and_a_wait_for_it_is_no_error() {
     let world = World::new();
     let (first, second) = (world.node(1, 130_000, &[BIG]).await, world.node(2, 400_000, &[BIG]).await);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use steward_inference::{Embedded, GenerateRequest, Generation, Model, ModelCard, ModelError, Prompt, ReplicaLoad};
 
-use crate::replica::{Engine, Job, Replica};
+use crate::replica::{Engine, Job, Order, Replica};
 use crate::tokenizer::GeneratorTokenizer;
 
 /// Prompts above this size are split into tokens on a blocking thread.
@@ -63,7 +63,7 @@ impl Model for Generator {
         }
         let door = Arc::clone(self.replica.door());
         let (sink, generation) = Generation::channel(move || door.ring());
-        self.replica.submit(Job { sink, prompt, max_tokens, sampling, seed, stop })?;
+        self.replica.submit(Job::new(sink, Order { prompt, max_tokens, sampling, seed, stop }))?;
         Ok(generation)
     }
 
@@ -78,5 +78,9 @@ impl Model for Generator {
 
     fn load(&self) -> ReplicaLoad {
         self.replica.load()
+    }
+
+    fn device(&self) -> Option<String> {
+        Some(self.replica.device())
     }
 }

@@ -14,11 +14,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use steward_inference::{
-    DeviceBudget, LoadProgress, LoadStage, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource,
+    DeviceBudget, Devices, LoadProgress, LoadStage, Model, ModelCard, ModelError, ModelHash, ModelLoader, ModelSource,
     ProgressSink,
 };
 use steward_inference_cuda::Gpu;
 use steward_types::{Clock, ModelId};
+
+use crate::replica::{FindHome, Home};
 
 /// Bytes that are hashed at a time.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
@@ -31,18 +33,27 @@ const GPU_PREFIX: &str = "cuda:";
 pub struct CandleLoader {
     clock: Arc<dyn Clock>,
     gpus: Vec<Arc<Gpu>>,
+    /// Where a generator goes whose device fails.
+    devices: Option<Devices>,
 }
 
 impl CandleLoader {
     /// A loader whose models measure their time by `clock`, for the processor.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, gpus: Vec::new() }
+        Self { clock, gpus: Vec::new(), devices: None }
     }
 
     /// The same for these GPUs too: a budget of a GPU's name stands for it.
     #[must_use]
     pub fn with_gpus(self, gpus: Vec<Arc<Gpu>>) -> Self {
         Self { gpus, ..self }
+    }
+
+    /// The same for a node with these devices: a generator whose device fails goes on on the best of the others. Without
+    /// it, its generations end with [`ModelError::DeviceFailed`].
+    #[must_use]
+    pub fn with_devices(self, devices: Devices) -> Self {
+        Self { devices: Some(devices), ..self }
     }
 
     /// The GPU that a device is; none for the processor.
@@ -70,8 +81,28 @@ impl CandleLoader {
         match (source.path.is_dir(), self.gpu(device)?) {
             (true, None) => loading.folder(device),
             (true, Some(gpu)) => Err(only_on_the_processor(&source.id, gpu)),
-            (false, gpu) => loading.gguf(device, gpu),
+            (false, gpu) => loading.gguf(device, gpu, |card| self.find_home(source, card)),
         }
+    }
+
+    /// Where else a generator can be, once its device has failed. Receipts name its hash, so the file must be the same.
+    fn find_home(&self, source: &ModelSource, card: &ModelCard) -> FindHome {
+        let (loader, card) = (self.clone(), card.clone());
+        let source = ModelSource { hash: Some(card.hash), ..source.clone() };
+        FindHome::new(move || loader.home(&source, &card))
+    }
+
+    fn home(&self, source: &ModelSource, card: &ModelCard) -> Result<Home, String> {
+        let silent: ProgressSink = Arc::new(|_| {});
+        let loading = Loading { source, progress: &silent, clock: &self.clock };
+        let mut refusals = Vec::new();
+        for device in self.devices.iter().flat_map(|devices| devices.ranked(card)) {
+            match self.gpu(device).and_then(|gpu| loading.gguf_home(device, gpu)) {
+                Ok(home) => return Ok(home),
+                Err(error) => refusals.push(error.to_string()),
+            }
+        }
+        if refusals.is_empty() { Err("there is none that works".to_owned()) } else { Err(refusals.join("; ")) }
     }
 
     /// Reads what a model is on this thread, which takes as long as reading its file once.

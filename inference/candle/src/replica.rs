@@ -1,6 +1,9 @@
 //! One loaded generator and the thread that serves it: sequences take turns step by step, new ones wait in a bounded
-//! queue. The thread ends when the replica is dropped, and frees the model with it.
+//! queue. The thread ends when the replica is dropped, and frees the model with it. When the device fails, the thread
+//! takes the model, and all that it has begun, to another one.
 
+mod home;
+mod job;
 mod prefixes;
 mod schedule;
 mod sequence;
@@ -9,30 +12,28 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use steward_inference::{DeviceBudget, ModelError, ReplicaLoad, Reservation};
+use steward_inference::{ModelError, ReplicaLoad};
 use steward_types::limits::REPLICA_QUEUE_MAX;
 use steward_types::{Clock, ModelId};
 
-use crate::llama::Llama;
 use crate::tokenizer::GeneratorTokenizer;
+pub use home::{FindHome, Home, note_failure};
+pub use job::{Job, Order};
 use schedule::Schedule;
-pub use sequence::Job;
 
 /// What the thread needs to serve.
 #[derive(Debug)]
 pub struct Engine {
     /// The model's name, for errors and for the device's ledger.
     pub id: ModelId,
-    /// The weights.
-    pub llama: Llama,
+    /// Where it is.
+    pub home: Home,
+    /// Where else it can be.
+    pub find_home: FindHome,
     /// Tokens to bytes.
     pub tokenizer: Arc<GeneratorTokenizer>,
-    /// Where each sequence's cache is reserved.
-    pub device: Arc<DeviceBudget>,
     /// Measures what each sequence took.
     pub clock: Arc<dyn Clock>,
-    /// The model's memory: given back when the thread has ended and freed it.
-    pub _reserved: Vec<Reservation>,
 }
 
 /// A handle to the serving thread.
@@ -53,6 +54,8 @@ pub struct Door {
 struct Lobby {
     waiting: VecDeque<Job>,
     active: u32,
+    /// The name of the device that the model is on.
+    device: String,
     /// Something changed since the thread last looked.
     is_rung: bool,
     is_closed: bool,
@@ -62,6 +65,7 @@ impl Replica {
     /// Starts the thread. [`ModelError::Failed`] when the system gives none.
     pub fn start(engine: Engine) -> Result<Self, ModelError> {
         let (id, door) = (engine.id.clone(), Arc::new(Door::default()));
+        door.tell_device(engine.home.device.name());
         let served = Arc::clone(&door);
         std::thread::Builder::new()
             .name(format!("model {id}"))
@@ -93,6 +97,11 @@ impl Replica {
         drop(lobby);
         self.door.ring();
         Ok(())
+    }
+
+    /// The name of the device that the model is on.
+    pub fn device(&self) -> String {
+        self.door.lobby.lock().device.clone()
     }
 
     /// How busy it is.
@@ -131,9 +140,27 @@ impl Door {
         self.lobby.lock().waiting.pop_front()
     }
 
-    /// Puts a job back as the next.
+    /// Puts a job back as the next, unless the door was closed meanwhile: then its stream ends, as that of all others did.
     fn put_back(&self, job: Job) {
-        self.lobby.lock().waiting.push_front(job);
+        let mut lobby = self.lobby.lock();
+        if !lobby.is_closed {
+            lobby.waiting.push_front(job);
+        }
+    }
+
+    /// Notes on which device the model is.
+    fn tell_device(&self, name: &str) {
+        name.clone_into(&mut self.lobby.lock().device);
+    }
+
+    /// Whether jobs wait.
+    fn is_awaited(&self) -> bool {
+        !self.lobby.lock().waiting.is_empty()
+    }
+
+    /// Takes all jobs that wait.
+    fn take_all(&self) -> VecDeque<Job> {
+        std::mem::take(&mut self.lobby.lock().waiting)
     }
 
     /// Notes how many sequences are active, and says whether to go on serving. When there is `nothing_to_do`, it waits
@@ -154,6 +181,12 @@ impl Door {
 enum Progress {
     Made,
     Stalled,
+}
+
+impl Progress {
+    const fn of(made: bool) -> Self {
+        if made { Self::Made } else { Self::Stalled }
+    }
 }
 
 struct CloseOnDrop(Arc<Door>);

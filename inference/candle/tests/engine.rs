@@ -5,8 +5,10 @@
 mod engine {
     mod cancelled;
     mod embedder;
+    mod exact;
     mod generator;
     mod hostile;
+    mod moving;
     mod real;
     mod seeds;
     mod writer;

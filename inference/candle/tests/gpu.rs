@@ -5,6 +5,8 @@
 mod gpu {
     mod attention;
     mod card;
+    #[path = "../engine/exact.rs"]
+    mod exact;
     mod model;
     mod products;
     mod serving;

@@ -62,10 +62,11 @@ impl Devices {
         self.0.iter().find(|device| device.name() == name)
     }
 
-    /// Those that a model can be on, the best first: graphics cards before processors, of these the one with the most
-    /// room.
+    /// Those that work and that a model can be on, the best first: graphics cards before processors, of these the one
+    /// with the most room.
     pub fn ranked(&self, card: &ModelCard) -> Vec<&Arc<DeviceBudget>> {
-        let mut suited: Vec<&Arc<DeviceBudget>> = self.0.iter().filter(|device| device.kind().suits(card)).collect();
+        let is_fit = |device: &&Arc<DeviceBudget>| device.kind().suits(card) && device.failure().is_none();
+        let mut suited: Vec<&Arc<DeviceBudget>> = self.0.iter().filter(is_fit).collect();
         suited.sort_by_key(|device| (device.kind(), std::cmp::Reverse(device.snapshot().free_bytes())));
         suited
     }
@@ -91,6 +92,8 @@ mod tests {
         assert_eq!(ranked(&card), ["cuda:1", "cuda:0", "cpu"]);
         let _taken = devices.named("cuda:1").unwrap().reserve("other", 150).unwrap();
         assert_eq!(ranked(&card), ["cuda:0", "cuda:1", "cpu"]);
+        devices.named("cuda:0").unwrap().fail("it fell off the bus");
+        assert_eq!(ranked(&card), ["cuda:1", "cpu"]);
         card.can_generate = false;
         assert_eq!(ranked(&card), ["cpu"]);
     }

@@ -28,6 +28,7 @@ const CHECKS: &[Check] = &[
     ("certificates", Facts::certificates_last),
     ("quarantine", Facts::nothing_is_set_aside),
     ("dead letters", Facts::every_message_was_handled),
+    ("devices", Facts::devices_work),
     ("models", Facts::models_are_loaded),
     ("chains", Facts::chains_move),
     ("signers", Facts::keys_can_be_reached),
@@ -191,6 +192,20 @@ impl Facts {
             Finding::notice(node, what, "see them with `steward actors dead-letters`")
         };
         some.map(one).collect()
+    }
+
+    fn devices_work(&self) -> Found {
+        let failed = self.reports.answers.iter().flat_map(|(node, report)| {
+            report.devices.iter().filter_map(move |device| {
+                let why = device.failure.as_ref()?;
+                Some(Finding::critical(
+                    format!("device {} of {node}", device.name),
+                    format!("it failed: {why}; its models went to another device, where one has room"),
+                    "look at the card (`nvidia-smi`, the kernel's log), then start the node again: docs/operations.md",
+                ))
+            })
+        });
+        failed.collect()
     }
 
     fn models_are_loaded(&self) -> Found {

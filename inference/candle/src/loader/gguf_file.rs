@@ -11,7 +11,7 @@ use super::{Loading, invalid, open_file, unreadable};
 use crate::generator::Generator;
 use crate::gguf::{Header, HeaderError};
 use crate::llama::{GpuBytes, Llama, LlamaConfig, LoadError, device_error};
-use crate::replica::Engine;
+use crate::replica::{Engine, FindHome, Home, note_failure};
 use crate::tokenizer::GeneratorTokenizer;
 
 /// A file whose header is sound.
@@ -24,37 +24,59 @@ struct Checked {
 }
 
 impl Loading<'_> {
+    /// A model that serves on a device, and knows where else it can be.
     pub(super) fn gguf(
         &self,
         device: &Arc<DeviceBudget>,
         gpu: Option<&Arc<Gpu>>,
+        find_home: impl FnOnce(&ModelCard) -> FindHome,
     ) -> Result<Arc<dyn Model>, ModelError> {
-        let path = self.source.path.as_path();
-        let wrong = |error: HeaderError| invalid(path, error.to_string());
         let mut checked = self.check_gguf()?;
-        let reserved = self.reserve(device, gpu, &checked)?;
-        let card = self.gguf_card_of(&mut checked)?;
-        let Checked { mut file, header, tokenizer, config, .. } = checked;
+        let (card, home) = self.settle(&mut checked, device, gpu)?;
+        let engine = Engine {
+            id: self.source.id.clone(),
+            home,
+            find_home: find_home(&card),
+            tokenizer: Arc::new(checked.tokenizer),
+            clock: Arc::clone(self.clock),
+        };
+        let generator = Generator::start(card, engine)?;
+        self.tell(LoadStage::Ready, checked.file_bytes, checked.file_bytes);
+        Ok(Arc::new(generator))
+    }
+
+    /// The same model's weights on a device.
+    pub(super) fn gguf_home(&self, device: &Arc<DeviceBudget>, gpu: Option<&Arc<Gpu>>) -> Result<Home, ModelError> {
+        self.settle(&mut self.check_gguf()?, device, gpu).map(|(_, home)| home)
+    }
+
+    fn settle(
+        &self,
+        checked: &mut Checked,
+        device: &Arc<DeviceBudget>,
+        gpu: Option<&Arc<Gpu>>,
+    ) -> Result<(ModelCard, Home), ModelError> {
+        let settled = self.reserve(device, gpu, checked).and_then(|reserved| {
+            let card = self.gguf_card_of(checked)?;
+            let llama = self.weights(checked, gpu)?;
+            Ok((card, Home { llama, device: Arc::clone(device), _reserved: reserved }))
+        });
+        settled.inspect_err(|error| note_failure(device, error))
+    }
+
+    fn weights(&self, checked: &mut Checked, gpu: Option<&Arc<Gpu>>) -> Result<Llama, ModelError> {
+        let path = self.source.path.as_path();
+        let Checked { file, header, config, .. } = checked;
         file.rewind().map_err(|error| unreadable(path, &error))?;
         let (total, mut done) = (header.tensors.values().map(|tensor| tensor.bytes).sum(), 0);
         let mut progress = |bytes| {
             done += bytes;
             self.tell(LoadStage::Weights, done, total);
         };
-        let engine = Engine {
-            id: self.source.id.clone(),
-            llama: Llama::load(gpu, file, &header, config, &mut progress).map_err(|error| match error {
-                LoadError::File(error) => wrong(error),
-                LoadError::Gpu(error) => device_error(error),
-            })?,
-            tokenizer: Arc::new(tokenizer),
-            device: Arc::clone(device),
-            clock: Arc::clone(self.clock),
-            _reserved: reserved,
-        };
-        let generator = Generator::start(card, engine)?;
-        self.tell(LoadStage::Ready, total, total);
-        Ok(Arc::new(generator))
+        Llama::load(gpu, file, header, config.clone(), &mut progress).map_err(|error| match error {
+            LoadError::File(error) => invalid(path, error.to_string()),
+            LoadError::Gpu(error) => device_error(error),
+        })
     }
 
     /// Takes the memory that the model needs, before anything of it is loaded.

@@ -1,40 +1,9 @@
-//! One generation on a replica: what it has read and made, and how its next token becomes text.
+//! A generation that has its turn: its job, and its keys and values where the model is.
 
-use steward_inference::{Credit, FinishReason, GenerationSink, ModelError, Reservation, Sampling, StopScanner, Usage};
+use steward_inference::Reservation;
 
+use super::job::Job;
 use crate::llama::{KeyValueCache, Row};
-use crate::sampler::Sampler;
-use crate::text_stream::TextStream;
-use crate::tokenizer::GeneratorTokenizer;
-
-/// A generation that waits for its turn.
-#[derive(Debug)]
-pub struct Job {
-    /// Where its tokens go.
-    pub sink: GenerationSink,
-    /// Its prompt; at least one token.
-    pub prompt: Vec<u32>,
-    /// Most tokens that it makes, so that it fits the context.
-    pub max_tokens: u32,
-    /// How its tokens are drawn.
-    pub sampling: Sampling,
-    /// Where the draw starts.
-    pub seed: u64,
-    /// Where it stops.
-    pub stop: Vec<String>,
-}
-
-impl Job {
-    /// Its account.
-    pub fn credit(&self) -> &Credit {
-        self.sink.credit()
-    }
-
-    /// Tokens that its cache needs room for.
-    pub fn tokens_max(&self) -> usize {
-        self.prompt.len() + self.max_tokens as usize
-    }
-}
 
 /// What a sequence does after a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,47 +28,34 @@ pub struct Read {
 /// A generation that is active.
 #[derive(Debug)]
 pub struct Sequence {
-    /// None once it has ended.
-    sink: Option<GenerationSink>,
-    credit: Credit,
+    job: Job,
     cache: KeyValueCache,
     /// The cache's device memory.
     reservation: Reservation,
-    /// The prompt and what was made.
-    tokens: Vec<u32>,
-    /// How many of the tokens are in the cache.
+    /// How many of the job's tokens are in the cache.
     read: usize,
-    max_tokens: u32,
-    sampler: Sampler,
-    text: TextStream,
-    scanner: StopScanner,
-    usage: Usage,
 }
 
 impl Sequence {
-    /// Begins a job with its cache, which has the first `read` tokens of its prompt.
-    pub fn new(job: Job, cache: KeyValueCache, reservation: Reservation, read: usize) -> Self {
-        let credit = job.sink.credit().clone();
-        let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
-        let usage = Usage { prompt_tokens: count(job.prompt.len()), cached_tokens: count(read), ..Usage::default() };
-        Self {
-            sink: Some(job.sink),
-            credit,
-            cache,
-            reservation,
-            sampler: Sampler::new(job.sampling, job.seed, &job.prompt),
-            tokens: job.prompt,
-            read,
-            max_tokens: job.max_tokens,
-            text: TextStream::default(),
-            scanner: StopScanner::new(job.stop),
-            usage,
-        }
+    /// Gives a job its turn, with its cache, which has the first `read` tokens of it.
+    pub fn new(mut job: Job, cache: KeyValueCache, reservation: Reservation, read: usize) -> Self {
+        job.begin(read);
+        Self { job, cache, reservation, read }
     }
 
-    /// Its account.
-    pub fn credit(&self) -> &Credit {
-        &self.credit
+    /// What it makes.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// The same, to go on with it.
+    pub fn job_mut(&mut self) -> &mut Job {
+        &mut self.job
+    }
+
+    /// The job alone, without what it has on the device.
+    pub fn into_job(self) -> Job {
+        self.job
     }
 
     /// Its keys and values.
@@ -109,84 +65,30 @@ impl Sequence {
 
     /// Tokens that are not in the cache yet.
     pub fn unread(&self) -> usize {
-        self.tokens.len() - self.read
-    }
-
-    /// Whether it is over.
-    pub fn has_ended(&self) -> bool {
-        self.sink.is_none()
+        self.job.tokens().len() - self.read
     }
 
     /// Its next rows, at most `most`, in the batch's cache number `cache`.
     pub fn rows(&self, cache: usize, most: usize) -> Vec<Row> {
-        let last = self.tokens.len() - 1;
-        let end = self.tokens.len().min(self.read + most);
-        let row =
-            |position: usize| Row { cache, position, token: self.tokens[position], wants_logits: position == last };
+        let tokens = self.job.tokens();
+        let last = tokens.len() - 1;
+        let end = tokens.len().min(self.read + most);
+        let row = |position: usize| Row { cache, position, token: tokens[position], wants_logits: position == last };
         (self.read..end).map(row).collect()
     }
 
     /// Notes that its rows were run, at `micros` each.
     pub fn advance(&mut self, most: usize, micros: u64) -> Step {
-        let rows = self.unread().min(most);
-        self.read += rows;
-        self.usage.compute_micros += micros * rows as u64;
+        self.read += self.unread().min(most);
+        self.job.pay(self.read, micros);
         if self.unread() == 0 { Step::Drawing } else { Step::Reading }
     }
 
-    /// Draws its next token and hands it out, and ends it where the token says so.
-    pub fn draw(&mut self, logits: &mut [f32], tokenizer: &GeneratorTokenizer) {
-        let Some(token) = self.sampler.draw(logits) else {
-            let what = "its output is not a number; are the weights corrupt?".to_owned();
-            return self.end_with(Err(ModelError::Failed { what }));
-        };
-        if tokenizer.is_end(token) {
-            return self.end_with(Ok(FinishReason::Stop));
-        }
-        if !self.credit.spend() {
-            return self.end_with(Ok(FinishReason::Budget));
-        }
-        self.tokens.push(token);
-        let index = self.usage.completion_tokens;
-        self.usage.completion_tokens += 1;
-        let piece = self.text.push(tokenizer.piece(token));
-        let scanned = self.scanner.push(&piece);
-        if let Some(sink) = &self.sink {
-            sink.token(scanned.text, index);
-        }
-        if scanned.stopped {
-            self.end_with(Ok(FinishReason::Stop));
-        } else if self.usage.completion_tokens >= self.max_tokens {
-            self.end_with(Ok(FinishReason::Length));
-        }
-    }
-
-    /// What it has read and made, with its keys and values.
+    /// What it has read, with its keys and values.
     pub fn into_read(self) -> Read {
-        let Self { mut tokens, read, cache, reservation, .. } = self;
+        let Self { job, cache, reservation, read } = self;
+        let mut tokens = job.into_tokens();
         tokens.truncate(read);
         Read { tokens, cache, reservation }
-    }
-
-    /// Ends it, with what was held back first; it stays only to be removed.
-    pub fn end_with(&mut self, end: Result<FinishReason, ModelError>) {
-        let Some(sink) = self.sink.take() else { return };
-        match end {
-            Ok(reason) => {
-                let tail = self.held_back();
-                if !tail.is_empty() {
-                    sink.token(tail, self.usage.completion_tokens.saturating_sub(1));
-                }
-                sink.finish(self.usage, reason);
-            }
-            Err(error) => sink.fail(error),
-        }
-    }
-
-    /// Text that waited for a character's end or a stop sequence's. After a stop sequence nothing is held.
-    fn held_back(&mut self) -> String {
-        let rest = self.text.finish();
-        let scanned = self.scanner.push(&rest);
-        if scanned.stopped { scanned.text } else { scanned.text + &self.scanner.finish() }
     }
 }

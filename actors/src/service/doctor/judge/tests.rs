@@ -2,6 +2,7 @@
 
 use steward_adapters::chain::EventFilter;
 use steward_adapters::signer::SignerKind;
+use steward_inference::DeviceBudget;
 use steward_scripting::TriggerFrom;
 use steward_types::{ErrorCode, Timestamp};
 
@@ -96,6 +97,9 @@ fn each_fault_is_found_and_has_a_remedy() {
     let failed =
         ModelLine { id: "m".to_owned(), from: String::new(), state: "failed".to_owned(), cause: "no file".to_owned() };
     check(|facts| facts.reports.answers[0].1.models.push(failed), Critical, "models", "no file");
+    let mut device = DeviceBudget::new("cuda:0", 1).snapshot();
+    device.failure = Some("it fell off the bus".to_owned());
+    check(|facts| facts.reports.answers[0].1.devices.push(device), Critical, "devices", "failed: it fell off the bus");
     let away = Err(Failure::new(ErrorCode::ChainUnavailable, "it is away"));
     let signer = |kind, reached| move |facts: &mut Facts| facts.signers.push(("c".to_owned(), Some(kind), reached));
     check(signer(SignerKind::Kms, away), Critical, "signers", "kms, and cannot be reached: it is away");
