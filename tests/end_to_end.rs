@@ -31,6 +31,7 @@ mod recovery;
 mod rolling;
 mod shell;
 mod solana;
+mod stake;
 mod stand;
 mod tenant;
 mod terminal;

@@ -1,12 +1,12 @@
 //! Calls of contracts by their signatures: JSON to calldata and back, after the contract ABI of Solidity.
 //!
 //! Whole numbers go in as numbers or as text and come out as text where they may not fit 63 bits; addresses and bytes
-//! are hexadecimal text. Asks no endpoint.
+//! are hexadecimal text, and bytes that are a call themselves go in as its method and arguments. Asks no endpoint.
 
 use alloy::dyn_abi::{DynSolType, DynSolValue, FunctionExt, JsonAbiExt, Specifier};
 use alloy::json_abi::{Function, Param};
 use alloy::primitives::{Address, hex};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use steward_adapters::chain::{ChainError, ContractCall};
 
 /// Widest type whose values are numbers in JSON: wider ones may not fit 63 bits.
@@ -120,8 +120,19 @@ pub(crate) fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, Str
         (DynSolType::Bytes | DynSolType::FixedBytes(_), Value::String(text)) if text.starts_with("0x") => {
             kind.coerce_str(text).map_err(|_| wrong())
         }
+        (DynSolType::Bytes, Value::Object(call)) => call_within(call).map(DynSolValue::Bytes),
         _ => Err(wrong()),
     }
+}
+
+/// The calldata of a call that another call carries, as wallets of several owners take it.
+fn call_within(call: &Map<String, Value>) -> Result<Vec<u8>, String> {
+    let (Some(Value::String(method)), Some(arguments), 2) = (call.get("method"), call.get("arguments"), call.len())
+    else {
+        return Err("bytes that are a call have a method, as text, and arguments, and nothing else".to_owned());
+    };
+    let call = encode(Some(method), arguments).map_err(reason_of)?;
+    Ok(call.input.to_vec())
 }
 
 /// What is wrong with an argument, without the words for a whole call.
@@ -202,6 +213,24 @@ mod tests {
         check(Some("f(uint256)"), json!([1.5]), "is no uint256");
         check(Some("f(address)"), json!([SOMEBODY.replace('A', "a").replacen('a', "A", 1)]), "checksum");
         check(Some("f(bytes)"), json!(["00"]), "is no bytes");
+        check(Some("f(bytes)"), json!([{"method": "pause()"}]), "argument 1 of f: bytes that are a call have a method");
+        check(Some("f(bytes)"), json!([{"method": "pause()", "arguments": [], "value": 1}]), "and nothing else");
+        check(
+            Some("f(bytes)"),
+            json!([{"method": "g(uint8)", "arguments": [256]}]),
+            "argument 1 of f: argument 1 of g: 256 is no uint8",
+        );
+        check(Some("f(bytes4)"), json!([{"method": "pause()", "arguments": []}]), "is no bytes4");
+    }
+
+    #[test]
+    fn a_call_within_a_call_is_given_by_its_signature_too() {
+        let within = json!({"method": "slash(uint256, uint128 amount)", "arguments": [1, "1000000000000000000000"]});
+        let carried = encode(Some("execute(address,bytes,uint256)"), &json!([SOMEBODY, within, 7])).unwrap();
+        let bytes = encode(Some("slash(uint256,uint128)"), &json!([1, "1000000000000000000000"])).unwrap().input;
+        let text = hex::encode_prefixed(bytes);
+        let plain = encode(Some("execute(address,bytes,uint256)"), &json!([SOMEBODY, text, 7])).unwrap();
+        assert_eq!(carried, plain);
     }
 
     #[test]
