@@ -402,7 +402,7 @@ impl Chain for EvmChain {
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
-        abi::encode(signature, arguments)
+        abi::encode(&self.config.chain, signature, arguments)
     }
 
     fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
@@ -414,7 +414,7 @@ impl Chain for EvmChain {
         contract: &str,
         arguments: &BTreeMap<String, String>,
     ) -> Result<bytes::Bytes, ChainError> {
-        artifact::encode(contract, arguments).map(|arguments| arguments.0)
+        artifact::encode(&self.config.chain, contract, arguments).map(|arguments| arguments.0)
     }
 
     fn needs_contract(&self) -> bool {
