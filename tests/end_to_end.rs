@@ -32,6 +32,7 @@ mod rolling;
 mod shell;
 mod solana;
 mod stake;
+mod stalled;
 mod stand;
 mod tenant;
 mod terminal;

@@ -217,7 +217,7 @@ fn account(key: &SecretKey) -> String {
 }
 
 /// A node's folder, and how it is started there.
-fn setup(anvil: &Anvil, key: &SecretKey) -> (tempfile::TempDir, NodeSetup) {
+pub fn setup(anvil: &Anvil, key: &SecretKey) -> (tempfile::TempDir, NodeSetup) {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = tenant::setup(&folder.path().join("node"));
     let endpoint = anvil.url().as_str();
@@ -288,7 +288,8 @@ async fn banker(anvil: &Anvil) -> Value {
     ask(anvil, "eth_accounts", json!([])).await[9].take()
 }
 
-async fn ask(anvil: &Anvil, method: &str, parameters: Value) -> Value {
+/// What the chain itself answers.
+pub async fn ask(anvil: &Anvil, method: &str, parameters: Value) -> Value {
     proxy::ask(anvil.url(), method, parameters).await
 }
 
