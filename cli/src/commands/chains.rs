@@ -9,17 +9,15 @@ use super::{Session, chain_add};
 use crate::args::Chains;
 use crate::output::{Output, Tone};
 
-/// Runs one of `chains` that ask a node.
+/// Runs one of `chains`. Adding one asks no node: it writes a file of the machine that this runs on, the shell's too.
 ///
 /// # Errors
-/// What the node refused.
+/// What the node refused; as for [`add`].
 pub async fn run(command: Option<Chains>, session: &Session) -> anyhow::Result<()> {
     match command.unwrap_or(Chains::List) {
         Chains::List => list(session).await,
         Chains::Show { chain } => show(session, &chain).await,
-        Chains::Add(_) => {
-            bail!("`chains add` is not for the shell: it writes a file of this machine, so run it outside")
-        }
+        Chains::Add(chain) => add(&chain, session.output).await,
     }
 }
 
