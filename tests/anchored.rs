@@ -144,9 +144,23 @@ async fn a_node_that_is_killed_while_it_anchors_on_a_cosmos_chain_anchors_once()
 async fn a_node_that_is_killed_while_it_anchors_on_solana_anchors_once() {
     let chain = RealChain::solana().await;
     let anchors = anchor_through_kills(&chain).await;
-    let landed = chain.ask("getSignaturesForAddress", json!([chain.account])).await;
+    let landed = signatures(&chain).await;
     let is_memo = |transaction: &&Value| transaction["err"].is_null() && transaction["memo"].is_string();
-    assert_eq!(landed.as_array().unwrap().iter().filter(is_memo).count(), anchors.len(), "{landed}");
+    assert_eq!(landed.iter().filter(is_memo).count(), anchors.len(), "{landed:?}");
+}
+
+/// Every transaction of the node's account on Solana, the newest first.
+async fn signatures(chain: &RealChain) -> Vec<Value> {
+    let mut found: Vec<Value> = Vec::new();
+    loop {
+        let before = found.last().map(|oldest| oldest["signature"].clone());
+        let page = chain.ask("getSignaturesForAddress", json!([chain.account, { "before": before }])).await;
+        let page = page.as_array().unwrap();
+        if page.is_empty() {
+            return found;
+        }
+        found.extend_from_slice(page);
+    }
 }
 
 /// How many receipts may wait in the test of size; the time is a day.
