@@ -191,7 +191,7 @@ async fn a_stake_is_deposited_once_slashed_over_a_receipt_and_released_after_its
     assert_eq!(executed["succeeded"], true, "{executed}");
     assert_eq!(executed["bond"]["leaving"], (STAKED - SLASHED).to_string());
     assert_eq!(trade.tokens_of(&client).await, TOKENS + SLASHED);
-    let [event] = events(&trade, SLASHED_TOPIC).await.try_into().unwrap();
+    let [event]: [Value; 1] = events(&trade, SLASHED_TOPIC).await.try_into().unwrap();
     assert_eq!(event["transactionHash"], executed["transaction"]);
     assert_eq!(event["topics"][3], hash_for_a_stranger(&trade, &receipt).await, "the receipt that it was about");
 

@@ -128,11 +128,12 @@ fn add_in_the_shell(tenant: &Tenant, desk: &Desk, endpoint: &str, keystore: &str
         "chains add {CHAIN} --config {file:?} --endpoint {endpoint:?} --keystore {keystore:?} \
          --keystore-password-file {password:?}"
     );
-    let added = &values(&desk.told(&[&shell[..], &[&add]].concat()))[0];
+    let add = add.as_str();
+    let added = &values(&desk.told(&[&shell[..], &[add]].concat()))[0];
     assert_eq!((&added["chain"], &added["config"]), (&CHAIN.into(), &file.as_str().into()));
     let written = std::fs::read_to_string(&file).unwrap();
     assert!(written.contains(CHAIN) && written.contains(keystore), "{written}");
-    let again = desk.refused(&[&shell[..], &[&add]].concat());
+    let again = desk.refused(&[&shell[..], &[add]].concat());
     assert!(again.contains("has the chain eip155:31337 already") && !again.contains(PROVIDERS_KEY), "{again}");
     let listed = values(&desk.told(&[&shell[..], &["chains"]].concat()));
     assert_eq!((listed.len(), &listed[0]["account"]), (1, &added["account"]), "the node's own, as before");
