@@ -81,9 +81,7 @@ async fn confirm(side: &Tenant, slash: &Value, evidence: &Evidence, approved: bo
 /// The other owner confirms the very call that the client's agent confirmed, from a wallet.
 async fn confirm_from_the_wallet(trade: &Trade, confirmed: &Value) {
     let by_agent = trade.ask("eth_getTransactionByHash", json!([confirmed["transaction"]])).await;
-    let same = json!([{ "from": WALLET, "to": by_agent["to"], "data": by_agent["input"] }]);
-    let sent = trade.ask("eth_sendTransaction", same).await;
-    let receipt = trade.ask("eth_getTransactionReceipt", json!([sent])).await;
+    let receipt = trade.transact(json!({ "from": WALLET, "to": by_agent["to"], "data": by_agent["input"] })).await;
     assert_eq!(receipt["status"], "0x1", "{receipt}");
 }
 

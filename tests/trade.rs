@@ -104,6 +104,11 @@ impl Trade {
         give(&self.anvil, &self.token, account, amount).await;
     }
 
+    /// What comes of a transaction of one of anvil's own accounts.
+    pub async fn transact(&self, transaction: Value) -> Value {
+        transact(&self.anvil, transaction).await
+    }
+
     /// What the chain itself answers.
     pub async fn ask(&self, method: &str, parameters: Value) -> Value {
         ask(&self.anvil, method, parameters).await
@@ -272,16 +277,24 @@ fn deploy_all(node: &NodeProcess, token: &str, account: &str) -> BTreeMap<&'stat
 /// A token of somebody else's.
 async fn token(anvil: &Anvil) -> String {
     let code = format!("0x{}", include_str!("token/Coin.hex").trim());
-    let made = ask(anvil, "eth_sendTransaction", json!([{ "from": banker(anvil).await, "data": code }])).await;
-    let receipt = ask(anvil, "eth_getTransactionReceipt", json!([made])).await;
+    let receipt = transact(anvil, json!({ "from": banker(anvil).await, "data": code })).await;
     receipt["contractAddress"].as_str().unwrap().to_owned()
 }
 
 /// The banker, whose the token is, gives some of it.
 async fn give(anvil: &Anvil, token: &str, account: &str, amount: u64) {
     let transfer = format!("0xa9059cbb{}{amount:064x}", word(account));
-    let transaction = json!([{ "from": banker(anvil).await, "to": token, "data": transfer }]);
-    ask(anvil, "eth_sendTransaction", transaction).await;
+    transact(anvil, json!({ "from": banker(anvil).await, "to": token, "data": transfer })).await;
+}
+
+/// What comes of a transaction of one of anvil's own accounts: it makes a block for it, but a moment later.
+async fn transact(anvil: &Anvil, transaction: Value) -> Value {
+    let sent = ask(anvil, "eth_sendTransaction", json!([transaction])).await;
+    let receipt = until("the transaction's receipt", async || {
+        let receipt = ask(anvil, "eth_getTransactionReceipt", json!([sent])).await;
+        receipt.is_object().then_some(receipt)
+    });
+    receipt.await.unwrap()
 }
 
 async fn banker(anvil: &Anvil) -> Value {
