@@ -32,6 +32,8 @@ mod recovery;
 mod rolling;
 mod shell;
 mod solana;
+mod stake;
+mod stalled;
 mod stand;
 mod tenant;
 mod terminal;

@@ -12,17 +12,6 @@ use crate::trade::{CHAIN, Evidence, TOKENS, Trade, client_of, deploy, json_of, t
 const PRICE: u64 = 300;
 const TEXT: &str = "sum up the report";
 
-/// Lets a project of the provider's anchor when it is asked to, and no sooner.
-async fn anchor_by_hand(trade: &Trade, project: &str) {
-    let anchoring = v1::SetAnchoringRequest {
-        project: project.to_owned(),
-        chains: vec![CHAIN.to_owned()],
-        anchor_interval: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
-        ..Default::default()
-    };
-    trade.provider.node.root_client().unwrap().projects().set_anchoring(anchoring).await.unwrap();
-}
-
 /// The client orders what made this receipt, from this provider; the order's number.
 async fn order(trade: &Trade, sample: &Evidence, provider: &str) -> u64 {
     let order = json!({
@@ -62,7 +51,7 @@ fn unanchored(trade: &Trade, receipt: &str) -> Evidence {
 /// The same work, done for another project of the provider's node and anchored by the same account.
 async fn work_of_a_rival(trade: &Trade) -> Evidence {
     let (rival, key) = trade.provider.second_project("rival", steward_types::Micros::new(1_000_000)).await;
-    anchor_by_hand(trade, "rival").await;
+    trade.anchor_by_hand("rival").await;
     tenant::deploy(&rival, "worker", "fn on_message(msg) { reply(chat(msg.text).text); }", "").await;
     let open = v1::OpenSessionRequest { agent: "worker".to_owned(), ..Default::default() };
     let session = rival.sessions().open(open).await.unwrap().into_inner().id;
@@ -107,7 +96,7 @@ async fn claim_through_a_kill(trade: &mut Trade, number: u64, evidence: &Evidenc
 async fn a_provider_is_paid_once_against_a_receipt_of_its_node_and_nothing_else_pays() {
     let mut trade = Trade::start().await;
     let (client, provider) = (trade.client_account(), trade.provider_account());
-    anchor_by_hand(&trade, PROJECT).await;
+    trade.anchor_by_hand(PROJECT).await;
     // A sample tells the client what the work is called; it is older than every order.
     let sample = trade.work(TEXT).await;
     let pending = ["receipts", "prove", &sample, "--chain", CHAIN, "--for-contract"];
@@ -172,7 +161,7 @@ async fn a_provider_is_paid_once_against_a_receipt_of_its_node_and_nothing_else_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_is_registered_with_its_log_and_a_client_says_something_with_a_receipt() {
     let trade = Trade::start().await;
-    anchor_by_hand(&trade, PROJECT).await;
+    trade.anchor_by_hand(PROJECT).await;
     let receipt = trade.work(TEXT).await;
     trade.anchor();
     let evidence = trade.evidence(&receipt);

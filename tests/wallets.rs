@@ -119,6 +119,26 @@ async fn node_of(folder: &Path, config: &Path) -> NodeProcess {
     NodeProcess::start(setup).await.unwrap()
 }
 
+/// A shell on a node adds a chain as the command line does: to a file of its own machine, which the node does not see.
+fn add_in_the_shell(tenant: &Tenant, desk: &Desk, endpoint: &str, keystore: &str, password: &str) {
+    let root_key = std::fs::read_to_string(tenant.node.root_key_file()).unwrap();
+    let shell = ["--server", tenant.node.server(), "--key", root_key.trim(), "--json", "shell", "-c"];
+    let file = desk.write("other.toml", "");
+    let add = format!(
+        "chains add {CHAIN} --config {file:?} --endpoint {endpoint:?} --keystore {keystore:?} \
+         --keystore-password-file {password:?}"
+    );
+    let add = add.as_str();
+    let added = &values(&desk.told(&[&shell[..], &[add]].concat()))[0];
+    assert_eq!((&added["chain"], &added["config"]), (&CHAIN.into(), &file.as_str().into()));
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains(CHAIN) && written.contains(keystore), "{written}");
+    let again = desk.refused(&[&shell[..], &[add]].concat());
+    assert!(again.contains("has the chain eip155:31337 already") && !again.contains(PROVIDERS_KEY), "{again}");
+    let listed = values(&desk.told(&[&shell[..], &["chains"]].concat()));
+    assert_eq!((listed.len(), &listed[0]["account"]), (1, &added["account"]), "the node's own, as before");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_is_added_sends_from_its_keystore_and_no_log_shows_a_secret() {
     let anvil = Anvil::start(&parts::anvil(), Mining::EverySeconds(1)).await.unwrap();
@@ -176,6 +196,7 @@ async fn a_chain_is_added_sends_from_its_keystore_and_no_log_shows_a_secret() {
         desk.refused(&["--server", tenant.node.server(), "--key", &tenant.key, "outbox"]).contains("PERMISSION_DENIED")
     );
 
+    add_in_the_shell(&tenant, &desk, &endpoint, &keystore, &password);
     // What providers' keys and ours are must stand nowhere, at the loudest log.
     let log = std::fs::read_to_string(tenant.folder.path().join("node/node.log")).unwrap();
     assert!(log.contains("TRACE") && log.contains("DEBUG"), "the log is as loud as it was told to be");

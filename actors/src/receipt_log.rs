@@ -16,8 +16,8 @@ pub use entity::{LogHead, ReceiptLog, ReceiptLogEnvironment, ReceiptLogEvent, Re
 pub use identity::LogIdentity;
 pub use pending::{WaitingReceipts, append_pending, direct_call_session, waiting};
 pub use read::{
-    AnchoredRoot, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptList, anchored_root, anchors, consistency,
-    get, grown_to, head, list, newest_anchor, newest_anchor_on, prove, record_anchor, root, settled,
+    AnchoredRoot, ListRequest, ProveUnder, Proven, Receipt, ReceiptError, ReceiptList, anchors, consistency, get,
+    grown_to, head, list, newest_anchor, newest_anchor_on, prove, record_anchor, root, settled,
 };
 pub use records::{decode_leaf, leaves};
 pub use sequencer::{Batch, Edge, Head, sequence};

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::account::{AccountId, AccountIdError, read_address};
+pub use self::account::{AccountId, AccountIdError, local_address, read_address, read_asset, read_filter};
 pub use self::action::{Action, AnchorPoint, AnchoredHead, InclusionClaim};
 pub use self::call::ContractCall;
 pub use self::error::ChainError;

@@ -14,6 +14,7 @@ mod event;
 mod intent;
 mod policy;
 mod settled;
+mod stall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use self::intent::{Attempt, Intent, Landing, Outcome, most_taken};
 use self::intent::{Loss, is_unknown, landing};
 pub use self::policy::OutboxPolicy;
 pub use self::settled::Settled;
+pub use self::stall::{Since, Stall};
 use crate::chain::{Action, Amount, SignedTransaction, TransactionStatus};
 
 /// Everything that must survive: the head, and the intents one by one.
@@ -55,7 +57,8 @@ pub struct OutboxHead {
     #[serde(default)]
     pub account: Option<String>,
     /// Why nothing is sent, when the chain is not the one that this outbox knows.
-    pub stalled: Option<String>,
+    #[serde(default)]
+    pub stall: Option<Stall>,
     /// The newest transaction that became final, while it is looked after.
     #[serde(default)]
     pub settled: Option<Settled>,
@@ -150,7 +153,7 @@ impl Outbox {
 
     /// When [`Outbox::next`] may have something to do; `None` when there is nothing to wait for.
     pub fn wake_at(&self, policy: &OutboxPolicy) -> Option<Timestamp> {
-        if self.is_settled() && self.head.stalled.is_none() {
+        if self.is_settled() && self.head.stall.is_none() {
             return self.watch_at(policy);
         }
         if self.numbering.is_none() {
@@ -163,7 +166,7 @@ impl Outbox {
 
     /// Asks where the chain stands, and after the newest final transaction while that is looked after.
     fn ask(&self, now: Timestamp, policy: &OutboxPolicy) -> Effect {
-        let is_asked = self.looks_after(now, policy) || self.head.stalled.is_some();
+        let is_asked = self.looks_after(now, policy) || self.head.stall.is_some();
         let settled = self.head.settled.as_ref().filter(|_| is_asked);
         Effect::Reconcile { settled: settled.map(|settled| settled.transaction.clone()) }
     }
@@ -201,19 +204,17 @@ impl Outbox {
 
     fn reconcile(&mut self, standing: Standing, now: Timestamp, policy: &OutboxPolicy) {
         let known = self.head.genesis.get_or_insert_with(|| standing.genesis.clone()).clone();
-        self.head.stalled = if known != standing.genesis {
-            Some(format!("the chain was reset: its first block was {known} and is {}", standing.genesis))
-        } else if let Some(old) = self.other_account(&standing.account) {
-            let new = standing.account;
-            Some(format!("the key is {new}'s, and {old} has unfinished transactions: put its key back until they are"))
+        self.head.stall = if known != standing.genesis {
+            Some(Stall::ChainReset { known, found: standing.genesis })
+        } else if let Some(known) = self.other_account(&standing.account) {
+            Some(Stall::OtherAccount { known, found: standing.account })
         } else {
             let found = standing.sequences.map(|sequences| sequences.finalized);
-            let (seen, found) = (self.head.final_sequence, found.unwrap_or(self.head.final_sequence));
+            let (known, found) = (self.head.final_sequence, found.unwrap_or(self.head.final_sequence));
             let undone = standing.settled.as_ref().and_then(|status| self.undone(status, now, policy));
-            let went_back = || format!("the account's final sequence number went back from {seen} to {found}");
-            undone.or_else(|| (found < seen).then(went_back))
+            undone.or_else(|| (found < known).then_some(Stall::SequenceWentBack { known, found }))
         };
-        if self.head.stalled.is_some() {
+        if self.head.stall.is_some() {
             // Whatever was known of its numbers is not this chain's: nothing is done until it is the old one again.
             self.numbering = None;
             self.reconcile_at = after(now, policy.retry_ms);
@@ -235,7 +236,7 @@ impl Outbox {
 
     /// That the transaction which is looked after is not final any more. What another took for good is lost, and said for as
     /// long as it is looked after; anything else until it is final again.
-    fn undone(&self, status: &TransactionStatus, now: Timestamp, policy: &OutboxPolicy) -> Option<String> {
+    fn undone(&self, status: &TransactionStatus, now: Timestamp, policy: &OutboxPolicy) -> Option<Stall> {
         let is_lost = matches!(status, TransactionStatus::Replaced { is_final: true });
         let is_said = !is_lost || self.looks_after(now, policy);
         self.head.settled.as_ref().filter(|_| is_said).and_then(|settled| settled.undone(status))

@@ -8,6 +8,7 @@ pub(crate) mod operations;
 pub(crate) mod projects;
 pub(crate) mod receipts;
 pub(crate) mod sessions;
+pub(crate) mod stall;
 pub(crate) mod triggers;
 pub(crate) mod wallets;
 

@@ -26,9 +26,9 @@ impl ChainActor {
         }
         let Some(event) = event else { return Ok(()) };
         let event = self.desk.weigh(event, failure.as_ref());
-        let was_stalled = self.desk.outbox.head().stalled.is_some();
+        let was_stalled = self.desk.outbox.head().stall.is_some();
         self.desk.outbox.apply(event, now, &self.desk.policy).map_err(bug)?;
-        if let Some(reason) = self.desk.outbox.head().stalled.as_ref().filter(|_| !was_stalled) {
+        if let Some(reason) = self.desk.outbox.head().stall.as_ref().filter(|_| !was_stalled) {
             tracing::error!(chain = %self.id, %reason, "nothing is sent on a chain until it is what it was");
         }
         Ok(())

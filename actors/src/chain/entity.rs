@@ -162,7 +162,7 @@ impl Entity for ChainActor {
             "paused": self.paused.as_ref().map(Pause::to_string),
             "breaker": self.breaker.state(),
             "last_failure": self.breaker.last_failure(),
-            "stalled": head.stalled,
+            "stall": head.stall,
             "latest_sequence": head.latest_sequence,
             "final_sequence": head.final_sequence,
             "unfinished_intents": self.desk.outbox.intents().len(),

@@ -35,7 +35,7 @@ impl ShownOutbox {
         let standing = Standing {
             intents: outbox.intents().len() as u64,
             oldest: outbox.intents().values().map(|intent| intent.submitted).min(),
-            is_stalled: outbox.head().stalled.is_some(),
+            is_stalled: outbox.head().stall.is_some(),
         };
         *self.0.0.lock() = Some(standing);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use steward_adapters::chain::Action;
-use steward_adapters::outbox::Intent;
+use steward_adapters::outbox::{Intent, Stall};
 use steward_types::Timestamp;
 use steward_types::limits::{OUTBOX_REASON_CHARS_MAX, OUTBOX_SHOWN_MAX};
 
@@ -21,8 +21,9 @@ pub struct OutboxView {
     pub latest_sequence: u64,
     /// The account's next sequence number that was last seen final.
     pub final_sequence: u64,
-    /// Why nothing is sent until a person looks; empty when that is not so.
-    pub stalled: String,
+    /// Why nothing is sent; nothing when that is not so.
+    #[serde(default)]
+    pub stall: Option<Stall>,
 }
 
 /// How far an intent is.
@@ -97,7 +98,7 @@ impl ChainActor {
             total: outbox.intents().len() as u64,
             latest_sequence: outbox.head().latest_sequence,
             final_sequence: outbox.head().final_sequence,
-            stalled: outbox.head().stalled.clone().unwrap_or_default(),
+            stall: outbox.head().stall.clone(),
         }
     }
 }

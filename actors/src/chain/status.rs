@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use steward_adapters::breaker::{BreakerState, Forced};
 use steward_adapters::endpoint::EndpointStatus;
+use steward_adapters::outbox::Stall;
 use steward_adapters::signer::SignerKind;
 use steward_types::Timestamp;
 
@@ -24,8 +25,9 @@ pub struct ChainStatus {
     pub forced: Option<Forced>,
     /// What went wrong last; empty when nothing did.
     pub last_failure: String,
-    /// Why nothing is sent until a person looks; empty when that is not so.
-    pub stalled: String,
+    /// Why nothing is sent; nothing when that is not so.
+    #[serde(default)]
+    pub stall: Option<Stall>,
     /// That it is paused.
     pub paused: Option<Pause>,
     /// Transactions that are to be sent or are not final.
@@ -55,7 +57,7 @@ impl ChainActor {
             breaker: self.breaker.state().clone(),
             forced: self.breaker.forced(),
             last_failure: self.breaker.last_failure().unwrap_or_default().to_owned(),
-            stalled: outbox.head().stalled.clone().unwrap_or_default(),
+            stall: outbox.head().stall.clone(),
             paused: self.paused.clone(),
             intents: outbox.intents().len() as u64,
             oldest: outbox.intents().values().map(|intent| intent.submitted).min(),

@@ -164,7 +164,7 @@ async fn a_log_is_anchored_once_and_its_receipts_prove_it() {
     let ChainResponse::Anchored(again) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };
     assert_eq!(first, again);
     assert_eq!(landed(&chain).len(), 2, "the contract and one root");
-    let proof = receipt_log::prove(&*store, &acme, hold(0), ProveUnder::Anchored).await.unwrap();
+    let proof = receipt_log::prove(&*store, &acme, hold(0), ProveUnder::Anchored).await.unwrap().proof;
     assert_eq!(proof.anchors, std::slice::from_ref(&first.anchor));
     node.append(&acme, 1).await;
     let ChainResponse::Anchored(second) = node.ask(ChainRequest::Anchor(acme.clone())).await else { panic!() };

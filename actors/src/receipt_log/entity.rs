@@ -178,7 +178,7 @@ async fn answer(
         ReceiptLogRequest::Get(hold) => ReceiptLogResponse::Receipt(Box::new(read::get(store, project, hold).await?)),
         ReceiptLogRequest::List(request) => ReceiptLogResponse::List(read::list(store, project, &request).await?),
         ReceiptLogRequest::Prove(hold, under) => {
-            ReceiptLogResponse::Proof(Box::new(read::prove(store, project, hold, under).await?))
+            ReceiptLogResponse::Proof(Box::new(read::prove(store, project, hold, under).await?.proof))
         }
         ReceiptLogRequest::Consistency(old, new) => {
             ReceiptLogResponse::Consistency(read::consistency(store, project, old, new).await?)

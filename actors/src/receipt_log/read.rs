@@ -112,6 +112,15 @@ pub struct AnchoredRoot {
     pub account: String,
 }
 
+/// A proof as strangers read it, with what is known besides of its anchors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// The proof.
+    pub proof: Proof,
+    /// Who made each of its anchors, in their order; empty where that was not noted.
+    pub accounts: Vec<String>,
+}
+
 impl Record for AnchoredRoot {
     const NAME: &'static str = "anchored root";
     const VERSION: u16 = 1;
@@ -200,7 +209,7 @@ pub async fn list(store: &dyn Store, project: &ProjectId, request: &ListRequest)
     Ok(ReceiptList { receipts, next: None, size })
 }
 
-/// The proof that a receipt is in the log, as the file that `verify` reads.
+/// The proof that a receipt is in the log, as the file that `verify` reads. Each anchor's row is read once.
 ///
 /// # Errors
 /// [`ReceiptError::NotFound`]; [`ReceiptError::Pending`] when no such checkpoint covers it yet.
@@ -209,7 +218,7 @@ pub async fn prove(
     project: &ProjectId,
     hold: HoldId,
     under: ProveUnder,
-) -> Result<Proof, ReceiptError> {
+) -> Result<Proven, ReceiptError> {
     let txn = store.begin();
     let leaf = load_leaf(&txn, project, hold).await?.ok_or(ReceiptError::NotFound { hold })?;
     let index = load_index(&txn, project, hold).await?;
@@ -237,8 +246,9 @@ pub async fn prove(
     };
     let nodes = load_nodes(&txn, project, &inclusion_nodes(index, size)?).await?;
     let mut proof = Proof::build(leaf, index, size, &nodes, checkpoint)?;
-    proof.anchors = anchors.into_iter().map(|anchored| anchored.anchor).collect();
-    Ok(proof)
+    let (anchors, accounts) = anchors.into_iter().map(|anchored| (anchored.anchor, anchored.account)).unzip();
+    proof.anchors = anchors;
+    Ok(Proven { proof, accounts })
 }
 
 /// The proof that the log of `new_size` leaves begins with the log of `old_size`.
@@ -306,20 +316,6 @@ pub async fn newest_anchor_on(
         rest = page.rest;
     }
     Ok(None)
-}
-
-/// The root of this size that this chain has.
-///
-/// # Errors
-/// The store's.
-pub async fn anchored_root(
-    store: &dyn Store,
-    project: &ProjectId,
-    size: u64,
-    chain: &str,
-) -> Result<Option<AnchoredRoot>, StoreError> {
-    let key = records::anchors(project).pack(&(size, chain));
-    store.begin().load_snapshot::<AnchoredRoot>(&key).await
 }
 
 /// The roots that chains have, newest first, at most `limit`.

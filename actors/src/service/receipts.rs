@@ -15,7 +15,7 @@ use crate::chain::{ChainStatus, Deployment, Follow, OutboxView, WalletView};
 use crate::host::{AskError, Deadline, Entity, EntityId, Host};
 use crate::project::ProjectView;
 use crate::receipt_log::{
-    self, ListRequest, ProveUnder, Receipt, ReceiptError, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse,
+    self, ListRequest, ProveUnder, Proven, Receipt, ReceiptError, ReceiptLog, ReceiptLogRequest, ReceiptLogResponse,
 };
 use crate::timer::Timers;
 
@@ -298,24 +298,15 @@ impl Steward {
     /// # Errors
     /// [`ErrorCode::ReceiptNotFound`]; [`ErrorCode::ReceiptPending`]; [`ErrorCode::ChainNotFound`] for a proof on a chain
     /// on which the project does not anchor, and did not before.
-    pub async fn prove(&self, project: &ProjectId, hold: HoldId, under: ProveUnder) -> Result<Proof, Failure> {
+    pub async fn prove(&self, project: &ProjectId, hold: HoldId, under: ProveUnder) -> Result<Proven, Failure> {
         // What was settled a moment ago may be on its way into the log.
         self.flush_receipts(project, self.deadline()).await?;
         match receipt_log::prove(self.store().as_ref(), project, hold, under).await {
             Err(ReceiptError::PendingOn { chain, .. }) if !self.project(project).await?.chains.contains(&chain) => {
                 Err(not_chosen(project, &chain))
             }
-            proof => Ok(proof?),
+            proven => Ok(proven?),
         }
-    }
-
-    /// The account by which a chain was given the root of this size; nothing when it was not, or that was not noted.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn anchor_account(&self, project: &ProjectId, size: u64, chain: &str) -> Result<Option<String>, Failure> {
-        let anchored = receipt_log::anchored_root(self.store().as_ref(), project, size, chain).await?;
-        Ok(anchored.map(|anchored| anchored.account).filter(|account| !account.is_empty()))
     }
 
     /// The newest checkpoint of a project's log.

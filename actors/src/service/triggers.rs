@@ -1,7 +1,7 @@
 //! Triggers: what is wrong with an agent's, which there are and how they are, and going on after one stopped.
 
 use futures::StreamExt as _;
-use steward_adapters::chain::EventFilter;
+use steward_adapters::chain::{EventFilter, read_filter};
 use steward_scripting::{Diagnostic, Manifest, Trigger};
 use steward_storage::StoreExt as _;
 use steward_types::limits::{OPERATIONS_NODES_AT_ONCE, PAGE_ITEMS_MAX, TRIGGER_SKIPPED_SHOWN};
@@ -94,7 +94,7 @@ impl Steward {
     fn trigger_problem(&self, trigger: &Trigger) -> Option<Diagnostic> {
         let chains = &self.parts().chains;
         if let Some(settings) = chains.get(&trigger.chain) {
-            let wrong = settings.chain.canonical_filter(&filter_of(trigger)).err()?;
+            let wrong = read_filter(&*settings.chain, &filter_of(trigger)).err()?;
             return Some(Diagnostic::of_file(
                 MANIFEST_FILE,
                 format!("the trigger {}: {}", trigger.name, wrong.in_full()),

@@ -111,8 +111,7 @@ impl Steward {
             Ok(status) => {
                 let mut reasons = vec![format!("{} of its transactions are unfinished.", status.intents)];
                 reasons.extend(status.paused.map(|pause| format!("Nothing new is sent: {pause}.")));
-                let stalled = Some(status.stalled).filter(|stalled| !stalled.is_empty());
-                reasons.extend(stalled.map(|stalled| format!("Nothing is sent: {stalled}.")));
+                reasons.extend(status.stall.map(|stall| format!("Nothing is sent: {stall}.")));
                 let failure = Some(status.last_failure).filter(|failure| !failure.is_empty());
                 reasons.extend(failure.map(|failure| format!("What went wrong last: {failure}.")));
                 reasons

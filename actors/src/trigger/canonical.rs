@@ -1,7 +1,7 @@
 //! Filters as their chains write them: so a trigger whose address or event is only spelled in another way goes on where it
 //! was, and does not begin anew.
 
-use steward_adapters::chain::EventFilter;
+use steward_adapters::chain::{EventFilter, read_filter};
 
 use super::record::{TriggerSpec, TriggerState};
 use crate::chain::Chains;
@@ -9,7 +9,7 @@ use crate::chain::Chains;
 /// The filter as its chain writes it. What the chain cannot read, or whose chain is not here, stays as it is: it is told of
 /// where it is used.
 pub(crate) fn canonical(filter: EventFilter, chain: &str, chains: &Chains) -> EventFilter {
-    chains.get(chain).and_then(|settings| settings.chain.canonical_filter(&filter).ok()).unwrap_or(filter)
+    chains.get(chain).and_then(|settings| read_filter(&*settings.chain, &filter).ok()).unwrap_or(filter)
 }
 
 impl TriggerSpec {

@@ -329,9 +329,11 @@ async fn a_trigger_that_is_only_spelled_in_another_way_goes_on_where_it_was() {
     let steward = world.set_up().await;
     world.pay(1);
     until(&steward, |status| status.started == 1).await;
-    let respelled = deposits("from = 0").replace("\"somebody\"", "\" somebody \"").replace("Transfer", "Transfer ");
+    let with_its_chain = format!("\" {CHAIN}:somebody \"");
+    let respelled = deposits("from = 0").replace("\"somebody\"", &with_its_chain).replace("Transfer", "Transfer ");
     deploy(&steward, &respelled).await;
-    assert_eq!(view(&steward).await.unwrap().spec.filter.event, "Transfer");
+    let filter = view(&steward).await.unwrap().spec.filter;
+    assert_eq!((filter.address.as_str(), filter.event.as_str()), ("somebody", "Transfer"));
     // Nor does one begin anew that was stored before names were written in one way.
     let row = &name().state_row();
     let respell = async |txn: steward_storage::Txn| {
@@ -393,6 +395,8 @@ async fn what_a_chain_cannot_emit_is_not_deployed() {
     };
     check(deposits("").replace("Transfer", "Stolen"), "Transfer or Called").await;
     check(deposits("").replace(CHAIN, "eip155:1"), "no chain eip155:1").await;
+    let of_another = format!("an account of eip155:1 and not of {CHAIN}");
+    check(deposits("").replace("\"somebody\"", "\"eip155:1:0xab\""), &of_another).await;
     let names: BTreeSet<String> =
         steward.triggers(&project(), None, 10).await.unwrap().into_iter().map(|view| view.name.to_string()).collect();
     assert_eq!(names, BTreeSet::from(["acme/clerk/deposits".to_owned()]), "the version before stays");

@@ -9,7 +9,7 @@ use alloy::json_abi::{Constructor, Error, JsonAbi};
 use alloy::primitives::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
-use steward_adapters::chain::ChainError;
+use steward_adapters::chain::{ChainError, ChainId};
 
 use crate::chain::abi;
 
@@ -47,7 +47,11 @@ struct Bytecode {
 }
 
 /// What a contract's constructor is given, encoded: its arguments by name, as text; a list with commas between.
-pub(crate) fn encode(contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {
+pub(crate) fn encode(
+    chain: &ChainId,
+    contract: &str,
+    arguments: &BTreeMap<String, String>,
+) -> Result<Bytes, ChainError> {
     let artifact = find(contract)?;
     let parameters = artifact.abi.constructor.iter().flat_map(|constructor| &constructor.inputs);
     let parameters: Vec<(&str, DynSolType)> = parameters
@@ -65,7 +69,7 @@ pub(crate) fn encode(contract: &str, arguments: &BTreeMap<String, String>) -> Re
     }
     let given = parameters.iter().map(|(name, kind)| {
         let text = arguments.get(*name).ok_or_else(|| refused(format!("{name} is missing: {}", takes())))?;
-        abi::value(kind, &as_json(kind, text)).map_err(|reason| refused(format!("{name}: {reason}")))
+        abi::value(chain, kind, &as_json(kind, text)).map_err(|reason| refused(format!("{name}: {reason}")))
     });
     let given = given.collect::<Result<Vec<_>, _>>()?;
     let Some(constructor) = &artifact.abi.constructor else { return Ok(Bytes::new()) };
@@ -116,6 +120,10 @@ mod tests {
 
     const SOMEBODY: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
+    fn encode(contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {
+        super::encode(&"eip155:1".parse().unwrap(), contract, arguments)
+    }
+
     fn given(arguments: &[(&str, &str)]) -> BTreeMap<String, String> {
         arguments.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     }
@@ -128,6 +136,8 @@ mod tests {
         let owners = format!("{SOMEBODY}, {SOMEBODY}");
         let owners = encode("multi-owner", &given(&[("owners", &owners), ("threshold", "2")])).unwrap();
         assert_eq!(hex::encode(&owners), format!("{:0>64}{:0>64}{:0>64}{word}{word}", "40", "2", "2"));
+        let with_chains = format!("eip155:1:{SOMEBODY},eip155:1:{SOMEBODY}");
+        assert_eq!(encode("multi-owner", &given(&[("owners", &with_chains), ("threshold", "2")])).unwrap(), owners);
         assert!(encode("identity", &given(&[])).unwrap().is_empty());
         assert!(deploy_code("escrow", &escrow).unwrap().ends_with(&escrow));
     }
@@ -142,6 +152,8 @@ mod tests {
         check("escrow", &[("token", SOMEBODY)], "owner is missing: escrow takes token (address), owner (address)");
         check("identity", &[("owner", SOMEBODY)], "identity takes no argument");
         check("escrow", &[("token", "0x12"), ("owner", SOMEBODY)], "token: \"0x12\" is no address");
+        let elsewhere = format!("eip155:5:{SOMEBODY}");
+        check("escrow", &[("token", &elsewhere), ("owner", SOMEBODY)], "an account of eip155:5 and not of eip155:1");
     }
 
     #[test]

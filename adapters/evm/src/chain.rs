@@ -1,7 +1,9 @@
 //! The `Chain` port over an EVM chain's JSON-RPC endpoint.
 
 pub(crate) mod abi;
+mod blocks;
 mod events;
+mod fault;
 mod identify;
 mod reply;
 mod unsigned;
@@ -29,8 +31,9 @@ use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
 use url::Url;
 
+pub use self::blocks::Finality;
 use self::events::Shape;
-use self::reply::{Failure, classify, failure, refusal, without_address};
+use self::reply::{classify, refusal};
 use self::unsigned::{canonical, recipient};
 use crate::artifact;
 use crate::contract::{Erc20, ReceiptLog};
@@ -64,15 +67,6 @@ pub struct EvmChain {
     signer: Arc<dyn Signer>,
     provider: RootProvider,
     finality: Finality,
-}
-
-/// What tells that a block is final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finality {
-    /// The blocks on it are counted: [`EvmConfig::confirmations`].
-    Counted,
-    /// The chain's own consensus says so: the block tag `finalized`. A chain that has no such block is unavailable.
-    Tagged,
 }
 
 impl EvmChain {
@@ -151,35 +145,6 @@ impl EvmChain {
         Err(ChainError::WrongChain { expected: self.config.chain.clone(), found: identify::chain_of(found)? })
     }
 
-    async fn block_number(&self) -> Result<u64, ChainError> {
-        self.provider.get_block_number().await.map_err(|error| self.failed(error))
-    }
-
-    /// The newest block that counts as final, where `head` is the newest. What the chain's consensus is to say, and does
-    /// not, is never counted in its place.
-    async fn final_block(&self, head: u64) -> Result<u64, ChainError> {
-        if self.finality == Finality::Counted {
-            return Ok(head.saturating_sub(self.config.confirmations.saturating_sub(1)));
-        }
-        self.tagged_block(BlockNumberOrTag::Finalized).await
-    }
-
-    /// The newest block that the chain's consensus calls safe; where blocks are counted, that which counts as final, for
-    /// nothing else is known of the chain.
-    async fn newest_confirmed(&self) -> Result<u64, ChainError> {
-        match self.finality {
-            Finality::Counted => self.final_block(self.block_number().await?).await,
-            Finality::Tagged => self.tagged_block(BlockNumberOrTag::Safe).await,
-        }
-    }
-
-    async fn tagged_block(&self, tag: BlockNumberOrTag) -> Result<u64, ChainError> {
-        let block = self.provider.get_block_by_number(tag).await.map_err(|error| self.unserved(error))?;
-        let reason = || format!("the chain has no block of this tag: give confirmations as a number of blocks ({tag})");
-        let none = || malformed("the block by its tag", &reason());
-        Ok(block.ok_or_else(none)?.header.number)
-    }
-
     async fn next_sequence(&self, at: Consistency) -> Result<u64, ChainError> {
         self.sequence_at(self.block_at(at).await?).await
     }
@@ -219,36 +184,6 @@ impl EvmChain {
     async fn call_at(&self, contract: Address, input: Bytes, block: BlockId) -> Result<Bytes, ChainError> {
         let request = TransactionRequest::default().with_from(self.account).with_to(contract).with_input(input);
         self.provider.call(request).block(block).await.map_err(|error| self.failed_at(block, error))
-    }
-
-    /// The block that an answer is to be about.
-    async fn block_at(&self, at: Consistency) -> Result<BlockId, ChainError> {
-        Ok(match at {
-            Consistency::Latest => BlockId::latest(),
-            Consistency::Confirmed => BlockId::number(self.newest_confirmed().await?),
-            Consistency::Final => BlockId::number(self.final_block(self.block_number().await?).await?),
-            Consistency::Block(block) => BlockId::number(block),
-        })
-    }
-
-    /// What a failed call means: the chain's own refusal, or an endpoint that did not serve.
-    fn failed(&self, error: TransportError) -> ChainError {
-        let chain = self.config.chain.clone();
-        match failure(&error) {
-            Failure::Refused(reason) => ChainError::Rejected { reason },
-            Failure::Throttled { retry_after, reason } => ChainError::Throttled { chain, retry_after, reason },
-            Failure::TooMany(reason) => ChainError::TooMany { chain, reason },
-            Failure::TooLong(source) => ChainError::AnswerTooLong { chain, source },
-            Failure::Behind | Failure::Unserved => ChainError::Unavailable { chain, source: without_address(error) },
-        }
-    }
-
-    /// The same for a question about a certain block.
-    fn failed_at(&self, block: BlockId, error: TransportError) -> ChainError {
-        match (failure(&error), block.as_u64()) {
-            (Failure::Behind, Some(block)) => ChainError::Behind { chain: self.config.chain.clone(), block },
-            _ => self.failed(error),
-        }
     }
 }
 
@@ -402,7 +337,7 @@ impl Chain for EvmChain {
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
-        abi::encode(signature, arguments)
+        abi::encode(&self.config.chain, signature, arguments)
     }
 
     fn decode_answer(&self, signature: Option<&str>, answer: &[u8]) -> Result<Value, ChainError> {
@@ -414,7 +349,7 @@ impl Chain for EvmChain {
         contract: &str,
         arguments: &BTreeMap<String, String>,
     ) -> Result<bytes::Bytes, ChainError> {
-        artifact::encode(contract, arguments).map(|arguments| arguments.0)
+        artifact::encode(&self.config.chain, contract, arguments).map(|arguments| arguments.0)
     }
 
     fn needs_contract(&self) -> bool {

@@ -327,7 +327,7 @@ impl Chain for SolanaChain {
     }
 
     fn encode_call(&self, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
-        MintCall::encode(signature, arguments)
+        MintCall::encode(self.id(), signature, arguments)
     }
 
     fn encode_deployment(&self, contract: &str, arguments: &BTreeMap<String, String>) -> Result<Bytes, ChainError> {

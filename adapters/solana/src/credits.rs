@@ -10,7 +10,7 @@ use solana_instruction::Instruction;
 use solana_pubkey::Pubkey;
 use solana_system_interface::instruction::create_account_with_seed;
 use spl_token_2022_interface::instruction::{burn_checked, initialize_mint2, mint_to_checked};
-use steward_adapters::chain::{Amount, ChainError, ContractCall};
+use steward_adapters::chain::{Amount, ChainError, ChainId, ContractCall, local_address};
 
 use crate::chain::{SolanaChain, address};
 use crate::instruction::{TOKEN_PROGRAM, refused};
@@ -82,12 +82,17 @@ impl MintCall {
     }
 
     /// Reads a call as people write it.
-    pub(crate) fn encode(signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+    pub(crate) fn encode(
+        chain: &ChainId,
+        signature: Option<&str>,
+        arguments: &Value,
+    ) -> Result<ContractCall, ChainError> {
         let method = Self::method(signature.unwrap_or_default())?;
         let given = arguments.as_array().map(Vec::as_slice).unwrap_or_default();
         let call = match (method, given) {
             (Self::MINT, [Value::String(to), much]) => {
-                Self::Mint { to: address("the wallet's address", to)?.to_string(), amount: amount(much)? }
+                let to = address("the wallet's address", local_address(chain, to)?)?;
+                Self::Mint { to: to.to_string(), amount: amount(much)? }
             }
             (Self::BURN, [much]) => Self::Burn { amount: amount(much)? },
             _ => return Err(refused(format!("the arguments of {method} are {arguments}"))),
@@ -164,26 +169,38 @@ mod tests {
     use super::*;
 
     const WALLET: &str = "B8UwBUUnKwCyKuGMbFKWaG7exYdDk2ozZrPg72NyVbfj";
+    const CLUSTER: &str = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp";
+
+    fn encode(signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        MintCall::encode(&CLUSTER.parse().unwrap(), signature, arguments)
+    }
 
     #[test]
     fn a_call_of_a_mint_counts_what_it_makes_or_destroys() {
-        let minted = MintCall::encode(Some("mint(address to, uint64 amount)"), &json!([WALLET, "12"])).unwrap();
+        let minted = encode(Some("mint(address to, uint64 amount)"), &json!([WALLET, "12"])).unwrap();
         assert_eq!((minted.method.as_str(), minted.tokens), ("mint(address,uint64)", Some(Amount::from(12))));
         let expected = MintCall::Mint { to: WALLET.to_owned(), amount: 12 };
         assert_eq!(serde_json::from_slice::<MintCall>(&minted.input).unwrap(), expected);
-        let burned = MintCall::encode(Some("burn( uint64 )"), &json!([7])).unwrap();
+        let with_its_chain = json!([format!("{CLUSTER}:{WALLET}"), "12"]);
+        assert_eq!(encode(Some("mint(address,uint64)"), &with_its_chain).unwrap(), minted);
+        let burned = encode(Some("burn( uint64 )"), &json!([7])).unwrap();
         assert_eq!((burned.method.as_str(), burned.tokens), ("burn(uint64)", Some(Amount::from(7))));
     }
 
     #[test]
     fn what_no_mint_does_is_refused() {
         let check = |signature: Option<&str>, arguments: Value, part: &str| {
-            let error = MintCall::encode(signature, &arguments).unwrap_err().in_full();
+            let error = encode(signature, &arguments).unwrap_err().in_full();
             assert!(error.contains(part), "{error}");
         };
         check(None, json!({}), "there are mint(address,uint64) and burn(uint64)");
         check(Some("freeze(address)"), json!([WALLET]), "no method of a token");
         check(Some("mint(address,uint64)"), json!(["abc", 1]), "base58");
+        check(
+            Some("mint(address,uint64)"),
+            json!(["eip155:1:0xab", 1]),
+            "an account of eip155:1 and not of solana:5eykt",
+        );
         check(Some("mint(address,uint64)"), json!([WALLET, 0]), "no amount");
         check(Some("burn(uint64)"), json!(["18446744073709551616"]), "no amount");
         check(Some("burn(uint64)"), json!([1, 2]), "the arguments of burn(uint64)");

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Chain, ChainError, ChainId};
+use super::{Chain, ChainError, ChainId, EventFilter};
 
 /// The most characters that the standard gives an address.
 const ADDRESS_CHARS_MAX: usize = 128;
@@ -56,21 +56,52 @@ impl AccountId {
     }
 }
 
-/// The address that somebody wrote for this chain, in its one way of writing: alone, or with the chain as CAIP-10 has it.
-/// Asks nobody.
+/// The address in what somebody wrote for this chain: alone, or with the chain as CAIP-10 has it. All that takes an address
+/// from people takes it through here. That it is one of the chain's is not checked; asks nobody.
+///
+/// # Errors
+/// [`ChainError::Rejected`] when it is another chain's account.
+pub fn local_address<'t>(chain: &ChainId, text: &'t str) -> Result<&'t str, ChainError> {
+    if let Some(own) = text.strip_prefix(chain.as_str()).and_then(|rest| rest.strip_prefix(':')) {
+        return Ok(own);
+    }
+    // No chain's addresses have a colon, so that nothing else is taken for an account with its chain.
+    if !text.contains(':') {
+        return Ok(text);
+    }
+    let account: AccountId = text.parse().map_err(|error: AccountIdError| rejected(error.to_string()))?;
+    Err(rejected(format!("{account} is an account of {} and not of {chain}", account.chain())))
+}
+
+/// The address that somebody wrote for this chain, in the chain's one way of writing. Asks nobody.
 ///
 /// # Errors
 /// [`ChainError::Rejected`] when it is another chain's account, or no address of this one.
 pub fn read_address(chain: &dyn Chain, text: &str) -> Result<String, ChainError> {
-    // No chain's addresses have a colon, so that nothing else is taken for an account with its chain.
-    if !text.contains(':') {
-        return chain.canonical_address(text);
+    chain.canonical_address(local_address(chain.id(), text)?)
+}
+
+/// The asset that somebody wrote for this chain, in the chain's one way of writing; nothing when it is its own coin. Asks
+/// nobody.
+///
+/// # Errors
+/// As for [`read_address`].
+pub fn read_asset(chain: &dyn Chain, text: &str) -> Result<Option<String>, ChainError> {
+    match local_address(chain.id(), text) {
+        Ok(own) => chain.canonical_asset(own),
+        // A denom may have colons that stand behind no chain.
+        Err(_) if text.parse::<AccountId>().is_err() => chain.canonical_asset(text),
+        Err(of_another) => Err(of_another),
     }
-    let account: AccountId = text.parse().map_err(|error: AccountIdError| rejected(error.to_string()))?;
-    if account.chain() != chain.id() {
-        return Err(rejected(format!("{account} is an account of {} and not of {}", account.chain(), chain.id())));
-    }
-    chain.canonical_address(account.address())
+}
+
+/// The filter that somebody wrote for this chain, in the chain's one way of writing. Asks nobody.
+///
+/// # Errors
+/// As for [`read_address`], and when the chain has no such events.
+pub fn read_filter(chain: &dyn Chain, filter: &EventFilter) -> Result<EventFilter, ChainError> {
+    let address = local_address(chain.id(), filter.address.trim())?.to_owned();
+    chain.canonical_filter(&EventFilter { address, event: filter.event.clone() })
 }
 
 fn rejected(reason: String) -> ChainError {
@@ -166,11 +197,30 @@ mod tests {
     #[test]
     fn an_address_may_be_written_with_its_chain_and_with_no_other() {
         let chain = MemoryChain::new("test:memory".parse().unwrap(), Ledger::new(1), Mining::Automatic);
-        assert_eq!(read_address(&chain, "bob").unwrap(), "bob");
-        assert_eq!(read_address(&chain, "test:memory:bob").unwrap(), "bob");
-        let refused = |text: &str| read_address(&chain, text).unwrap_err().in_full();
-        assert!(refused("test:other:bob").contains("an account of test:other and not of test:memory"));
-        assert!(refused("nonsense:bob").contains("does not begin with a chain"));
-        assert!(refused("test:memory:b.b").contains("letters, digits and - only"), "the chain has its say too");
+        let filter = |address: &str| EventFilter { address: address.to_owned(), event: "Transfer".to_owned() };
+        let readings = |text: &str| {
+            let asset = read_asset(&chain, text).map(Option::unwrap);
+            let address_of_filter = read_filter(&chain, &filter(text)).map(|filter| filter.address);
+            [read_address(&chain, text), asset, address_of_filter]
+        };
+        for text in ["bob", "test:memory:bob"] {
+            readings(text).into_iter().for_each(|read| assert_eq!(read.unwrap(), "bob"));
+        }
+        for (text, expected) in [
+            ("test:other:bob", "test:other:bob is an account of test:other and not of test:memory"),
+            ("test:memory-2:bob", "an account of test:memory-2 and not of test:memory"),
+            ("eip155:1:0xab", "an account of eip155:1 and not of test:memory"),
+            ("test:memory:b.b", "letters, digits and - only"),
+            ("test:memory:", "letters, digits and - only"),
+            ("test:memory:test:memory:bob", "letters, digits and - only"),
+        ] {
+            for refused in readings(text) {
+                let error = refused.unwrap_err().in_full();
+                assert!(error.contains(expected), "{text}: {error}");
+            }
+        }
+        let nonsense = readings("nonsense:bob").map(|read| read.unwrap_err().in_full());
+        assert!(nonsense[0].contains("does not begin with a chain"), "{nonsense:?}");
+        assert!(nonsense[1].contains("letters, digits and - only"), "an asset may have colons: {nonsense:?}");
     }
 }

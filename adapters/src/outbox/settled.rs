@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
 
-use super::{OutboxPolicy, after};
+use super::{OutboxPolicy, Since, Stall, after};
 use crate::chain::{SignedTransaction, TransactionStatus};
 
 /// A transaction that became final.
@@ -24,17 +24,16 @@ impl Settled {
         after(self.at, policy.watch_ms)
     }
 
-    /// That it is not final any more, in words; nothing while it is.
-    pub(super) fn undone(&self, status: &TransactionStatus) -> Option<String> {
-        let now = match status {
+    /// That it is not final any more; nothing while it is.
+    pub(super) fn undone(&self, status: &TransactionStatus) -> Option<Stall> {
+        let since = match status {
             TransactionStatus::Included(inclusion) if inclusion.is_final => return None,
-            TransactionStatus::Included(inclusion) => format!("is in block {}, which is not", inclusion.block),
-            TransactionStatus::Pending => "waits for a block again".to_owned(),
-            TransactionStatus::Unknown => "is not there any more; the same bytes were sent again".to_owned(),
-            TransactionStatus::Replaced { .. } => "lost its sequence number to another".to_owned(),
-            TransactionStatus::Expired => "has expired".to_owned(),
+            TransactionStatus::Included(inclusion) => Since::Included { block: inclusion.block },
+            TransactionStatus::Pending => Since::Waiting,
+            TransactionStatus::Unknown => Since::Gone,
+            TransactionStatus::Replaced { .. } => Since::Displaced,
+            TransactionStatus::Expired => Since::Expired,
         };
-        let (hash, block) = (&self.transaction.hash, self.block);
-        Some(format!("a reorganisation undid what was final: the transaction {hash} of block {block} {now}"))
+        Some(Stall::Undone { transaction: self.transaction.hash.clone(), block: self.block, since })
     }
 }

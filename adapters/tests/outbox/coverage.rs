@@ -146,7 +146,7 @@ pub struct Phases {
 impl Phases {
     /// `is_asked`: whether the chain was asked since the start.
     pub fn of(outbox: &Outbox, is_asked: bool) -> Self {
-        let of_outbox = match (&outbox.head().stalled, is_asked) {
+        let of_outbox = match (&outbox.head().stall, is_asked) {
             (Some(_), _) => Phase::Stalled,
             (None, true) => Phase::Ready,
             (None, false) => Phase::Unasked,

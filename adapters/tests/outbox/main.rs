@@ -17,7 +17,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use steward_adapters::fee::{FeePolicy, MarketFee};
 use steward_adapters::ledger::Lost;
-use steward_adapters::outbox::{Effect, Event, Outbox, Sequences, Standing};
+use steward_adapters::outbox::{Effect, Event, Outbox, Sequences, Stall, Standing};
 use steward_types::Timestamp;
 
 use crate::moves::{Answer, Carry, Fault, Move};
@@ -137,7 +137,8 @@ fn a_chain_that_is_reset_meanwhile_stops_what_is_under_way() {
     outbox.apply(standing("a"), Timestamp::EPOCH, &POLICY).unwrap();
     assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Sign { .. }]));
     outbox.apply(standing("b"), Timestamp::EPOCH, &POLICY).unwrap();
-    assert!(outbox.head().stalled.is_some());
+    let reset = |known: &str, found: &str| Stall::ChainReset { known: known.to_owned(), found: found.to_owned() };
+    assert_eq!(outbox.head().stall, Some(reset("a", "b")));
     let later = Timestamp::EPOCH.saturating_add(Duration::from_millis(POLICY.retry_ms));
     assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile { settled: None }], "no start was needed to notice it");
 }
@@ -152,15 +153,17 @@ fn a_chain_that_was_reset_stalls_the_outbox_until_it_is_the_old_one() {
     };
     outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
     outbox = Outbox::from_parts(outbox.head().clone(), outbox.intents().clone());
-    for wrong in [standing("b", 5), standing("a", 4)] {
+    let reset = Stall::ChainReset { known: "a".to_owned(), found: "b".to_owned() };
+    let back = Stall::SequenceWentBack { known: 5, found: 4 };
+    for (wrong, stall) in [(standing("b", 5), reset), (standing("a", 4), back)] {
         outbox.apply(wrong, Timestamp::EPOCH, &POLICY).unwrap();
-        assert!(outbox.head().stalled.is_some());
+        assert_eq!(outbox.head().stall, Some(stall));
         assert!(outbox.next(Timestamp::EPOCH, &POLICY).is_empty());
         let later = Timestamp::EPOCH.saturating_add(Duration::from_millis(POLICY.retry_ms));
         assert_eq!(outbox.next(later, &POLICY), [Effect::Reconcile { settled: None }]);
     }
     outbox.apply(standing("a", 5), Timestamp::EPOCH, &POLICY).unwrap();
-    assert_eq!(outbox.head().stalled, None);
+    assert_eq!(outbox.head().stall, None);
     assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Sign { sequence: 5, .. }]));
 }
 
@@ -178,7 +181,7 @@ fn another_key_takes_over_once_nothing_of_the_old_one_can_land() {
     };
     restarted(&mut outbox, standing("old", 7));
     restarted(&mut outbox, standing("new", 2));
-    assert_eq!(outbox.head().stalled, None);
+    assert_eq!(outbox.head().stall, None);
     let [Effect::Sign { intent, sequence: 2, action, .. }] = &outbox.next(Timestamp::EPOCH, &POLICY)[..] else {
         panic!("{outbox:?}")
     };
@@ -186,11 +189,11 @@ fn another_key_takes_over_once_nothing_of_the_old_one_can_land() {
     let transaction = World::new(0).ledger.sign(action, 2, fee);
     outbox.apply(Event::Signed { intent: *intent, transaction }, Timestamp::EPOCH, &POLICY).unwrap();
     restarted(&mut outbox, standing("third", 0));
-    let stalled = outbox.head().stalled.clone().unwrap();
-    assert!(stalled.contains("third") && stalled.contains("new"), "{stalled}");
+    let stall = Stall::OtherAccount { known: "new".to_owned(), found: "third".to_owned() };
+    assert_eq!(outbox.head().stall, Some(stall));
     assert!(outbox.next(Timestamp::EPOCH, &POLICY).is_empty(), "nothing is sent with either key");
     restarted(&mut outbox, standing("new", 2));
-    assert_eq!(outbox.head().stalled, None);
+    assert_eq!(outbox.head().stall, None);
     assert!(matches!(outbox.next(Timestamp::EPOCH, &POLICY)[..], [Effect::Broadcast { .. }]));
 }
 

@@ -7,7 +7,7 @@ use steward_adapters::courier::carry_out;
 use steward_adapters::fee::FeePolicy;
 use steward_adapters::ledger::Ledger;
 use steward_adapters::memory::{MemoryChain, Mining};
-use steward_adapters::outbox::{Effect, Event, Outbox};
+use steward_adapters::outbox::{Effect, Event, Outbox, Since, Stall};
 use steward_types::Timestamp;
 
 use crate::world::{POLICY, action};
@@ -43,6 +43,14 @@ fn later(now: Timestamp, millis: u64) -> Timestamp {
     now.saturating_add(Duration::from_millis(millis))
 }
 
+/// What became of what was undone.
+fn since(outbox: &Outbox) -> Option<Since> {
+    match outbox.head().stall.as_ref()? {
+        Stall::Undone { since, .. } => Some(*since),
+        _ => None,
+    }
+}
+
 fn landed(chain: &MemoryChain) -> usize {
     chain.with_ledger(|ledger| ledger.landed().count())
 }
@@ -55,19 +63,18 @@ async fn what_was_final_and_is_undone_is_noticed_with_nothing_to_do_and_comes_ba
     chain.with_ledger(|ledger| ledger.undo_final(blocks));
     assert_eq!(landed(&chain), 0, "the reorganisation took it out");
     step(&mut outbox, &chain, due).await;
-    let stalled = outbox.head().stalled.clone().unwrap();
-    assert!(stalled.contains("undid what was final") && stalled.contains("sent again"), "{stalled}");
+    assert_eq!(since(&outbox), Some(Since::Gone));
     submit(&mut outbox, 1, due);
     let mut now = due;
     for _ in 0..3 {
         now = later(now, POLICY.retry_ms);
         assert!(matches!(outbox.next(now, &POLICY)[..], [Effect::Reconcile { settled: Some(_) }]), "nothing is sent");
         step(&mut outbox, &chain, now).await;
-        assert!(outbox.head().stalled.is_some());
+        assert!(outbox.head().stall.is_some());
     }
     chain.with_ledger(|ledger| (0..2).for_each(|_| ledger.mine()));
     step(&mut outbox, &chain, later(now, POLICY.retry_ms)).await;
-    assert_eq!((outbox.head().stalled.clone(), landed(&chain)), (None, 1), "the same bytes landed, once");
+    assert_eq!((outbox.head().stall.clone(), landed(&chain)), (None, 1), "the same bytes landed, once");
     assert!(matches!(outbox.next(later(now, POLICY.retry_ms), &POLICY)[..], [Effect::Sign { sequence: 1, .. }]));
 }
 
@@ -82,11 +89,10 @@ async fn what_another_took_is_said_for_a_while_and_then_others_go_on() {
     });
     let due = outbox.wake_at(&POLICY).unwrap();
     step(&mut outbox, &chain, due).await;
-    let stalled = outbox.head().stalled.clone().unwrap();
-    assert!(stalled.contains("lost its sequence number to another"), "{stalled}");
+    assert_eq!(since(&outbox), Some(Since::Displaced));
     let over = later(now, 2 * POLICY.watch_ms);
     step(&mut outbox, &chain, over).await;
-    assert_eq!(outbox.head().stalled, None);
+    assert_eq!(outbox.head().stall, None);
     assert_eq!(outbox.wake_at(&POLICY), None, "an idle chain is asked nothing any more");
 }
 

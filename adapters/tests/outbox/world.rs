@@ -284,7 +284,7 @@ impl World {
     }
 
     pub fn check(&self) {
-        if self.outbox.head().stalled.is_some() {
+        if self.outbox.head().stall.is_some() {
             assert!(
                 self.effects().iter().all(|effect| matches!(effect, Effect::Reconcile { .. })),
                 "it is stalled, and acts"
@@ -328,7 +328,7 @@ impl World {
     pub fn heal(mut self) {
         for _ in 0..200 {
             self.finish();
-            if self.outbox.head().stalled.is_some() {
+            if self.outbox.head().stall.is_some() {
                 self.change_key();
             }
             for effect in self.effects() {

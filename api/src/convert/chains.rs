@@ -31,7 +31,7 @@ pub(crate) fn breaker(chain: String, status: Result<ChainStatus, Failure>) -> v1
         state: state.to_owned(),
         until: until.and_then(time),
         last_failure: status.last_failure,
-        stalled: status.stalled,
+        stall: status.stall.map(v1::Stall::from),
         paused: status.paused.map(|pause| pause.to_string()).unwrap_or_default(),
         intents: status.intents,
         oldest_at: status.oldest.and_then(time),

@@ -1,7 +1,8 @@
 //! Receipts, proofs and anchors.
 
+use steward_actors::receipt_log::Proven;
 use steward_actors::service::{AnchorState, CheckpointView, ConsistencyView, ReceiptView};
-use steward_receipts::{Hash, Leaf, Proof};
+use steward_receipts::{Hash, Leaf};
 
 use super::time;
 use crate::proto::v1;
@@ -47,10 +48,11 @@ pub(crate) fn leaf(leaf: &Leaf) -> v1::Receipt {
     }
 }
 
-pub(crate) fn proof(proof: Proof, root: Hash) -> v1::ProveReceiptResponse {
+pub(crate) fn proof(proven: &Proven, root: Hash) -> v1::ProveReceiptResponse {
+    let Proven { proof, accounts } = proven;
     let bytes = proof.leaf.encode();
     let view = ReceiptView { index: Some(proof.index), leaf_hash: Hash::of_leaf(&bytes), leaf: proof.leaf.clone() };
-    let anchors = proof.anchors.iter().map(|anchor| v1::Anchor {
+    let anchors = proof.anchors.iter().zip(accounts).map(|(anchor, account)| v1::Anchor {
         chain: anchor.chain.clone(),
         tree_size: proof.tree_size,
         root: root.as_bytes().to_vec(),
@@ -59,7 +61,7 @@ pub(crate) fn proof(proof: Proof, root: Hash) -> v1::ProveReceiptResponse {
         block: anchor.block,
         contract: anchor.contract.clone(),
         created_at: None,
-        account: String::new(),
+        account: account.clone(),
     });
     v1::ProveReceiptResponse {
         receipt: Some(receipt(&view)),

@@ -21,7 +21,7 @@ pub(crate) fn chain(name: String, status: Result<ChainStatus, Failure>) -> v1::C
         endpoints: status.endpoints.into_iter().map(|endpoint| endpoint.name).collect(),
         quorum: u32::try_from(status.quorum).unwrap_or(u32::MAX),
         intents: status.intents,
-        stalled: status.stalled,
+        stall: status.stall.map(v1::Stall::from),
         failure: String::new(),
     }
 }
@@ -34,7 +34,7 @@ pub(crate) fn outbox(chain: String, outbox: Result<OutboxView, Failure>) -> v1::
             total: outbox.total,
             latest_sequence: outbox.latest_sequence,
             final_sequence: outbox.final_sequence,
-            stalled: outbox.stalled,
+            stall: outbox.stall.map(v1::Stall::from),
             failure: String::new(),
         },
         Err(failure) => v1::Outbox { chain, failure: failure.to_string(), ..Default::default() },

@@ -59,24 +59,19 @@ impl Receipts for Services {
             (false, false) => ProveUnder::AnchoredOn(request.chain),
             (false, true) => ProveUnder::NewestOn(request.chain),
         };
-        let mut proof = self.steward.prove(&project, id, under).await.or_status()?;
-        if any_chain && request.tree_size != 0 && proof.tree_size != request.tree_size {
-            proof = self.steward.prove(&project, id, ProveUnder::Newest).await.or_status()?;
+        let mut proven = self.steward.prove(&project, id, under).await.or_status()?;
+        if any_chain && request.tree_size != 0 && proven.proof.tree_size != request.tree_size {
+            proven = self.steward.prove(&project, id, ProveUnder::Newest).await.or_status()?;
         }
-        if request.tree_size != 0 && proof.tree_size != request.tree_size {
+        if request.tree_size != 0 && proven.proof.tree_size != request.tree_size {
             let message = format!("there is no checkpoint of {} leaves to prove under", request.tree_size);
             return Err(Failure::field("tree_size", message)).or_status();
         }
         let key = self.steward.verifier_key(&project);
-        let checkpoint = Checkpoint::open(&proof.checkpoint, &key);
+        let checkpoint = Checkpoint::open(&proven.proof.checkpoint, &key);
         let unreadable = |error| Failure::new(steward_types::ErrorCode::RecordCorrupt, format!("{error}"));
         let root = checkpoint.map_err(unreadable).or_status()?.root;
-        let mut proven = convert::proof(proof, root);
-        for anchor in &mut proven.anchors {
-            let account = self.steward.anchor_account(&project, proven.tree_size, &anchor.chain).await.or_status()?;
-            anchor.account = account.unwrap_or_default();
-        }
-        Ok(Response::new(proven))
+        Ok(Response::new(convert::proof(&proven, root)))
     }
 
     async fn checkpoint(

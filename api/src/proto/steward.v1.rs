@@ -3134,12 +3134,139 @@ pub struct Chain {
     /// Transactions that are to be sent or are not final.
     #[prost(uint64, tag = "9")]
     pub intents: u64,
-    /// Why nothing is sent until a person looks; empty: that is not so.
-    #[prost(string, tag = "10")]
-    pub stalled: ::prost::alloc::string::String,
     /// Why the chain's state cannot be told; empty: it is told.
     #[prost(string, tag = "11")]
     pub failure: ::prost::alloc::string::String,
+    /// Why nothing is sent; absent: that is not so.
+    #[prost(message, optional, tag = "12")]
+    pub stall: ::core::option::Option<Stall>,
+}
+/// Why nothing is sent on a chain until it is what it was, or a person has looked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stall {
+    /// The reason; absent: one that the reader does not know.
+    #[prost(oneof = "stall::Reason", tags = "1, 2, 3, 4")]
+    pub reason: ::core::option::Option<stall::Reason>,
+}
+/// Nested message and enum types in `Stall`.
+pub mod stall {
+    /// First blocks, by their hashes.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ChainReset {
+        /// That which the outbox knows.
+        #[prost(string, tag = "1")]
+        pub known: ::prost::alloc::string::String,
+        /// That which the chain has.
+        #[prost(string, tag = "2")]
+        pub found: ::prost::alloc::string::String,
+    }
+    /// Accounts, by their addresses.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct OtherAccount {
+        /// The one before.
+        #[prost(string, tag = "1")]
+        pub known: ::prost::alloc::string::String,
+        /// The key's.
+        #[prost(string, tag = "2")]
+        pub found: ::prost::alloc::string::String,
+    }
+    /// Sequence numbers.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct SequenceWentBack {
+        /// The one that was last seen final.
+        #[prost(uint64, tag = "1")]
+        pub known: u64,
+        /// What the chain says now.
+        #[prost(uint64, tag = "2")]
+        pub found: u64,
+    }
+    /// A transaction that was final.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Undone {
+        /// Its hash.
+        #[prost(string, tag = "1")]
+        pub transaction: ::prost::alloc::string::String,
+        /// The block that it was final in.
+        #[prost(uint64, tag = "2")]
+        pub block: u64,
+        /// What became of it.
+        #[prost(enumeration = "UndoneSince", tag = "3")]
+        pub since: i32,
+        /// The block that it is in now, where it is in one.
+        #[prost(uint64, tag = "4")]
+        pub since_block: u64,
+    }
+    /// What became of a transaction that is not final any more.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum UndoneSince {
+        /// Not said.
+        Unspecified = 0,
+        /// It is in a block that is not final.
+        Included = 1,
+        /// It waits for a block again.
+        Waiting = 2,
+        /// The chain did not have it any more; the same bytes were sent again.
+        Gone = 3,
+        /// Another transaction took its sequence number.
+        Displaced = 4,
+        /// The last block that could have had it has passed.
+        Expired = 5,
+    }
+    impl UndoneSince {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "UNDONE_SINCE_UNSPECIFIED",
+                Self::Included => "UNDONE_SINCE_INCLUDED",
+                Self::Waiting => "UNDONE_SINCE_WAITING",
+                Self::Gone => "UNDONE_SINCE_GONE",
+                Self::Displaced => "UNDONE_SINCE_DISPLACED",
+                Self::Expired => "UNDONE_SINCE_EXPIRED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "UNDONE_SINCE_UNSPECIFIED" => Some(Self::Unspecified),
+                "UNDONE_SINCE_INCLUDED" => Some(Self::Included),
+                "UNDONE_SINCE_WAITING" => Some(Self::Waiting),
+                "UNDONE_SINCE_GONE" => Some(Self::Gone),
+                "UNDONE_SINCE_DISPLACED" => Some(Self::Displaced),
+                "UNDONE_SINCE_EXPIRED" => Some(Self::Expired),
+                _ => None,
+            }
+        }
+    }
+    /// The reason; absent: one that the reader does not know.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Reason {
+        /// The chain's first block is another one: it was reset, or the endpoint is another chain's.
+        #[prost(message, tag = "1")]
+        ChainReset(ChainReset),
+        /// The key is another account's, while the one before it has transactions that may still land.
+        #[prost(message, tag = "2")]
+        OtherAccount(OtherAccount),
+        /// The account's final sequence number went back.
+        #[prost(message, tag = "3")]
+        SequenceWentBack(SequenceWentBack),
+        /// A reorganisation undid what was final.
+        #[prost(message, tag = "4")]
+        Undone(Undone),
+    }
 }
 /// Asks for an outbox.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3173,12 +3300,12 @@ pub struct Outbox {
     /// The account's next sequence number that was last seen final.
     #[prost(uint64, tag = "5")]
     pub final_sequence: u64,
-    /// Why nothing is sent until a person looks; empty: that is not so.
-    #[prost(string, tag = "6")]
-    pub stalled: ::prost::alloc::string::String,
     /// Why it cannot be told; empty: it is told.
     #[prost(string, tag = "7")]
     pub failure: ::prost::alloc::string::String,
+    /// Why nothing is sent; absent: that is not so.
+    #[prost(message, optional, tag = "8")]
+    pub stall: ::core::option::Option<Stall>,
 }
 /// Something that is to be done on a chain, once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5535,9 +5662,6 @@ pub struct Breaker {
     /// What went wrong last; empty: nothing.
     #[prost(string, tag = "4")]
     pub last_failure: ::prost::alloc::string::String,
-    /// Why nothing is sent until a person looks; empty: that is not so.
-    #[prost(string, tag = "5")]
-    pub stalled: ::prost::alloc::string::String,
     /// Since when, and why, it is paused; empty: it is not.
     #[prost(string, tag = "6")]
     pub paused: ::prost::alloc::string::String,
@@ -5556,6 +5680,9 @@ pub struct Breaker {
     /// Its endpoints, as configured.
     #[prost(message, repeated, tag = "11")]
     pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+    /// Why nothing is sent; absent: that is not so.
+    #[prost(message, optional, tag = "12")]
+    pub stall: ::core::option::Option<Stall>,
 }
 /// An endpoint of a chain.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use steward_api::proto::v1;
 
-use super::{Session, when};
+use super::{Session, chains, when};
 use crate::args::Breakers;
 use crate::output::Tone;
 
@@ -65,9 +65,8 @@ async fn list(session: &Session) -> anyhow::Result<()> {
     let heading = ["chain", "breaker", "unfinished", "oldest", "wanted"];
     output.table(&heading, breakers.iter().map(row).collect(), "this node has no chain");
     for breaker in &breakers {
-        for (what, text) in
-            [("failed", &breaker.last_failure), ("stalled", &breaker.stalled), ("paused", &breaker.paused)]
-        {
+        let stalled = breaker.stall.as_ref().map(chains::reason).unwrap_or_default();
+        for (what, text) in [("failed", &breaker.last_failure), ("stalled", &stalled), ("paused", &breaker.paused)] {
             if !text.is_empty() {
                 output.line(output.paint(Tone::Warning, format!("{}: {what}: {text}", breaker.chain)));
             }

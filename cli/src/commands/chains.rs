@@ -2,23 +2,22 @@
 
 use anyhow::bail;
 use steward_adapters::chain::{AccountId, ChainId};
+use steward_adapters::outbox::Stall;
 use steward_api::proto::v1;
 
 use super::{Session, chain_add};
 use crate::args::Chains;
 use crate::output::{Output, Tone};
 
-/// Runs one of `chains` that ask a node.
+/// Runs one of `chains`. Adding one asks no node: it writes a file of the machine that this runs on, the shell's too.
 ///
 /// # Errors
-/// What the node refused.
+/// What the node refused; as for [`add`].
 pub async fn run(command: Option<Chains>, session: &Session) -> anyhow::Result<()> {
     match command.unwrap_or(Chains::List) {
         Chains::List => list(session).await,
         Chains::Show { chain } => show(session, &chain).await,
-        Chains::Add(_) => {
-            bail!("`chains add` is not for the shell: it writes a file of this machine, so run it outside")
-        }
+        Chains::Add(chain) => add(&chain, session.output).await,
     }
 }
 
@@ -53,7 +52,7 @@ async fn list(session: &Session) -> anyhow::Result<()> {
     };
     let heading = ["chain", "account", "key in", "breaker", "block", "unfinished", "endpoints"];
     output.table(&heading, chains.iter().map(row).collect(), "this node has no chain: steward chains add");
-    chains.iter().for_each(|chain| tell_trouble(output, &chain.chain, &chain.stalled, &chain.failure));
+    chains.iter().for_each(|chain| tell_trouble(output, &chain.chain, chain.stall.as_ref(), &chain.failure));
     Ok(())
 }
 
@@ -77,7 +76,7 @@ async fn show(session: &Session, name: &str) -> anyhow::Result<()> {
         ("unfinished", chain.intents.to_string()),
         ("endpoints", endpoints(&chain)),
     ]);
-    tell_trouble(output, &chain.chain, &chain.stalled, &chain.failure);
+    tell_trouble(output, &chain.chain, chain.stall.as_ref(), &chain.failure);
     Ok(())
 }
 
@@ -93,10 +92,16 @@ fn endpoints(chain: &v1::Chain) -> String {
 }
 
 /// Says why a chain does nothing, and why it could not be asked.
-pub(super) fn tell_trouble(output: Output, chain: &str, stalled: &str, failure: &str) {
-    for (what, text) in [("stalled", stalled), ("failed", failure)] {
+pub(super) fn tell_trouble(output: Output, chain: &str, stall: Option<&v1::Stall>, failure: &str) {
+    let stalled = stall.map(reason).unwrap_or_default();
+    for (what, text) in [("stalled", stalled.as_str()), ("failed", failure)] {
         if !text.is_empty() {
             output.line(output.paint(Tone::Warning, format!("{chain}: {what}: {text}")));
         }
     }
+}
+
+/// Why an outbox stalled, in words.
+pub(super) fn reason(stall: &v1::Stall) -> String {
+    Stall::try_from(stall).map_or_else(|unknown| unknown.to_string(), |stall| stall.to_string())
 }

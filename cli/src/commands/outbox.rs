@@ -48,7 +48,7 @@ pub async fn run(command: Outbox, session: &Session) -> anyhow::Result<()> {
         if left > 0 {
             output.line(format!("{}: and {left} more", outbox.chain));
         }
-        tell_trouble(output, &outbox.chain, &outbox.stalled, &outbox.failure);
+        tell_trouble(output, &outbox.chain, outbox.stall.as_ref(), &outbox.failure);
     }
     Ok(())
 }

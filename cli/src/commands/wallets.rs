@@ -61,7 +61,7 @@ async fn list(session: &Session) -> anyhow::Result<()> {
     };
     let heading = ["chain", "account", "key in", "balance", "next sequence", "final"];
     output.table(&heading, wallets.iter().map(row).collect(), "this node has no chain, and so no account");
-    wallets.iter().for_each(|wallet| tell_trouble(output, &wallet.chain, "", &wallet.failure));
+    wallets.iter().for_each(|wallet| tell_trouble(output, &wallet.chain, None, &wallet.failure));
     Ok(())
 }
 
@@ -83,7 +83,7 @@ async fn show(session: &Session, chain: &str) -> anyhow::Result<()> {
         ("next sequence", number(wallet.latest_sequence)),
         ("final sequence", number(wallet.final_sequence)),
     ]);
-    tell_trouble(output, &wallet.chain, "", &wallet.failure);
+    tell_trouble(output, &wallet.chain, None, &wallet.failure);
     Ok(())
 }
 

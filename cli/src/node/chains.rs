@@ -9,12 +9,12 @@ mod solana;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use steward_actors::chain::{ChainActor, ChainAnchoring, ChainEnvironment, ChainSettings, canonical_terms};
 use steward_actors::host::{Host, HostBuilder};
 use steward_actors::receipt_log::LogIdentity;
 use steward_actors::service::{Anchoring, NoAnchoring};
-use steward_adapters::chain::{Chain, ChainId};
+use steward_adapters::chain::{Chain, ChainError, ChainId, local_address};
 use steward_adapters::endpoint::EndpointPolicy;
 use steward_adapters::fee::FeePolicy;
 use steward_adapters::pool::{Pool, PoolPolicy};
@@ -105,8 +105,19 @@ async fn open_evm(chain: ChainId, config: &ChainConfig) -> anyhow::Result<ChainS
     })?;
     let fees = FeePolicy::default();
     let fees = FeePolicy { price_max: config.fee_price_max.unwrap_or(fees.price_max), ..fees };
-    let (contract, coin) = (config.contract.clone(), "wei".to_owned());
-    Ok(ChainSettings { fees, contract, coin, ..ChainSettings::pooled(pool) })
+    let contract = config.contract.as_deref().map(|contract| configured_contract(&*pool, contract)).transpose()?;
+    Ok(ChainSettings { fees, contract, coin: "wei".to_owned(), ..ChainSettings::pooled(pool) })
+}
+
+/// The contract's address, as it was written: alone, or with its chain.
+fn configured_contract(chain: &dyn Chain, contract: &str) -> anyhow::Result<String> {
+    let address = local_address(chain.id(), contract).map_err(refused).context("contract")?;
+    chain.canonical_address(address).map_err(refused).context("contract")?;
+    Ok(address.to_owned())
+}
+
+fn refused(error: ChainError) -> anyhow::Error {
+    anyhow!("{}", error.in_full())
 }
 
 /// One driver for each of the chain's endpoints, as one chain.

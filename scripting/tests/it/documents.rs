@@ -121,8 +121,11 @@ fn the_treasury_agent_asks_before_it_moves_and_remembers_what_it_did() {
     assert_eq!(outcome(false).0, 0);
 }
 
+/// The Stake contract of its example.
+const STAKE: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+
 #[test]
-fn the_escrow_and_identity_agents_tell_contracts_what_their_manifests_allow() {
+fn the_contracts_agents_tell_contracts_what_their_manifests_allow() {
     let evidence = json!({
         "log": "0x5f", "account": "0xf3", "log_id": format!("0x{}", "ab".repeat(32)), "leaf": "0x01", "index": 4,
         "leaf_hash": "0x02", "path": ["0x03"],
@@ -133,6 +136,10 @@ fn the_escrow_and_identity_agents_tell_contracts_what_their_manifests_allow() {
     });
     let log = format!("0x{:0>64}{:0>64}{}", "5f", "f3", "ab".repeat(32));
     let feedback = json!({ "agent": 1, "value": 95, "tag": "quality" });
+    let slash = json!({ "agent": 1, "amount": "5", "to": "0xb0b", "salt": 9 });
+    let slashed = json!({
+        "method": "slash(uint256,uint128,address,bytes32)", "arguments": [1, "5", "0xb0b", "0x02"],
+    });
     for (example, message, called) in [
         ("escrow", json!({ "claim": 1, "evidence": evidence }), json!([1, "0x01", 4, ["0x03"]])),
         ("escrow", json!({ "decline": 7 }), json!([7])),
@@ -148,6 +155,12 @@ fn the_escrow_and_identity_agents_tell_contracts_what_their_manifests_allow() {
             json!({ "feedback": feedback, "evidence": evidence }),
             json!([1, [95, 0, "quality", "", "", "", format!("0x{}", "0".repeat(64))], ["0x02", 4, ["0x03"]]]),
         ),
+        ("stake", json!({ "deposit": { "agent": 1, "amount": "5" } }), json!([STAKE, "5"])),
+        ("stake", json!({ "leave": { "agent": 1, "amount": "5" } }), json!([1, "5"])),
+        ("stake", json!({ "stay": 1 }), json!([1])),
+        ("stake", json!({ "release": 1 }), json!([1])),
+        ("stake", json!({ "slash": slash, "evidence": evidence }), json!([STAKE, slashed, 9])),
+        ("stake", json!({ "execute": slash, "evidence": evidence }), json!([STAKE, slashed, 9])),
     ] {
         let manifest = Manifest::parse(&read(&format!("examples/{example}/manifest.toml"))).unwrap();
         let script = read(&format!("examples/{example}/agent.rhai"));
@@ -156,6 +169,7 @@ fn the_escrow_and_identity_agents_tell_contracts_what_their_manifests_allow() {
             "chain_read" if call.arguments["signature"] == "lastOrder()(uint256)" => {
                 steward_scripting::StepAnswer::Value(json!("0"))
             }
+            "chain_read" if example == "stake" => steward_scripting::StepAnswer::Value(json!(["0", "5", "0"])),
             "chain_read" => steward_scripting::StepAnswer::Error(steward_scripting::StepError {
                 code: steward_types::ErrorCode::ChainRejected,
                 message: "there is none".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use steward_adapters::chain::{Chain, ChainError, read_address};
+use steward_adapters::chain::{Chain, ChainError, ChainId, read_address, read_asset};
 use steward_scripting::manifest::{ANYBODY, Caps, SpendingRules};
 use thiserror::Error;
 
@@ -31,7 +31,7 @@ pub fn canonical_rules(rules: &SpendingRules, chain: &dyn Chain) -> (SpendingRul
     let (mut coin, mut assets) = (rules.coin, BTreeMap::new());
     for (name, caps) in &rules.assets {
         let mut problem = |reason| problems.push(RuleProblem { key: format!("assets.{name:?}"), reason });
-        match chain.canonical_asset(name) {
+        match read_asset(chain, name) {
             Ok(None) if coin == Caps::default() => coin = *caps,
             Ok(None) => problem("it is the chain's own coin, whose caps stand under `coin` already".to_owned()),
             Ok(Some(asset)) if assets.contains_key(&asset) => problem("this asset stands there twice".to_owned()),
@@ -59,12 +59,12 @@ pub fn canonical_terms(terms: &SpendingTerms, chain: &dyn Chain) -> Result<Spend
 }
 
 fn canonical_call(rule: &str, chain: &dyn Chain) -> Result<String, ChainError> {
-    // The contract may be written with its chain, as CAIP-10 has it.
-    let parts = rule.trim().strip_prefix(&format!("{}:", chain.id())).unwrap_or(rule).split_once(':');
+    // The contract may be written with its chain, as CAIP-10 has it: then a chain alone is what stands before no method.
+    let parts = rule.trim().rsplit_once(':').filter(|(contract, _)| contract.parse::<ChainId>().is_err());
     let (contract, method) = parts.ok_or_else(|| ChainError::Rejected {
         reason: format!("{rule:?} is no call: write CONTRACT:METHOD, or CONTRACT:* for every method"),
     })?;
-    let contract = chain.canonical_address(contract.trim())?;
+    let contract = read_address(chain, contract.trim())?;
     let method = match method.trim() {
         ANYBODY => ANYBODY.to_owned(),
         method => chain.canonical_method(method)?,

@@ -33,7 +33,7 @@ async fn an_outbox_shows_what_waits_and_a_wallet_what_the_chain_says() {
     chain.set_fault(None);
     node.until_anchored(&acme, 1).await;
     let after = outbox(&node).await;
-    assert_eq!((after.total, after.stalled.as_str()), (0, ""), "{after:?}");
+    assert_eq!((after.total, after.stall.as_ref()), (0, None), "{after:?}");
     let known = wallet(&node).await;
     assert_eq!((known.sequences, known.failure.as_str()), (Some((2, 2)), ""));
     assert!(known.balances.is_some() && known.account == unknown.account, "{known:?}");

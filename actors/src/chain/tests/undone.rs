@@ -1,5 +1,7 @@
 //! What was final and is undone: an entity with nothing to do notices, says so, and brings it back.
 
+use steward_adapters::outbox::Stall;
+
 use super::*;
 
 /// Asks until the status is as it should be.
@@ -43,12 +45,12 @@ async fn a_reorganisation_of_what_was_final_is_shown_and_the_anchor_comes_back()
     let blocks = chain.with_ledger(|ledger| ledger.head().block);
     chain.with_ledger(|ledger| ledger.undo_final(blocks));
     assert!(landed(&chain).is_empty(), "the reorganisation undid the anchor");
-    let status = until_status(&node, |status| !status.stalled.is_empty()).await;
-    assert!(status.stalled.contains("undid what was final"), "{status:?}");
+    let status = until_status(&node, |status| status.stall.is_some()).await;
+    assert!(matches!(status.stall, Some(Stall::Undone { .. })), "{status:?}");
     assert_eq!(status.intents, 0, "there was nothing to do");
 
     until_status(&node, |_| chain.with_ledger(|ledger| ledger.pool_len()) == 1).await;
     chain.with_ledger(|ledger| (0..2).for_each(|_| ledger.mine()));
-    until_status(&node, |status| status.stalled.is_empty()).await;
+    until_status(&node, |status| status.stall.is_none()).await;
     assert_eq!(landed(&chain).len(), 1, "the same bytes landed again, once");
 }

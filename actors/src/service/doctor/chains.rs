@@ -2,6 +2,7 @@
 
 use steward_adapters::breaker::{BreakerState, Forced};
 use steward_adapters::endpoint::EndpointStatus;
+use steward_adapters::outbox::Stall;
 use steward_adapters::signer::SignerKind;
 use steward_types::Timestamp;
 use steward_types::limits::DOCTOR_WAIT_TIME_MAX;
@@ -29,9 +30,8 @@ pub(super) fn chain_moves(chain: &str, status: &ChainStatus, now: Timestamp) -> 
     for endpoint in &status.endpoints {
         found.extend(endpoint_serves(chain, endpoint));
     }
-    if !status.stalled.is_empty() {
-        let remedy = "look at the chain and its endpoint: docs/operations.md says what each reason means";
-        found.push(Finding::critical(chain, format!("nothing is sent: {}", status.stalled), remedy));
+    if let Some(stall) = &status.stall {
+        found.push(Finding::critical(chain, format!("nothing is sent: {stall}"), what_ends(stall)));
     }
     let age = status.oldest.map(|oldest| now.saturating_since(oldest)).unwrap_or_default();
     if age > DOCTOR_WAIT_TIME_MAX {
@@ -42,6 +42,18 @@ pub(super) fn chain_moves(chain: &str, status: &ChainStatus, now: Timestamp) -> 
         ));
     }
     found
+}
+
+/// What a person does about an outbox that stalled.
+const fn what_ends(stall: &Stall) -> &'static str {
+    match stall {
+        Stall::ChainReset { .. } => {
+            "change the endpoint if it is another chain's; a development chain that was reset needs a fresh data folder"
+        }
+        Stall::OtherAccount { .. } => "put the old account's key back until its transactions are final",
+        Stall::SequenceWentBack { .. } => "change the endpoint if it is behind or on a fork; then it goes on by itself",
+        Stall::Undone { .. } => "look at the transaction with an explorer, and raise `confirmations`: docs/chains.md",
+    }
 }
 
 fn endpoint_serves(chain: &str, endpoint: &EndpointStatus) -> Option<Finding> {

@@ -1,19 +1,19 @@
 //! Calls of contracts by their signatures: JSON to calldata and back, after the contract ABI of Solidity.
 //!
 //! Whole numbers go in as numbers or as text and come out as text where they may not fit 63 bits; addresses and bytes
-//! are hexadecimal text. Asks no endpoint.
+//! are hexadecimal text, and bytes that are a call themselves go in as its method and arguments. Asks no endpoint.
 
 use alloy::dyn_abi::{DynSolType, DynSolValue, FunctionExt, JsonAbiExt, Specifier};
 use alloy::json_abi::{Function, Param};
 use alloy::primitives::{Address, hex};
-use serde_json::Value;
-use steward_adapters::chain::{ChainError, ContractCall};
+use serde_json::{Map, Value};
+use steward_adapters::chain::{ChainError, ChainId, ContractCall, local_address};
 
 /// Widest type whose values are numbers in JSON: wider ones may not fit 63 bits.
 const NUMBER_BITS_MAX: usize = 56;
 
 /// The calldata of a call, and the method's canonical name.
-pub(super) fn encode(signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+pub(super) fn encode(chain: &ChainId, signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
     let function = function(signature)?;
     let Value::Array(given) = arguments else {
         return Err(rejected(format!("the arguments of {} must be an array", function.signature())));
@@ -24,7 +24,7 @@ pub(super) fn encode(signature: Option<&str>, arguments: &Value) -> Result<Contr
     }
     let values = function.inputs.iter().zip(given).enumerate().map(|(number, (parameter, given))| {
         let place = format!("argument {} of {}", number + 1, function.name);
-        value(&type_of(parameter)?, given).map_err(|reason| rejected(format!("{place}: {reason}")))
+        value(chain, &type_of(parameter)?, given).map_err(|reason| rejected(format!("{place}: {reason}")))
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     let input = function.abi_encode_input(&values).map_err(|error| rejected(error.to_string()))?;
@@ -92,24 +92,25 @@ fn type_of(parameter: &Param) -> Result<DynSolType, ChainError> {
     parameter.resolve().map_err(|error| rejected(error.to_string()))
 }
 
-/// A JSON value as one of this type.
-pub(crate) fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, String> {
+/// A JSON value as one of this type. Addresses are the chain's.
+pub(crate) fn value(chain: &ChainId, kind: &DynSolType, given: &Value) -> Result<DynSolValue, String> {
     let wrong = || format!("{given} is no {kind}");
     match (kind, given) {
         (DynSolType::Array(of), Value::Array(given)) => {
-            Ok(DynSolValue::Array(given.iter().map(|given| value(of, given)).collect::<Result<_, _>>()?))
+            Ok(DynSolValue::Array(given.iter().map(|given| value(chain, of, given)).collect::<Result<_, _>>()?))
         }
         (DynSolType::FixedArray(of, length), Value::Array(given)) if given.len() == *length => {
-            Ok(DynSolValue::FixedArray(given.iter().map(|given| value(of, given)).collect::<Result<_, _>>()?))
+            Ok(DynSolValue::FixedArray(given.iter().map(|given| value(chain, of, given)).collect::<Result<_, _>>()?))
         }
         (DynSolType::Tuple(kinds), Value::Array(given)) if given.len() == kinds.len() => {
-            let values = kinds.iter().zip(given).map(|(kind, given)| value(kind, given));
+            let values = kinds.iter().zip(given).map(|(kind, given)| value(chain, kind, given));
             Ok(DynSolValue::Tuple(values.collect::<Result<_, _>>()?))
         }
         (DynSolType::String, Value::String(text)) => Ok(DynSolValue::String(text.clone())),
         (DynSolType::Bool, Value::Bool(flag)) => Ok(DynSolValue::Bool(*flag)),
         (DynSolType::Address, Value::String(text)) => {
-            super::unsigned::recipient(text).map(DynSolValue::Address).map_err(reason_of)
+            let address = local_address(chain, text).and_then(super::unsigned::recipient);
+            address.map(DynSolValue::Address).map_err(reason_of)
         }
         (DynSolType::Uint(_) | DynSolType::Int(_), Value::Number(number)) if !number.is_f64() => {
             kind.coerce_str(&number.to_string()).map_err(|_| wrong())
@@ -120,8 +121,19 @@ pub(crate) fn value(kind: &DynSolType, given: &Value) -> Result<DynSolValue, Str
         (DynSolType::Bytes | DynSolType::FixedBytes(_), Value::String(text)) if text.starts_with("0x") => {
             kind.coerce_str(text).map_err(|_| wrong())
         }
+        (DynSolType::Bytes, Value::Object(call)) => call_within(chain, call).map(DynSolValue::Bytes),
         _ => Err(wrong()),
     }
+}
+
+/// The calldata of a call that another call carries, as wallets of several owners take it.
+fn call_within(chain: &ChainId, call: &Map<String, Value>) -> Result<Vec<u8>, String> {
+    let (Some(Value::String(method)), Some(arguments), 2) = (call.get("method"), call.get("arguments"), call.len())
+    else {
+        return Err("bytes that are a call have a method, as text, and arguments, and nothing else".to_owned());
+    };
+    let call = encode(chain, Some(method), arguments).map_err(reason_of)?;
+    Ok(call.input.to_vec())
 }
 
 /// What is wrong with an argument, without the words for a whole call.
@@ -175,6 +187,10 @@ mod tests {
 
     const SOMEBODY: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
+    fn encode(signature: Option<&str>, arguments: &Value) -> Result<ContractCall, ChainError> {
+        super::encode(&"eip155:1".parse().unwrap(), signature, arguments)
+    }
+
     #[test]
     fn a_call_is_encoded_by_its_signature_and_named_without_spaces_and_aliases() {
         let call = encode(Some("transfer(address to, uint amount)"), &json!([SOMEBODY, "1000"])).unwrap();
@@ -184,6 +200,19 @@ mod tests {
         let nested = encode(Some("f((uint8,bool)[],bytes4,string)"), &json!([[[7, true]], "0x01020304", "x"])).unwrap();
         assert_eq!(nested.method, "f((uint8,bool)[],bytes4,string)");
         assert_eq!(encode(Some("pause()(bool)"), &json!([])).unwrap().input.len(), 4);
+    }
+
+    #[test]
+    fn an_address_among_the_arguments_may_stand_with_its_chain() {
+        let (alone, own) = (json!(SOMEBODY), json!(format!("eip155:1:{SOMEBODY}")));
+        let arguments = |address: &Value| json!([address, [address], [[address, 7]]]);
+        let signature = Some("f(address,address[],(address,uint8)[])");
+        let encoded = |address: &Value| encode(signature, &arguments(address)).unwrap();
+        assert_eq!(encoded(&own), encoded(&alone));
+        let other = json!([format!("eip155:5:{SOMEBODY}")]);
+        let error = encode(Some("f(address)"), &other).unwrap_err().in_full();
+        assert!(error.contains("argument 1 of f: ") && error.contains("eip155:5 and not of eip155:1"), "{error}");
+        assert_eq!(encode(Some("f(string)"), &json!([own])).unwrap().input.len(), 4 + 32 * 4, "text stays text");
     }
 
     #[test]
@@ -202,6 +231,24 @@ mod tests {
         check(Some("f(uint256)"), json!([1.5]), "is no uint256");
         check(Some("f(address)"), json!([SOMEBODY.replace('A', "a").replacen('a', "A", 1)]), "checksum");
         check(Some("f(bytes)"), json!(["00"]), "is no bytes");
+        check(Some("f(bytes)"), json!([{"method": "pause()"}]), "argument 1 of f: bytes that are a call have a method");
+        check(Some("f(bytes)"), json!([{"method": "pause()", "arguments": [], "value": 1}]), "and nothing else");
+        check(
+            Some("f(bytes)"),
+            json!([{"method": "g(uint8)", "arguments": [256]}]),
+            "argument 1 of f: argument 1 of g: 256 is no uint8",
+        );
+        check(Some("f(bytes4)"), json!([{"method": "pause()", "arguments": []}]), "is no bytes4");
+    }
+
+    #[test]
+    fn a_call_within_a_call_is_given_by_its_signature_too() {
+        let within = json!({"method": "slash(uint256, uint128 amount)", "arguments": [1, "1000000000000000000000"]});
+        let carried = encode(Some("execute(address,bytes,uint256)"), &json!([SOMEBODY, within, 7])).unwrap();
+        let bytes = encode(Some("slash(uint256,uint128)"), &json!([1, "1000000000000000000000"])).unwrap().input;
+        let text = hex::encode_prefixed(bytes);
+        let plain = encode(Some("execute(address,bytes,uint256)"), &json!([SOMEBODY, text, 7])).unwrap();
+        assert_eq!(carried, plain);
     }
 
     #[test]

@@ -6,11 +6,9 @@ use alloy::primitives::{Address, Bytes, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
-use alloy::transports::TransportError;
 use steward_adapters::chain::{Action, Amount, ChainError};
 use steward_adapters::fee::Fee;
 
-use super::reply::{Failure, failure, without_address};
 use super::{EvmChain, address};
 use crate::artifact;
 use crate::contract::{Erc20, ReceiptLog};
@@ -82,16 +80,6 @@ impl EvmChain {
         }
         let reason = format!("it needs {needed} wei with its fee, and {} has {balance}", self.account);
         Err(ChainError::Rejected { reason })
-    }
-
-    /// What a failed call means that a chain has no reason to refuse: the endpoint is at fault, whatever it says.
-    pub(super) fn unserved(&self, error: TransportError) -> ChainError {
-        match failure(&error) {
-            Failure::Refused(_) => {
-                ChainError::Unavailable { chain: self.config.chain.clone(), source: without_address(error) }
-            }
-            _ => self.failed(error),
-        }
     }
 
     /// Some tokens answer false instead of failing, and an address without code does anything and nothing: neither

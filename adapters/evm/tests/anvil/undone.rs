@@ -1,6 +1,8 @@
 //! A reorganisation deeper than the confirmations: the running outbox notices, sends nothing else, and hands the same
 //! bytes to the chain again.
 
+use steward_adapters::outbox::Stall;
+
 use super::*;
 
 const CONFIRMATIONS: u64 = 2;
@@ -32,14 +34,14 @@ async fn a_final_transaction_that_a_deep_reorganisation_undoes_is_reported_and_b
     // Nothing is to be done, and it is noticed all the same, within what the policy says.
     sender.clock.advance(Duration::from_millis(POLICY.stuck_ms));
     sender.step().await;
-    let stalled = sender.outbox.head().stalled.clone().expect("it is reported");
-    assert!(stalled.contains("undid what was final") && stalled.contains(&paid.hash), "{stalled}");
+    let stall = sender.outbox.head().stall.clone().expect("it is reported");
+    assert!(matches!(&stall, Stall::Undone { transaction, .. } if *transaction == paid.hash), "{stall}");
     sender.submit("next payment", payment);
     sender.step().await;
     assert!(sender.intent("next payment").attempts.is_empty(), "nothing else is signed meanwhile");
     assert_eq!(chain.status(&paid).await.unwrap(), TransactionStatus::Pending, "the same bytes wait for a block");
 
     settle(&mut sender, &chain).await;
-    assert_eq!(sender.outbox.head().stalled, None);
+    assert_eq!(sender.outbox.head().stall, None);
     assert_eq!(balance().await, 10, "both are paid, each once");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use steward_actors::chain::{FeePrice, SpendingTerms, canonical_terms};
-use steward_adapters::chain::{Chain, EventFilter};
+use steward_adapters::chain::{Chain, EventFilter, read_filter};
 use steward_adapters::signer::SecretKey;
 use steward_adapters_cosmos::{CosmosChain, CosmosConfig, GasPrice};
 use steward_adapters_evm::{EvmChain, EvmConfig};
@@ -12,6 +12,8 @@ use steward_adapters_solana::{SolanaChain, SolanaConfig};
 use steward_scripting::Manifest;
 use steward_scripting::manifest::SpendingRules;
 use steward_types::Amount;
+
+use super::configured_contract;
 
 const KEY: [u8; 32] = [7; 32];
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -66,16 +68,52 @@ fn check_refused(chain: &dyn Chain, rules: &str, key: &str, reason: &str) {
 const CAPS: &str = "{ max_per_transaction = \"5\", max_per_day = \"9\" }";
 
 #[test]
-fn an_account_may_stand_with_its_chain_and_with_no_other() {
-    let chain = evm();
-    let rules = format!("pay = [\"eip155:1:{EVM_CHECKSUM}\"]\ncall = [\"eip155:1:{EVM_CHECKSUM}:*\"]");
-    let rules = read(&chain, &rules);
-    assert_eq!((rules.pay, rules.call), (vec![EVM_LOWER.to_owned()], vec![format!("{EVM_LOWER}:*")]));
-    let other = "an account of eip155:5 and not of eip155:1";
-    check_refused(&chain, &format!("pay = [\"eip155:5:{EVM_LOWER}\"]"), "pay[0]", other);
-    let solana = solana();
-    let own = format!("{}:{SOLANA}", solana.id());
-    assert_eq!(read(&solana, &format!("pay = [{own:?}]")).pay, [SOLANA]);
+fn whatever_names_an_account_may_name_its_chain_too_and_no_other() {
+    let (evm, cosmos, solana) = (evm(), cosmos(), solana());
+    let chains: [(&dyn Chain, &str, &str, &str); 3] = [
+        (&evm, EVM_LOWER, "transfer(address,uint256)", "Transfer(address indexed from)"),
+        (&cosmos, WASM, "mint", "wasm"),
+        (&solana, SOLANA, "mint(address,uint64)", "memo"),
+    ];
+    for (chain, address, method, event) in chains {
+        let id = chain.id();
+        let own = format!("{id}:{address}");
+        let rules = read(chain, &format!("pay = [{own:?}]\ncall = [\"{own}:{method}\", \"{own}:*\"]"));
+        assert_eq!(rules.pay, [address]);
+        assert_eq!(rules.call, [format!("{address}:{method}"), format!("{address}:*")]);
+        let asset = if id.namespace() == "cosmos" { "factory/wasm1/gold" } else { address };
+        let rules = read(chain, &format!("assets.\"{id}:{asset}\" = {CAPS}"));
+        assert_eq!(rules.assets.keys().collect::<Vec<_>>(), [asset]);
+        let filter = |address: &str| EventFilter { address: address.to_owned(), event: event.to_owned() };
+        assert_eq!(read_filter(chain, &filter(&own)).unwrap(), read_filter(chain, &filter(address)).unwrap());
+
+        for other in ["eip155:5", "cosmos:other-1", "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"] {
+            let foreign = format!("{other}:{address}");
+            let reason = format!("{foreign} is an account of {other} and not of {id}");
+            check_refused(chain, &format!("pay = [{foreign:?}]"), "pay[0]", &reason);
+            check_refused(chain, &format!("call = [\"{foreign}:{method}\"]"), "call[0]", &reason);
+            check_refused(chain, &format!("assets.{foreign:?} = {CAPS}"), &format!("assets.{foreign:?}"), &reason);
+            let error = read_filter(chain, &filter(&foreign)).unwrap_err().in_full();
+            assert!(error.contains(&reason), "{error}");
+        }
+        check_refused(chain, &format!("call = [{own:?}]"), "call[0]", "CONTRACT:METHOD");
+    }
+}
+
+#[test]
+fn a_denom_with_colons_is_no_account() {
+    let rules = read(&cosmos(), &format!("assets.\"gold:1\" = {CAPS}\nassets.\"cosmos:test-1:a:b:c\" = {CAPS}"));
+    assert_eq!(rules.assets.keys().collect::<Vec<_>>(), ["a:b:c", "gold:1"]);
+}
+
+#[test]
+fn a_configured_contract_may_stand_with_its_chain() {
+    let read = |text: &str| configured_contract(&evm(), text).map_err(|error| format!("{error:#}"));
+    assert_eq!(read(EVM_CHECKSUM).unwrap(), EVM_CHECKSUM);
+    assert_eq!(read(&format!("eip155:1:{EVM_CHECKSUM}")).unwrap(), EVM_CHECKSUM);
+    let of_another = read(&format!("eip155:5:{EVM_CHECKSUM}")).unwrap_err();
+    assert!(of_another.contains("contract: ") && of_another.contains("eip155:5 and not of eip155:1"), "{of_another}");
+    assert!(read("0x12").unwrap_err().contains("no address"));
 }
 
 #[test]

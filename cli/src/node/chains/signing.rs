@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use steward_adapters::chain::{ChainId, local_address};
 use steward_adapters::signer::{SecretKey, Signer, SignerError};
 use steward_adapters_signers::{
     AwsCredentials, CredentialsSource, KeyService, Kms, KmsConfig, RemoteSigner, SecretSource, SecretText, Vault,
@@ -78,14 +79,21 @@ pub(super) async fn signer(config: &ChainConfig, family: Family) -> anyhow::Resu
         }
         ChainConfig { vault: Some(settings), .. } => {
             let service = Vault::new(vault(settings)?).context("vault")?;
-            remote(Box::new(service), settings.account.clone(), family, clock).await
+            remote(Box::new(service), given_account(config, settings.account.as_deref())?, family, clock).await
         }
         ChainConfig { kms: Some(settings), .. } => {
             let service = Kms::new(kms(settings)?, Arc::clone(&clock)).context("kms")?;
-            remote(Box::new(service), settings.account.clone(), family, clock).await
+            remote(Box::new(service), given_account(config, settings.account.as_deref())?, family, clock).await
         }
         _ => bail!("give one of key_env, keystore, vault and kms"),
     }
+}
+
+/// The account that the configuration gives for a service's key: alone, or with the chain that it is of.
+fn given_account(config: &ChainConfig, account: Option<&str>) -> anyhow::Result<Option<String>> {
+    let Some(account) = account else { return Ok(None) };
+    let chain: ChainId = config.id.parse()?;
+    Ok(Some(local_address(&chain, account).map_err(super::refused).context("account")?.to_owned()))
 }
 
 async fn remote(

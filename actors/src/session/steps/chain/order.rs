@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use steward_adapters::chain::{Action, ContractCall, read_address};
+use steward_adapters::chain::{Action, ContractCall, read_address, read_asset};
 use steward_receipts::Hash;
 use steward_scripting::StepCall;
 use steward_scripting::call::SendOptions;
@@ -65,7 +65,7 @@ pub(in crate::session::steps) async fn send(
         Err(refused) => return refuse(turn, call, refused).await,
     };
     let driver = &known.settings.chain;
-    let asset = options.asset.map_or(Ok(None), |asset| driver.canonical_asset(&asset));
+    let asset = options.asset.map_or(Ok(None), |asset| read_asset(&**driver, &asset));
     let (to, asset) = match read_address(&**driver, &to).and_then(|to| Ok((to, asset?))) {
         Ok(named) => named,
         Err(error) => return refuse(turn, call, invalid(&error)).await,

@@ -1,7 +1,7 @@
 //! `balance` and `read`: questions that change nothing, and may be asked again.
 
 use serde_json::Value;
-use steward_adapters::chain::{Chain, ChainError, Consistency, read_address};
+use steward_adapters::chain::{Chain, ChainError, Consistency, read_address, read_asset};
 use steward_scripting::StepCall;
 use steward_scripting::call::{AskedAt, BalanceOptions};
 use steward_types::{ErrorCode, Micros};
@@ -34,13 +34,13 @@ pub(in crate::session::steps) async fn balance(
         Ok(known) => &*known.settings.chain,
         Err(refused) => return refuse(turn, call, refused).await,
     };
-    let asset = options.asset.as_deref();
-    let checked = asset.map_or(Ok(None), |asset| chain.canonical_asset(asset));
-    let account = match checked.and_then(|_| read_address(chain, account)) {
-        Ok(account) => account,
+    let asset = options.asset.map_or(Ok(None), |asset| read_asset(chain, &asset));
+    let (account, asset) = match read_address(chain, account).and_then(|account| Ok((account, asset?))) {
+        Ok(named) => named,
         Err(error) => return refuse(turn, call, invalid(&error)).await,
     };
-    let asked = async { Ok(Value::String(chain.balance(&account, asset, consistency(options.at)).await?.into())) };
+    let at = consistency(options.at);
+    let asked = async { Ok(Value::String(chain.balance(&account, asset.as_deref(), at).await?.into())) };
     ask(turn, call, begun, asked).await
 }
 
