@@ -79,7 +79,6 @@ fn operator(tenant: &Tenant, words: &[&str]) -> (String, bool) {
     steward.args(["--server", tenant.node.server(), "--key", key.trim()]).args(words);
     let ended = steward.env("HOME", tenant.folder.path()).output().unwrap();
     let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    println!("steward {}\n{said}", words.join(" "));
     (said, ended.status.success())
 }
 
@@ -91,7 +90,6 @@ async fn metrics(tenant: &Tenant) -> String {
     let mut all = String::new();
     stream.read_to_string(&mut all).await.unwrap();
     let of_devices: Vec<&str> = all.lines().filter(|line| line.starts_with("steward_device")).collect();
-    println!("{}", of_devices.join("\n"));
     of_devices.join("\n")
 }
 
