@@ -199,7 +199,6 @@ type Launch = unsafe extern "C" fn(
 /// # Safety
 /// As NVIDIA's reference of the driver API has it.
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "it is the driver's function")]
 pub unsafe extern "C" fn cuLaunchKernel(
     function: *mut c_void,
     grid_x: c_uint,

@@ -165,7 +165,7 @@ fn the_contracts_agents_tell_contracts_what_their_manifests_allow() {
         let manifest = Manifest::parse(&read(&format!("examples/{example}/manifest.toml"))).unwrap();
         let script = read(&format!("examples/{example}/agent.rhai"));
         let program = Program::check(&Bundle::new(script)).unwrap_or_else(|found| panic!("{found:#?}"));
-        let mut host = RecordingHost::new(|call| match call.function.as_str() {
+        let mut host = RecordingHost::new(move |call| match call.function.as_str() {
             "chain_read" if call.arguments["signature"] == "lastOrder()(uint256)" => {
                 steward_scripting::StepAnswer::Value(json!("0"))
             }
