@@ -10,6 +10,7 @@ mod cli;
 mod cluster;
 mod commands;
 mod cosmos;
+mod crowded;
 mod demo;
 mod docs;
 mod escrow;

@@ -32,8 +32,15 @@ pub struct Tenant {
 impl Tenant {
     /// Starts a node and creates the project.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more in the node's configuration.
+    pub async fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = NodeProcess::start(setup(&folder.path().join("node"))).await.unwrap();
+        let mut setup = setup(&folder.path().join("node"));
+        setup.config.push_str(more);
+        let node = NodeProcess::start(setup).await.unwrap();
         let (client, key) = create_project(&node, PROJECT, LIMIT).await;
         Self { node, client, key, folder }
     }

@@ -20,7 +20,7 @@ const CLIENTS: usize = 8;
 const TIMES: usize = 10;
 /// What a node may take beside its models' memory, as docs/operations.md says: resident, in KiB.
 pub const MEMORY_BUDGET_KIB: u64 = 512 * 1024;
-/// What keeps a processor busy: some turns wait for the disk.
+/// What makes times even; more would do more, each later.
 const PLACES_A_PROCESSOR: usize = 4;
 /// How much more than that is still within it, in percent.
 const OVER_BUDGET_PERCENT: u64 = 10;
@@ -39,7 +39,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Four for each processor, which is what keeps it busy, shared by the nodes of one machine.
+    /// Four for each processor, shared by the nodes of one machine.
     pub fn fair_share() -> usize {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         (PLACES_A_PROCESSOR * processors).div_ceil(NODES as usize)
