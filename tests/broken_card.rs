@@ -11,10 +11,9 @@ use steward::client::Client;
 use steward::process::{NodeProcess, NodeSetup, until};
 use steward_api::proto::v1;
 use steward_types::Micros;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::parts;
 use crate::tenant::{self, PROJECT, Tenant};
+use crate::{operator, parts};
 
 const MODEL: &str = "small";
 const CARD: &str = "cuda:0";
@@ -72,27 +71,6 @@ async fn device(tenant: &Tenant, name: &str) -> v1::NodeDevice {
     devices.into_iter().find(|device| device.name == name).unwrap()
 }
 
-/// What the command line says to these words, with the operator's key, and whether it is content.
-fn operator(tenant: &Tenant, words: &[&str]) -> (String, bool) {
-    let key = std::fs::read_to_string(tenant.node.root_key_file()).unwrap();
-    let mut steward = std::process::Command::new(parts::steward());
-    steward.args(["--server", tenant.node.server(), "--key", key.trim()]).args(words);
-    let ended = steward.env("HOME", tenant.folder.path()).output().unwrap();
-    let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    (said, ended.status.success())
-}
-
-async fn metrics(tenant: &Tenant) -> String {
-    let address = tenant.node.server().trim_start_matches("http://");
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut all = String::new();
-    stream.read_to_string(&mut all).await.unwrap();
-    let of_devices: Vec<&str> = all.lines().filter(|line| line.starts_with("steward_device")).collect();
-    of_devices.join("\n")
-}
-
 /// Sends a message and waits until its turn has ended, whatever becomes of the node meanwhile: the same key makes it one
 /// turn, however often it is asked for.
 async fn run(client: &Client, session: &str, text: &str) -> v1::RunResponse {
@@ -120,7 +98,7 @@ async fn a_session_whose_card_breaks_goes_on_on_the_processor_and_is_paid_once()
     let before = device(&tenant, CARD).await;
     assert_eq!((before.kind.as_str(), before.state.as_str(), before.failure.as_str()), ("gpu", "ready", ""));
     assert!(before.used_bytes > WEIGHTS_BYTES, "the model is on the card: {before:?}");
-    assert!(operator(&tenant, &["doctor"]).1);
+    operator::told(&tenant.node, &["doctor"]);
     let session = tenant.open("writer").await;
     let turn = run(&tenant.client, &session, "Once upon a time").await;
     assert_eq!(turn.failure, None);
@@ -135,13 +113,13 @@ async fn a_session_whose_card_breaks_goes_on_on_the_processor_and_is_paid_once()
     let (_, receipts) = tenant.books_at_rest(2).await;
     let billed: u64 = receipts.iter().map(|receipt| receipt.output_tokens).sum();
     assert_eq!(billed, made + next.reply.parse::<u64>().unwrap(), "each token is paid for once");
-    let (doctor, is_well) = operator(&tenant, &["doctor"]);
+    let (is_well, doctor) = operator::asked(&tenant.node, &["doctor"]);
     assert!(!is_well && doctor.contains("device cuda:0") && doctor.contains("ILLEGAL_ADDRESS"), "{doctor}");
-    let (devices, _) = operator(&tenant, &["devices"]);
+    let devices = operator::told(&tenant.node, &["devices"]);
     assert!(devices.contains("failed") && devices.contains("ILLEGAL_ADDRESS"), "{devices}");
-    let (why, _) = operator(&tenant, &["actors", "why", "device", CARD]);
+    let why = operator::told(&tenant.node, &["actors", "why", "device", CARD]);
     assert!(why.contains("Nothing is run on it until its node is started again"), "{why}");
-    assert!(metrics(&tenant).await.contains("steward_device_failed{device=\"cuda:0\"} 1"));
+    assert!(operator::metrics(&tenant.node).contains("steward_device_failed{device=\"cuda:0\"} 1"));
     tenant.node.stop().await.unwrap();
 }
 
@@ -178,7 +156,6 @@ async fn sessions_whose_node_is_killed_while_the_card_generates_go_on_and_are_pa
     assert!(card.state == "ready" && card.used_bytes > WEIGHTS_BYTES, "{card:?}");
     let (_, receipts) = tenant.books_at_rest(SESSIONS as u64).await;
     assert_eq!(receipts.iter().map(|receipt| receipt.output_tokens).sum::<u64>(), made, "each token is paid for once");
-    operator(&tenant, &["devices"]);
-    assert!(metrics(&tenant).await.contains("steward_device_failed{device=\"cuda:0\"} 0"));
+    assert!(operator::metrics(&tenant.node).contains("steward_device_failed{device=\"cuda:0\"} 0"));
     tenant.node.stop().await.unwrap();
 }

@@ -22,6 +22,7 @@ mod local_cluster;
 mod models;
 mod modules;
 mod openai;
+mod operator;
 mod packaging;
 mod paid;
 mod payments;

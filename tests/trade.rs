@@ -13,8 +13,8 @@ use steward_api::proto::v1;
 use steward_chaos_chains::proxy;
 use steward_types::Micros;
 
-use crate::parts;
 use crate::tenant::{self, PROJECT, Tenant};
+use crate::{operator, parts};
 
 /// The chain.
 pub const CHAIN: &str = "eip155:31337";
@@ -246,12 +246,7 @@ fn rules(token: &str, contracts: &BTreeMap<&str, String>) -> String {
 
 /// What `contracts deploy` says with the node's root key.
 pub fn deploy(node: &NodeProcess, words: &[&str]) -> (bool, String) {
-    let mut steward = std::process::Command::new(parts::steward());
-    let key = std::fs::read_to_string(node.root_key_file()).unwrap();
-    steward.args(["--server", node.server(), "--key", key.trim(), "--json", "contracts", "deploy"]).args(words);
-    let ended = steward.args(["--chain", CHAIN]).output().unwrap();
-    let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    (ended.status.success(), said)
+    operator::asked(node, &[&["--json", "contracts", "deploy"], words, &["--chain", CHAIN]].concat())
 }
 
 fn deploy_all(node: &NodeProcess, token: &str, account: &str) -> BTreeMap<&'static str, String> {

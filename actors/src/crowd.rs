@@ -105,15 +105,16 @@ impl Crowd {
     }
 
     fn place(self: &Arc<Self>) -> Place {
-        self.state.lock().enter();
+        self.state.lock().at_work += 1;
         Place(Arc::clone(self))
     }
 
     /// A place; or the way on which one comes, or nothing when too many wait.
     fn place_or_wait(self: &Arc<Self>) -> Result<Place, Option<oneshot::Receiver<Place>>> {
         let mut state = self.state.lock();
-        if state.has_room(&self.limits) && state.waiting.iter().all(oneshot::Sender::is_closed) {
-            state.enter();
+        // Whoever leaves gives a place that is free to who waits, so that nobody waits while there is room.
+        if state.has_room(&self.limits) {
+            state.at_work += 1;
             return Ok(Place(Arc::clone(self)));
         }
         if state.waiting.len() >= PLACE_WAITERS_MAX {
@@ -132,13 +133,20 @@ impl Crowd {
         Crowded { at_work: self.state.lock().at_work, waited }
     }
 
+    /// Sets the gauges of what is worked on and of who waits.
+    pub(crate) fn show_metrics(&self) {
+        let state = self.state.lock();
+        let waiting = state.waiting.iter().filter(|waiter| !waiter.is_closed()).count();
+        gauge!("steward_turns_at_work").set(state.at_work as f64);
+        gauge!("steward_turns_waiting").set(waiting as f64);
+    }
+
     /// Gives a place back, and to whoever has waited longest.
     fn leave(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.at_work = state.at_work.saturating_sub(1);
         let next = if state.has_room(&self.limits) { state.next_waiter() } else { None };
         state.at_work += usize::from(next.is_some());
-        state.show();
         drop(state);
         if let Some(next) = next {
             // One that has gone meanwhile drops the place, which comes back here.
@@ -152,19 +160,9 @@ impl State {
         self.at_work < limits.at_work_max.get()
     }
 
-    fn enter(&mut self) {
-        self.at_work += 1;
-        self.show();
-    }
-
     /// Who has waited longest and still does.
     fn next_waiter(&mut self) -> Option<oneshot::Sender<Place>> {
         std::iter::from_fn(|| self.waiting.pop_front()).find(|waiter| !waiter.is_closed())
-    }
-
-    fn show(&self) {
-        gauge!("steward_turns_at_work").set(self.at_work as f64);
-        gauge!("steward_turns_waiting").set(self.waiting.len() as f64);
     }
 }
 
@@ -188,7 +186,8 @@ impl AtWork {
 
     /// Waits for something outside, without a place meanwhile.
     pub(crate) async fn outside<T>(&self, wait: impl Future<Output = T>) -> T {
-        let _outside = Outside::of(self);
+        self.go_outside();
+        let _outside = Outside(self);
         wait.await
     }
 
@@ -214,13 +213,6 @@ impl AtWork {
 
 /// A wait outside, until it is dropped.
 struct Outside<'a>(&'a AtWork);
-
-impl<'a> Outside<'a> {
-    fn of(at_work: &'a AtWork) -> Self {
-        at_work.go_outside();
-        Self(at_work)
-    }
-}
 
 impl Drop for Outside<'_> {
     fn drop(&mut self) {

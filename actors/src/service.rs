@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 
 use crate::activity::Activity;
 use crate::chain::Chains;
+use crate::crowd::Crowd;
 use crate::host::{Deadline, Host};
 use crate::receipt_log::LogIdentity;
 use crate::session::Programs;
@@ -89,6 +90,8 @@ pub struct Parts {
     pub members: Arc<dyn Members>,
     /// What the node has done.
     pub activity: Arc<Activity>,
+    /// How much it works on at once.
+    pub crowd: Arc<Crowd>,
 }
 
 /// A node, as its edge sees it. Clones are the same node.
@@ -133,11 +136,12 @@ impl Steward {
         Self(Arc::new(Inner { parts, lanes, direct_calls, started, _following }))
     }
 
-    /// Sets the gauges that tell how this node's chains are to what is so now.
+    /// Sets the gauges of its chains, its devices and its places to what is so now.
     pub fn show_metrics(&self) {
         let now = self.clock().now();
         self.0.parts.chains.values().for_each(|chain| chain.show_metrics(now));
         crate::device::show_metrics(&self.0.parts.models.devices());
+        self.0.parts.crowd.show_metrics();
     }
 
     /// The entities.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use prost::Message as _;
+use prost::Message;
 use steward_api::proto::google_rpc;
 use steward_api::proto::v1;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -152,16 +152,19 @@ pub fn explain(status: &tonic::Status) -> String {
 
 /// The reason of a failed call, as its `ErrorInfo` has it: an error code's name.
 pub fn reason(status: &tonic::Status) -> Option<String> {
-    let details = google_rpc::Status::decode(status.details()).ok()?.details;
-    let info = details.into_iter().find(|detail| detail.type_url.ends_with("google.rpc.ErrorInfo"))?;
-    Some(google_rpc::ErrorInfo::decode(info.value.as_slice()).ok()?.reason)
+    Some(detail::<google_rpc::ErrorInfo>(status, "google.rpc.ErrorInfo")?.reason)
 }
 
 /// How long a failed call asks its caller to wait before the next try, as its `RetryInfo` has it.
 pub fn retry_after(status: &tonic::Status) -> Option<Duration> {
+    detail::<google_rpc::RetryInfo>(status, "google.rpc.RetryInfo")?.retry_delay?.try_into().ok()
+}
+
+/// The detail of this type that a failed call has.
+fn detail<T: Message + Default>(status: &tonic::Status, name: &str) -> Option<T> {
     let details = google_rpc::Status::decode(status.details()).ok()?.details;
-    let info = details.into_iter().find(|detail| detail.type_url.ends_with("google.rpc.RetryInfo"))?;
-    google_rpc::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?.try_into().ok()
+    let found = details.into_iter().find(|detail| detail.type_url.ends_with(name))?;
+    T::decode(found.value.as_slice()).ok()
 }
 
 fn plain(status: &tonic::Status) -> String {

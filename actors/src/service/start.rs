@@ -132,6 +132,7 @@ impl NodeParts {
         };
         let members = members.unwrap_or_else(|| Arc::new(Alone::new(SHARDS, clock.now())));
         let activity = Arc::new(Activity::default());
+        let crowd = Arc::new(Crowd::new(Arc::clone(&clock), crowd));
         let programs: Arc<dyn Programs> = Arc::new(StoredPrograms::new(Arc::clone(&store), Arc::clone(&chains)));
         let sessions = SessionEnvironment::new(Services {
             store: Arc::clone(&store),
@@ -144,7 +145,7 @@ impl NodeParts {
             memories: crate::memory::Memories::new(Arc::clone(&store)),
             scripts: ScriptThreads::default(),
             activity: Arc::clone(&activity),
-            crowd: Arc::new(Crowd::new(Arc::clone(&clock), crowd)),
+            crowd: Arc::clone(&crowd),
         });
         let mut builder = HostBuilder::new(Arc::clone(&clock), lease).limits(limits);
         if let Some(router) = router {
@@ -167,7 +168,8 @@ impl NodeParts {
             .register::<ReceiptLog>(ReceiptLogEnvironment { store: Arc::clone(&store), identity: Arc::clone(&log) });
         let host = register(builder).start().await.map_err(|error| StartError::Host(error.to_string()))?;
         let anchoring = anchoring(&host);
-        let parts = Parts { host, store, clock, entropy, models, programs, log, anchoring, chains, members, activity };
+        let parts =
+            Parts { host, store, clock, entropy, models, programs, log, anchoring, chains, members, activity, crowd };
         let steward = Steward::new(parts);
         steward.wake_projects().await?;
         steward.wake_models().await?;

@@ -4,7 +4,7 @@
 //! the stream ends exactly there. After a crash the same seed gives the same tokens: what watchers saw is not repeated.
 
 use futures::StreamExt;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -188,6 +188,16 @@ fn seed(turn: &Turn, call: &StepCall) -> u64 {
     u64::from_be_bytes(digest[..8].try_into().unwrap_or_default()) >> 11
 }
 
+/// Why something is to be committed.
+enum Gathered {
+    /// A slice of tokens is full.
+    Slice,
+    /// The last was long ago.
+    Time,
+    Finished(steward_inference::Usage, FinishReason),
+    Failed(ModelError),
+}
+
 /// A stream while it runs.
 struct Stream<'a> {
     turn: &'a Turn,
@@ -252,31 +262,42 @@ impl<'a> Stream<'a> {
         credit.grant(self.granted);
         let clock = Arc::clone(&self.turn.environment.clock);
         let mut due = clock.sleep(DELTA_TIME_MAX);
+        let turn = self.turn;
         loop {
-            let event = match self.turn.at_work.outside(select(generation.next(), due)).await {
-                Either::Left((event, left)) => {
-                    due = left;
-                    event
-                }
-                Either::Right(((), _)) => {
+            match turn.at_work.outside(self.gather(&mut generation, &mut due)).await {
+                Gathered::Slice => self.log_progress(&credit).await?,
+                Gathered::Time => {
                     self.log_progress(&credit).await?;
                     due = clock.sleep(DELTA_TIME_MAX);
-                    continue;
                 }
+                Gathered::Finished(usage, finish_reason) => return self.finish(usage, finish_reason).await,
+                Gathered::Failed(error) => return self.fail(error).await,
+            }
+        }
+    }
+
+    /// Takes what the model makes until there is something to commit.
+    async fn gather(&mut self, generation: &mut Generation, due: &mut BoxFuture<'_, ()>) -> Gathered {
+        loop {
+            let event = match select(generation.next(), &mut *due).await {
+                Either::Left((event, _)) => event,
+                Either::Right(((), _)) => return Gathered::Time,
             };
             match event {
                 Some(Ok(GenerationEvent::Token { text, index })) => {
                     self.text.push_str(&text);
                     self.made = index + 1;
                     if self.made - self.committed_tokens >= HOLD_SLICE_TOKENS || self.is_short() {
-                        self.log_progress(&credit).await?;
+                        return Gathered::Slice;
                     }
                 }
                 Some(Ok(GenerationEvent::Finished { usage, finish_reason })) => {
-                    return self.finish(usage, finish_reason).await;
+                    return Gathered::Finished(usage, finish_reason);
                 }
-                Some(Err(error)) => return self.fail(error).await,
-                None => return self.fail(ModelError::Failed { what: "it ended without saying why".to_owned() }).await,
+                Some(Err(error)) => return Gathered::Failed(error),
+                None => {
+                    return Gathered::Failed(ModelError::Failed { what: "it ended without saying why".to_owned() });
+                }
             }
         }
     }
