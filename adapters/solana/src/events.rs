@@ -73,7 +73,8 @@ impl SolanaChain {
         }
         self.genesis().await?;
         check_covers(self, to).await?;
-        self.check_reaches_back_to(from).await?;
+        // What an endpoint lists of an account says nothing of the blocks that it does not have.
+        self.check_has_all(from, to).await?;
         let mut listed = self.listed(watched, from, to).await?;
         if from < to && listed.len() > SOLANA_EVENT_TRANSACTIONS_MAX {
             let reason = format!("{} transactions, and {SOLANA_EVENT_TRANSACTIONS_MAX} are read at once", listed.len());
@@ -87,18 +88,6 @@ impl SolanaChain {
             events.push(EmittedEvent { id, name: watched.name().to_owned(), arguments });
         }
         Ok(events)
-    }
-
-    /// An endpoint that keeps only the newest blocks says nothing about older ones, rather than that it forgot them.
-    async fn check_reaches_back_to(&self, slot: u64) -> Result<(), ChainError> {
-        let first = self.endpoint.ask(self.endpoint.client().get_first_available_block()).await?;
-        // A cluster's first block may have any small number; nothing of an account is before it.
-        if first <= slot || first <= 1 {
-            return Ok(());
-        }
-        let reason =
-            format!("its history begins in slot {first}, and slot {slot} is asked for: use one with an archive");
-        Err(self.endpoint.unavailable(reason))
     }
 
     /// The slots and signatures of the account's transactions in these slots. Lists begin with the newest.
