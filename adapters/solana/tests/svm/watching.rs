@@ -86,3 +86,11 @@ async fn events_are_told_only_of_slots_of_which_no_block_is_missing() {
     let many = long.events(1, SOLANA_BLOCKS_LISTED_MAX).await.unwrap_err();
     assert!(matches!(many, ChainError::TooMany { .. }), "{many}");
 }
+
+#[tokio::test]
+async fn a_list_is_not_taken_to_end_where_a_node_lacks_what_it_goes_on_from() {
+    let at = slot_of(busy().height);
+    let other = busy().height + 5;
+    is_unavailable(Busy { other, ..busy() }.events(at - 20, at).await);
+    assert_eq!(busy().events(at - 20, at).await.unwrap().len(), 1);
+}
