@@ -207,7 +207,7 @@ impl Chain for SolanaChain {
             min_context_slot: None,
         };
         let call = self.endpoint.client().send(RpcRequest::SendTransaction, json!([BASE64.encode(bytes), config]));
-        match self.endpoint.ask::<String>(call).await {
+        match self.endpoint.offer::<String>(call).await {
             Ok(_) => Ok(Broadcast::Accepted),
             Err(ChainError::Rejected { reason }) if reason.contains("already been processed") => {
                 Ok(Broadcast::Accepted)

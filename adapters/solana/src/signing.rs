@@ -67,7 +67,7 @@ impl SolanaChain {
         };
         let bytes = BASE64.encode(transaction_of(&Signature::default(), message));
         let call = self.endpoint.client().send(RpcRequest::SimulateTransaction, json!([bytes, config]));
-        let answer: Response<RpcSimulateTransactionResult> = self.endpoint.ask(call).await?;
+        let answer: Response<RpcSimulateTransactionResult> = self.endpoint.offer(call).await?;
         let RpcSimulateTransactionResult { err, logs, units_consumed, .. } = answer.value;
         if let Some(error) = err {
             let last = logs.unwrap_or_default().pop().unwrap_or_default();

@@ -9,5 +9,6 @@ mod credits;
 mod endpoint;
 mod exactly_once;
 mod history;
+mod lacking;
 mod sending;
 mod watching;
