@@ -1,14 +1,35 @@
 //! What endpoints leave out, or say of what they lack: it is taken for their failure, and not for what the chain says.
 
-use serde_json::Value;
-use steward_adapters::chain::{Chain as _, Consistency};
+use serde_json::{Value, json};
+use steward_adapters::chain::{Chain as _, ChainError, Consistency};
+use steward_adapters::fee::Fee;
 use steward_adapters::signer::Signer as _;
 use steward_adapters_solana::SolanaChain;
 
-use crate::cluster::key;
-use crate::endpoint::{asked, is_unavailable};
+use crate::cluster::{key, payment};
+use crate::endpoint::{asked, is_unavailable, newest};
 
 const INVALID_PARAMETERS: i64 = -32602;
+
+#[tokio::test]
+async fn a_node_without_the_block_that_another_named_refuses_nothing() {
+    let simulated = |error: Value| {
+        move |method: &str, parameters: &Value| match method {
+            "getLatestBlockhash" => Ok(newest(500)),
+            "simulateTransaction" if parameters[1]["minContextSlot"] == 500 => Ok(json!({
+                "context": { "slot": 500 },
+                "value": { "err": error, "logs": [], "accounts": null, "unitsConsumed": 0, "returnData": null },
+            })),
+            other => panic!("{other} is not asked for with {parameters}"),
+        }
+    };
+    let pay = payment(key(2).address(), 1, None);
+    let sign = async |chain: &SolanaChain| chain.sign(&pay, 0, Fee::default()).await;
+    is_unavailable(asked(simulated(json!("BlockhashNotFound")), sign).await);
+    let refused = asked(simulated(json!("AccountNotFound")), sign).await.unwrap_err();
+    assert!(matches!(refused, ChainError::Rejected { .. }), "{refused}");
+    assert!(asked(simulated(Value::Null), sign).await.is_ok());
+}
 
 #[tokio::test]
 async fn an_endpoint_that_calls_a_question_invalid_has_failed() {
