@@ -1,7 +1,9 @@
 //! What endpoints leave out, or say of what they lack: it is taken for their failure, and not for what the chain says.
 
 use serde_json::{Value, json};
-use steward_adapters::chain::{Chain as _, ChainError, Consistency};
+use solana_signature::Signature;
+use steward_adapters::chain::{Chain as _, ChainError, Consistency, InclusionClaim};
+use steward_adapters::conformance::point;
 use steward_adapters::fee::Fee;
 use steward_adapters::signer::Signer as _;
 use steward_adapters_solana::SolanaChain;
@@ -29,6 +31,23 @@ async fn a_node_without_the_block_that_another_named_refuses_nothing() {
     let refused = asked(simulated(json!("AccountNotFound")), sign).await.unwrap_err();
     assert!(matches!(refused, ChainError::Rejected { .. }), "{refused}");
     assert!(asked(simulated(Value::Null), sign).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_anchor_that_is_listed_and_not_there_is_not_passed_over() {
+    let memo = point(3, 3).to_memo();
+    let listed = json!([{
+        "signature": Signature::from([7; 64]).to_string(), "slot": 1, "err": null,
+        "memo": format!("[{}] {memo}", memo.len()),
+    }]);
+    let answer = |method: &str, _: &Value| match method {
+        "getSignaturesForAddress" => Ok(listed.clone()),
+        "getTransaction" => Ok(Value::Null),
+        other => panic!("{other} is not asked for"),
+    };
+    is_unavailable(asked(answer, async |chain| chain.read_anchor("", &[7; 32]).await).await);
+    let claim = InclusionClaim { log_id: [7; 32], leaf_hash: [0; 32], index: 0, path: Vec::new() };
+    is_unavailable(asked(answer, async |chain| chain.verify_inclusion("", &claim).await).await);
 }
 
 #[tokio::test]
