@@ -32,7 +32,7 @@ use crate::credits::{MintCall, NewCredits};
 use crate::deposit::account_bytes;
 use crate::endpoint::{Endpoint, commitment};
 use crate::events::Watched;
-use crate::instruction::{self, Token};
+use crate::instruction::{self, TOKEN_PROGRAM, Token};
 
 /// How many characters of the hash of a cluster's first block name it: CAIP-2 for Solana, CAIP-30.
 const REFERENCE_LEN: usize = 32;
@@ -134,8 +134,10 @@ impl SolanaChain {
         let answer = self.endpoint.client().get_account_with_commitment(&mint, CommitmentConfig::confirmed());
         let account = self.endpoint.ask(answer).await?.value;
         let account = account.ok_or_else(|| ChainError::Rejected { reason: format!("there is no mint {mint}") })?;
-        let state = StateWithExtensions::<Mint>::unpack(&account.data);
-        let state = state.map_err(|_| ChainError::Rejected { reason: format!("{mint} is not a mint") })?;
+        // Any program can keep an account that reads as a mint, and what is done with its token would be that program's.
+        let is_kept = [TOKEN_PROGRAM, spl_token_2022_interface::ID].contains(&account.owner);
+        let state = StateWithExtensions::<Mint>::unpack(&account.data).ok().filter(|_| is_kept);
+        let state = state.ok_or_else(|| ChainError::Rejected { reason: format!("{mint} is not a mint") })?;
         let account_bytes = account_bytes(&account.owner, &account.data)?;
         Ok(Token { mint, program: account.owner, decimals: state.base.decimals, account_bytes })
     }
@@ -232,16 +234,17 @@ impl Chain for SolanaChain {
         let lifetime = self.lifetime(expires, finalized.absolute_slot, finalized.block_height).await?;
         let Some(lifetime) = lifetime else { return Ok(TransactionStatus::Unknown) };
         // It may have landed between the questions: only a second look, at what was final then, tells.
-        let found = self.found(&signature, finalized.absolute_slot).await?;
+        let found = self.found_within(&signature, &lifetime).await?;
         self.with_paid(found.unwrap_or(TransactionStatus::Expired), transaction).await
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
         let wallet = address("the account's address", account)?;
-        let holder = match asset {
-            None => wallet,
-            Some(mint) => self.token(mint).await?.account_of(&wallet),
+        let token = match asset {
+            None => None,
+            Some(mint) => Some(self.token(mint).await?),
         };
+        let holder = token.map_or(wallet, |token| token.account_of(&wallet));
         let found = self.endpoint.client().get_account_with_commitment(&holder, commitment(at));
         let found = self.endpoint.ask(found).await?;
         if let Consistency::Block(block) = at
@@ -249,9 +252,11 @@ impl Chain for SolanaChain {
         {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block });
         }
-        match (found.value, asset) {
+        match (found.value, token) {
             (None, _) => Ok(Amount::ZERO),
             (Some(account), None) => Ok(Amount::from(account.lamports)),
+            // Coins that somebody sent to its address beforehand do not make it an account of the token.
+            (Some(account), Some(token)) if account.owner != token.program => Ok(Amount::ZERO),
             (Some(account), Some(_)) => {
                 let state = StateWithExtensions::<TokenAccount>::unpack(&account.data);
                 let state = state.map_err(|error| malformed("the token account", &error.to_string()))?;
