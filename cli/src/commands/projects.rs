@@ -157,7 +157,8 @@ pub async fn run(command: Projects, session: &Session) -> anyhow::Result<()> {
             }
             let rows = listed.keys.iter().map(|key| {
                 let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
-                vec![key.key_id.clone(), key.label.clone(), key.role().as_str_name().to_owned(), state.to_owned()]
+                let role = key.role().as_str_name().trim_start_matches("KEY_ROLE_").to_ascii_lowercase();
+                vec![key.key_id.clone(), key.label.clone(), role, state.to_owned()]
             });
             output.table(&["key", "label", "role", "state"], rows.collect(), "no key yet");
             Ok(())
