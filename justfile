@@ -44,7 +44,7 @@ chaos-foundationdb FAULTS="300":
     cargo build --quiet --release -p steward
     cargo run --quiet --release -p steward-chaos -- run chaos/runs/foundationdb.toml --kills {{FAULTS}}
 
-# Measure a cluster of real processes: failover, starved, rolling or overload; see docs/cluster.md.
+# Measure a cluster of real processes: failover, starved, rolling, overload or recovery; see docs/cluster.md.
 measure-cluster *ARGS:
     cargo build --quiet --release -p steward
     cargo run --quiet --release -p steward-chaos -- {{ARGS}}

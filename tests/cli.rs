@@ -148,7 +148,13 @@ fn errors_say_what_to_do() {
     check(&["up", "--config", "absent.toml"], "absent.toml cannot be read");
     std::fs::write(home.0.join("wrong.toml"), "listenn = \"127.0.0.1:0\"\n").unwrap();
     check(&["up", "--config", "wrong.toml"], "listenn");
-    check(&["--json", "projects", "list"], "\"error\"");
+    check(&["--json", "projects", "list"], "{\"error\":{\"code\":null,\"message\":\"no API key: ");
+    check(&["store", "backup", "mistyped", "b.steward"], "mistyped/store is not there: name the data folder");
+    assert!(!home.0.join("mistyped").exists() && !home.0.join("b.steward").exists(), "nothing was made");
+    let at_nobody = ["--key", "stw_a_b", "--server", "http://127.0.0.1:1", "agents", "run", "a", "hi", "--data"];
+    for wrong in ["x", "[1]", "1"] {
+        check(&[&at_nobody[..], &[wrong]].concat(), "--data is no JSON object, such as {\"amount\": 5}");
+    }
     let typo = home.run(&["agent", "list"]);
     assert_eq!(typo.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&typo.stderr).contains("agents"), "a typing error is answered with a near command");
@@ -175,6 +181,11 @@ async fn after_login_everything_is_a_short_line_and_json_for_programs() {
     assert!(ran.contains("hello 1"), "{ran}");
     let failed = home.refused(&["agents", "run", "absent", "hello"]);
     assert!(failed.contains("AGENT_NOT_FOUND") && failed.contains("docs/errors/agent-not-found.md"), "{failed}");
+    let failed: Value = serde_json::from_str(&home.refused(&["--json", "agents", "run", "absent", "hello"])).unwrap();
+    let error = serde_json::json!({ "code": "AGENT_NOT_FOUND", "message": format!("the project {PROJECT} has no agent absent") });
+    assert_eq!(failed, serde_json::json!({ "error": error }));
+    let wrong = home.refused(&["sessions", "show", "x"]);
+    assert_eq!(wrong.matches("session: ").count(), 1, "the field is named once: {wrong}");
 
     let sessions = home.told(&["--json", "sessions", "list"]);
     let session: Value = serde_json::from_str(sessions.lines().next().unwrap()).unwrap();
@@ -247,7 +258,10 @@ fn proves_offline(home: &Home) {
     assert_ne!(forged, proof, "the proof names its tree's size: {proof}");
     std::fs::write(&file, forged).unwrap();
     let refused = stranger.refused(&verify);
-    assert!(refused.contains("error:"), "{refused}");
+    assert!(
+        refused.contains("error:") && refused.contains("PROOF_INVALID (docs/errors/proof-invalid.md)"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +276,8 @@ async fn a_restored_node_serves_the_same_session() {
     let data = folder.path().join("node/data");
     let data_text = data.to_str().unwrap();
     let busy = home.refused(&["store", "backup", data_text, "early.steward"]);
-    assert!(!busy.is_empty() && !home.0.join("early.steward").exists(), "{busy}");
+    assert!(busy.contains("STORE_LOCKED (docs/errors/store-locked.md)"), "{busy}");
+    assert!(!home.0.join("early.steward").exists());
     node.stop().await.unwrap();
 
     let summary: Value =

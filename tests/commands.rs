@@ -108,6 +108,10 @@ async fn projects_keys_prices_limits_and_models_are_managed() {
     let secret = made.lines().next().unwrap();
     assert!(home.told(&["--key", secret, "projects", "list"]).contains("other"));
     let keys = home.json(&operator(key, &["projects", "keys", "other"]));
+    let shown = home.told(&operator(key, &["projects", "keys", "other"]));
+    assert!(shown.contains(" admin ") && !shown.contains("KEY_ROLE"), "{shown}");
+    let nope = home.refused(&["--key", key, "-p", "nope", "sessions", "list"]);
+    assert!(nope.contains("there is no project nope") && nope.contains("PROJECT_NOT_FOUND"), "{nope}");
     let till = keys.iter().find(|key| key["label"] == "till").unwrap()["key_id"].as_str().unwrap().to_owned();
     assert!(home.refused(&operator(key, &["projects", "revoke", "other", &till])).contains("add --yes"));
     home.told(&operator(key, &["projects", "revoke", "other", &till, "--yes"]));

@@ -145,6 +145,25 @@ fn every_error_code_has_its_page_and_every_page_its_code() {
     }
 }
 
+/// What a file counts and measures, by the names that its lines give the macros of `metrics`, or constants for them.
+fn metrics_of(text: &str) -> BTreeSet<&str> {
+    let literals = text.split("\"steward_").skip(1).filter_map(|rest| rest.split_once('"')).map(|(name, _)| name);
+    let is_name = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if text.contains("metrics::") { literals.filter(is_name).collect() } else { BTreeSet::new() }
+}
+
+#[test]
+fn every_metric_stands_in_the_operators_manual() {
+    let manual = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let ours = sources("rs").into_iter().filter(|(name, _)| name.contains("/src/"));
+    let mut unknown = BTreeSet::new();
+    for (name, text) in ours {
+        let lacks = |metric: &&str| !manual.contains(&format!("`steward_{metric}`"));
+        unknown.extend(metrics_of(&text).into_iter().filter(lacks).map(|metric| format!("{name}: steward_{metric}")));
+    }
+    assert_none("metrics that docs/operations.md does not name", &unknown.into_iter().collect::<Vec<_>>());
+}
+
 #[test]
 fn links_between_our_documents_lead_somewhere() {
     let mut broken = Vec::new();

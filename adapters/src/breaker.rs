@@ -99,6 +99,11 @@ impl Breaker {
         self.forced
     }
 
+    /// Whether calls go through as they come: nobody stands in their way, and no probe is waited for.
+    pub const fn is_closed(&self) -> bool {
+        matches!((self.forced, &self.state), (Some(Forced::Closed), _) | (None, BreakerState::Closed { .. }))
+    }
+
     /// What went wrong last.
     pub fn last_failure(&self) -> Option<&str> {
         self.last_failure.as_deref()

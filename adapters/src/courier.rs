@@ -2,7 +2,7 @@
 
 use crate::chain::{Action, Amount, Chain, ChainError, Consistency, SignedTransaction, TransactionStatus};
 use crate::fee::{Fee, FeePolicy};
-use crate::outbox::{Effect, Event, Sequences, Standing, most_taken};
+use crate::outbox::{Effect, Event, LookedAfter, Sequences, Standing, most_taken};
 
 /// How an effect went.
 #[derive(Debug)]
@@ -44,16 +44,30 @@ pub async fn carry_out(chain: &dyn Chain, policy: &FeePolicy, effect: Effect) ->
             }
         }
         Effect::Query { intent, transactions } => {
-            let mut statuses = Vec::with_capacity(transactions.len());
-            for transaction in transactions {
-                match chain.status(&transaction).await {
-                    Ok(status) => statuses.push((transaction.hash, status)),
-                    Err(failure) => return learnt(Err(failure)),
-                }
-            }
-            learnt(Ok(Event::Observed { intent, statuses }))
+            learnt(match statuses(chain, transactions).await {
+                Ok(statuses) => Ok(Event::Observed { intent, statuses }),
+                // No endpoint fails: none goes back so far, or has come so far. Nobody else need wait for it.
+                Err(failure @ ChainError::Behind { .. }) => Ok(Event::Unseen { intent, reason: failure.in_full() }),
+                Err(failure) => Err(failure),
+            })
         }
     }
+}
+
+/// What became of transactions of which one can land. Where one did, the others need not be understood.
+async fn statuses(
+    chain: &dyn Chain,
+    transactions: Vec<SignedTransaction>,
+) -> Result<Vec<(String, TransactionStatus)>, ChainError> {
+    let (mut statuses, mut failure) = (Vec::with_capacity(transactions.len()), None);
+    for transaction in transactions {
+        match chain.status(&transaction).await {
+            Ok(landed @ TransactionStatus::Included(_)) => return Ok(vec![(transaction.hash, landed)]),
+            Ok(status) => statuses.push((transaction.hash, status)),
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(statuses), Err)
 }
 
 /// What was signed, if the account can pay for it besides what is on its way: otherwise it is forgotten, for one that could
@@ -82,7 +96,7 @@ fn unsigned(intent: u64, failure: ChainError, is_own: bool) -> Carried {
     Carried { event, failure: Some(failure) }
 }
 
-async fn standing(chain: &dyn Chain, settled: Option<SignedTransaction>) -> Result<Standing, ChainError> {
+async fn standing(chain: &dyn Chain, settled: Option<LookedAfter>) -> Result<Standing, ChainError> {
     let genesis = chain.genesis().await?;
     let sequences = match chain.sequence(Consistency::Final).await? {
         Some(finalized) => {
@@ -91,8 +105,8 @@ async fn standing(chain: &dyn Chain, settled: Option<SignedTransaction>) -> Resu
         }
         None => None,
     };
-    let settled = match settled {
-        Some(transaction) => Some(looked_after(chain, &transaction).await?),
+    let settled = match settled.filter(|settled| settled.genesis == genesis) {
+        Some(settled) => Some(looked_after(chain, &settled.transaction).await?),
         None => None,
     };
     Ok(Standing { sequences, genesis, account: chain.account().to_owned(), settled })

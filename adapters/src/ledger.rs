@@ -36,6 +36,8 @@ pub struct Ledger {
     /// For how many blocks a transaction can land after it was signed; nothing on a chain with sequence numbers.
     lifetime: Option<u64>,
     pool: BTreeMap<String, Transaction>,
+    /// The lowest price for which the pool takes a transaction.
+    price_min: u64,
     /// The transactions of each block, the first block empty.
     blocks: Vec<Vec<Transaction>>,
     /// The newest block that ever counted as final; it never goes back.
@@ -73,6 +75,7 @@ impl Ledger {
             confirmations: confirmations.max(1),
             lifetime,
             pool: BTreeMap::new(),
+            price_min: 0,
             blocks: vec![Vec::new()],
             final_block: 0,
             fork: 0,
@@ -137,6 +140,9 @@ impl Ledger {
         }
         if transaction.sequence < self.count(Consistency::Latest) {
             return Ok(Broadcast::SequenceUsed);
+        }
+        if transaction.fee.price < self.price_min {
+            return Ok(Broadcast::Refused { reason: format!("it offers less than {}", self.price_min) });
         }
         let rival = self.pool.values().find(|other| other.sequence == transaction.sequence && **other != transaction);
         if rival.is_some_and(|rival| rival.fee.price.saturating_mul(11) > transaction.fee.price.saturating_mul(10)) {
@@ -258,6 +264,12 @@ impl Ledger {
     /// Forgets every waiting transaction.
     pub fn forget_pool(&mut self) {
         self.pool.clear();
+    }
+
+    /// Takes nothing that offers less from now on, and forgets what waits and does.
+    pub fn raise_price(&mut self, price_min: u64) {
+        self.price_min = price_min;
+        self.pool.retain(|_, waiting| waiting.fee.price >= price_min);
     }
 
     /// How many transactions wait.

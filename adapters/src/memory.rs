@@ -224,6 +224,9 @@ impl Chain for MemoryChain {
     async fn sign(&self, action: &Action, sequence: u64, fee: Fee) -> Result<SignedTransaction, ChainError> {
         self.refuse(action)?;
         self.check_signer().await?;
+        if self.state.lock().fault == Some(Fault::Refuses) {
+            return Err(ChainError::Rejected { reason: "execution reverted".to_owned() });
+        }
         let signed = self.ask(|ledger| ledger.sign(action, sequence, fee)).await?;
         let expires = signed.expires.map(|expires| if self.lies() { 0 } else { expires });
         Ok(SignedTransaction { expires, ..signed })

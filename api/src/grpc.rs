@@ -22,9 +22,9 @@ use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use http::{HeaderName, HeaderValue, Method, header};
-use steward_actors::service::Steward;
-use steward_types::SessionId;
+use steward_actors::service::{Caller, Failure, Steward};
 use steward_types::limits::{REQUEST_BYTES_MAX, WATCHERS_MAX};
+use steward_types::{ProjectId, SessionId};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -35,6 +35,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::admission::Admission;
 use crate::auth::{self, Gate};
+use crate::call;
 use crate::config::ApiConfig;
 use crate::proto::{DESCRIPTORS, v1};
 use crate::server::ServeError;
@@ -45,6 +46,18 @@ pub(crate) struct Services {
     steward: Steward,
     watchers: Admission<SessionId>,
     ending: CancellationToken,
+}
+
+impl Services {
+    /// The project whose things a request reads. An operator's key may name any, and one that is not there is refused
+    /// rather than answered with nothing; the project of any other key is there.
+    async fn project(&self, caller: &Caller, named: &str) -> Result<ProjectId, Failure> {
+        let project = call::project(caller, named)?;
+        if caller.project.is_none() {
+            self.steward.project(&project).await?;
+        }
+        Ok(project)
+    }
 }
 
 /// Every gRPC service behind the gate, and for browsers too; health before the gate.

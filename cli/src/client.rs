@@ -131,23 +131,30 @@ pub fn resolve(global: &Global) -> anyhow::Result<(String, String)> {
 
 /// What a failed call says to a person: message, reason, where it is explained, and each wrong field.
 pub fn explain(status: &tonic::Status) -> String {
-    let Ok(details) = google_rpc::Status::decode(status.details()) else {
-        return plain(status);
-    };
     let mut lines = vec![plain(status)];
-    for detail in &details.details {
-        if detail.type_url.ends_with("google.rpc.ErrorInfo") {
-            if let Ok(info) = google_rpc::ErrorInfo::decode(detail.value.as_slice()) {
-                let page = info.reason.to_ascii_lowercase().replace('_', "-");
-                lines.push(format!("  {} (docs/errors/{page}.md)", info.reason));
-            }
-        } else if detail.type_url.ends_with("google.rpc.BadRequest")
-            && let Ok(bad) = google_rpc::BadRequest::decode(detail.value.as_slice())
-        {
-            lines.extend(bad.field_violations.iter().map(|field| format!("  {}: {}", field.field, field.description)));
-        }
-    }
+    lines.extend(reason(status).map(|reason| explained_in(&reason)));
+    lines.extend(wrong_fields(status));
     lines.join("\n")
+}
+
+/// The same without the reason, for what has a place of its own for it.
+pub fn message(status: &tonic::Status) -> String {
+    let mut lines = vec![plain(status)];
+    lines.extend(wrong_fields(status));
+    lines.join("\n")
+}
+
+/// A reason, and the page that explains it.
+pub fn explained_in(reason: &str) -> String {
+    let page = reason.to_ascii_lowercase().replace('_', "-");
+    format!("  {reason} (docs/errors/{page}.md)")
+}
+
+/// What is wrong with each field, but for what the message says already.
+fn wrong_fields(status: &tonic::Status) -> Vec<String> {
+    let found = detail::<google_rpc::BadRequest>(status, "google.rpc.BadRequest").unwrap_or_default();
+    let told = found.field_violations.iter().map(|field| format!("{}: {}", field.field, field.description));
+    told.filter(|told| told != status.message()).map(|told| format!("  {told}")).collect()
 }
 
 /// The reason of a failed call, as its `ErrorInfo` has it: an error code's name.

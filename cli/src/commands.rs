@@ -1,4 +1,4 @@
-//! One file a command; here they are told apart, and errors become exit codes.
+//! One file a command; here they are told apart.
 
 pub mod actors;
 pub mod agents;
@@ -14,6 +14,7 @@ pub mod contracts;
 pub mod devices;
 pub mod doctor;
 pub mod drain;
+mod failure;
 mod keystore;
 pub mod login;
 pub mod models;
@@ -34,14 +35,14 @@ pub mod up;
 pub mod wallets;
 
 use std::io::IsTerminal as _;
-use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use steward_api::proto::v1;
 
+pub use self::failure::report;
 use crate::args::{Arguments, Command, Confirm, Global};
-use crate::client::{self, Client};
-use crate::output::{Output, Tone};
+use crate::client::Client;
+use crate::output::Output;
 
 /// What every command that talks to a node needs.
 #[derive(Clone)]
@@ -171,19 +172,4 @@ pub(crate) fn tell_missing(output: Output, missing: &[v1::MissingNode]) {
 /// A time as people read it; `-` for none.
 pub(crate) fn when(at: Option<&prost_types::Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), |at| sessions::to_timestamp(at).to_string())
-}
-
-/// Tells a person, or with `--json` a program, what went wrong. Exit code 1; 2 is the parser's own.
-pub fn report(error: &anyhow::Error, output: Output) -> ExitCode {
-    let chain: Vec<String> = error
-        .chain()
-        .map(|cause| cause.downcast_ref::<tonic::Status>().map_or_else(|| cause.to_string(), client::explain))
-        .collect();
-    let text = chain.join(": ");
-    if output.is_json() {
-        output.line(serde_json::json!({ "error": text }).to_string());
-    } else {
-        output.complain(Tone::Bad, "error:", text);
-    }
-    ExitCode::FAILURE
 }

@@ -79,8 +79,13 @@ impl Node {
         // A cluster's nodes share their secrets.
         let secrets_folder = config.cluster.as_ref().map_or(&config.data, |cluster| &cluster.identity);
         let secret = secrets::log_key(secrets_folder, entropy.as_ref())?;
-        let log = Arc::new(LogIdentity::new(config.log_name.clone(), secret).context("log_name in the configuration")?);
-        let http = Arc::new(HttpClient::new(Arc::clone(&clock)).context("the HTTP client")?);
+        let log = Arc::new(
+            LogIdentity::new(config.log_name.clone(), secret)
+                .with_context(|| format!("log_name = {:?} in the configuration", config.log_name))?,
+        );
+        let http = Arc::new(
+            HttpClient::new(Arc::clone(&clock)).context("the HTTP client of the agents' `http` cannot be made")?,
+        );
         let chains = Chains::open(&config.chains, &store, &log).await?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = format!("{scheme}://{address}");
@@ -119,7 +124,9 @@ impl Node {
             // Where the operator of one machine looks for it.
             write_private(&config.data.join(ROOT_KEY_FILE), format!("{root}\n").as_bytes())?;
         }
-        steward.bootstrap_key(Some(&root)).await.context("the root key")?;
+        let root_file = secrets_folder.join(ROOT_KEY_FILE);
+        let made_good = steward.bootstrap_key(Some(&root)).await;
+        made_good.with_context(|| format!("the operator's key in {} cannot be used", root_file.display()))?;
         let (stop, stopped) = oneshot::channel();
         let readiness = Arc::new(watch::Sender::new(Readiness::Ready));
         let telling = seat.as_ref().map(|seat| membership::tell_readiness(seat, &readiness));

@@ -197,7 +197,7 @@ impl Inbound for Door {
             (NODE_CALL, _) => members::reply(self.on_node_call(from, &payload, deadline).await),
             (INTRODUCTION_CALL, _) => introduce(self.introduce.get()),
             (MODEL_CALL, Some(models)) => models.answer(*from, &payload).await,
-            _ => Err(refusal(&AskError::UnknownKind { kind: format!("call {kind} of {from}") })),
+            _ => Err(refusal(&AskError::UnknownKind { kind: format!("call {kind} of {from}"), known: Vec::new() })),
         }
     }
 }

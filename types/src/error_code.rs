@@ -161,7 +161,7 @@ error_codes! {
     ReplayDiverged = "REPLAY_DIVERGED", DataLoss;
     /// A step's arguments are wrong.
     StepInvalid = "STEP_INVALID", InvalidArgument;
-    /// An effect was begun before a crash and its outcome is not known.
+    /// An effect was begun and its outcome is not known.
     EffectUnknown = "EFFECT_UNKNOWN", Aborted;
     /// The agent's manifest does not allow this.
     ToolForbidden = "TOOL_FORBIDDEN", PermissionDenied;

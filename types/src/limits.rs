@@ -384,7 +384,7 @@ pub const OUTBOX_IN_FLIGHT_MAX: usize = 16;
 /// Signed transactions of one intent: the first and its replacements.
 pub const OUTBOX_ATTEMPTS_MAX: usize = 8;
 /// How often the wait doubles after which an intent is tried again that could not be signed: from 5 s to over 5 minutes.
-pub const OUTBOX_SIGN_DOUBLINGS_MAX: u32 = 6;
+pub const OUTBOX_DOUBLINGS_MAX: u32 = 6;
 /// How often the chain must refuse an order before anything of it is signed, until that is its end.
 pub const CHAIN_ORDER_REFUSALS_MAX: u32 = 3;
 /// How long an order may be in the outbox, while the chain is not paused, before something of it is signed.

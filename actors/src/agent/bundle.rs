@@ -1,12 +1,13 @@
 //! A bundle as it is uploaded, and the check that it must pass before it becomes a version.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use steward_scripting::bundle::{MAIN_FILE, PROJECT_PREFIX};
 use steward_scripting::{Bundle, Diagnostic, Manifest, Program};
-use steward_types::limits::{SCRIPT_BYTES_MAX, SCRIPT_MODULES_MAX};
+use steward_types::limits::{HTTP_TIME_MAX, SCRIPT_BYTES_MAX, SCRIPT_MODULES_MAX, SESSION_WAIT_TIME_MAX};
 use thiserror::Error;
 
 use super::record::FileRecord;
@@ -50,8 +51,9 @@ impl UploadedBundle {
     pub fn check(self) -> Result<CheckedBundle, BundleError> {
         let mut diagnostics = self.check_files();
         let manifest = Manifest::parse(&self.manifest);
-        if let Err(error) = &manifest {
-            diagnostics.push(Diagnostic::of_file(MANIFEST_FILE, error.message.clone()));
+        match &manifest {
+            Ok(manifest) => diagnostics.extend(times_too_long(manifest)),
+            Err(error) => diagnostics.push(Diagnostic::of_file(MANIFEST_FILE, error.message.clone())),
         }
         // A script that is too large is not parsed.
         let program = if diagnostics.iter().any(|found| found.file != MANIFEST_FILE) {
@@ -111,6 +113,21 @@ impl UploadedBundle {
     pub fn bundle(&self) -> Bundle {
         bundle_of(&self.files)
     }
+}
+
+/// Times of the manifest that no step waits for. Manifests that were deployed before this was checked are read without:
+/// their steps wait as long as they may.
+fn times_too_long(manifest: &Manifest) -> Vec<Diagnostic> {
+    let times = [
+        ("http.timeout_ms", manifest.http.timeout_ms, HTTP_TIME_MAX),
+        ("approvals.timeout_ms", manifest.approvals.timeout_ms, SESSION_WAIT_TIME_MAX),
+    ];
+    let too_long = |(field, millis, most): (&str, Option<u64>, Duration)| {
+        let millis = millis.filter(|millis| u128::from(*millis) > most.as_millis())?;
+        let message = format!("{field} is {millis}; {} ms are the most", most.as_millis());
+        Some(Diagnostic::of_file(MANIFEST_FILE, message))
+    };
+    times.into_iter().filter_map(too_long).collect()
 }
 
 impl CheckedBundle {
@@ -180,5 +197,19 @@ mod tests {
         let mut wrong = bundle(&[("agent.rhai", "fn on_message(msg) { caht(msg); }")]);
         wrong.manifest = "nam = 1".to_owned();
         check(wrong, &["manifest.toml", "agent.rhai"]);
+    }
+
+    #[test]
+    fn a_time_that_no_step_waits_for_is_refused_with_the_most() {
+        let with = |times: &str| UploadedBundle {
+            manifest: format!("name = \"clerk\"\n{times}"),
+            ..bundle(&[("agent.rhai", "fn on_message(msg) { reply(msg.text); }")])
+        };
+        with("[http]\ntimeout_ms = 30_000\n[approvals]\ntimeout_ms = 31_536_000_000").check().unwrap();
+        let refused = with("[http]\ntimeout_ms = 30_001\n[approvals]\ntimeout_ms = 31_536_000_001").check();
+        let said: Vec<String> = refused.unwrap_err().diagnostics.iter().map(ToString::to_string).collect();
+        let http = "manifest.toml: http.timeout_ms is 30001; 30000 ms are the most";
+        let approvals = "manifest.toml: approvals.timeout_ms is 31536000001; 31536000000 ms are the most";
+        assert_eq!(said, [http, approvals]);
     }
 }

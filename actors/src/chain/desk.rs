@@ -32,7 +32,8 @@ pub(super) struct Desk {
     pub(super) refused: BTreeMap<String, String>,
     /// How often the chain refused each order, in a row; counted anew after a start.
     pub(super) refusals: BTreeMap<String, u32>,
-    /// When the chain was last seen paused; nothing is late for what a pause held back.
+    /// When nothing could be signed for a reason that is no order's: the chain was paused, stalled or down, or this node did
+    /// not run it. Nothing is late for that.
     pub(super) running_since: Timestamp,
     /// The contracts that operators asked for, by their intents' keys.
     pub(super) deployments: BTreeMap<String, Deployment>,
@@ -69,7 +70,7 @@ pub(super) enum End {
 }
 
 impl Desk {
-    pub(super) fn new(stored: Stored, policy: OutboxPolicy, contract: Option<String>) -> Self {
+    pub(super) fn new(stored: Stored, policy: OutboxPolicy, contract: Option<String>, now: Timestamp) -> Self {
         let Stored { head, intents, wanted, follows, deployments } = stored;
         let (mut purposes, mut orders) = (BTreeMap::new(), BTreeMap::new());
         let mut bare = BTreeMap::new();
@@ -89,7 +90,7 @@ impl Desk {
             orders,
             refused: BTreeMap::new(),
             refusals: BTreeMap::new(),
-            running_since: Timestamp::EPOCH,
+            running_since: now,
             deployments,
             wanted,
             follows,
@@ -171,7 +172,7 @@ impl Desk {
             }
             let wish = self.purposes.remove(&key);
             ends.extend(match wish {
-                Some(wish) => Some(self.anchored(wish, &outcome, (chain, account), now)),
+                Some(wish) => Some(anchored(wish, self.contract_of(&key), &outcome, (chain, account), now)),
                 None => self.deployed(&outcome),
             });
             self.outbox.apply(Event::Acknowledged { key }, now, &self.policy)?;
@@ -179,24 +180,12 @@ impl Desk {
         Ok(ends)
     }
 
-    fn anchored(&self, wish: AnchorWish, outcome: &Outcome, (chain, account): (&ChainId, &str), now: Timestamp) -> End {
-        if !outcome.succeeded {
-            let reason = format!(
-                "the chain refused the root of {} leaves in transaction {}: it has a larger tree or another root",
-                wish.size, outcome.hash
-            );
-            return End::Refused { project: Some(wish.project), reason };
+    /// The contract that an intent's anchor went to, which need not be the one of now.
+    fn contract_of(&self, key: &str) -> String {
+        match self.outbox.intent(key).map(|intent| &intent.action) {
+            Some(Action::Anchor { contract, .. }) => contract.clone(),
+            _ => String::new(),
         }
-        let anchor = Anchor {
-            chain: chain.to_string(),
-            contract: self.contract.clone().unwrap_or_default(),
-            transaction: outcome.hash.clone(),
-            block: outcome.block,
-        };
-        let AnchorWish { project, size, root, checkpoint, .. } = wish;
-        let account = account.to_owned();
-        let root = Box::new(AnchoredRoot { size, root, checkpoint, anchor, anchored_at: now, account });
-        End::Anchored { project, root }
     }
 
     fn deployed(&mut self, outcome: &Outcome) -> Option<End> {
@@ -208,4 +197,25 @@ impl Desk {
         let reason = format!("the contract could not be deployed: transaction {} failed", outcome.hash);
         Some(End::Refused { project: None, reason })
     }
+}
+
+fn anchored(
+    wish: AnchorWish,
+    contract: String,
+    outcome: &Outcome,
+    (chain, account): (&ChainId, &str),
+    now: Timestamp,
+) -> End {
+    if !outcome.succeeded {
+        let reason = format!(
+            "the chain refused the root of {} leaves in transaction {}: it has a larger tree or another root",
+            wish.size, outcome.hash
+        );
+        return End::Refused { project: Some(wish.project), reason };
+    }
+    let anchor = Anchor { chain: chain.to_string(), contract, transaction: outcome.hash.clone(), block: outcome.block };
+    let AnchorWish { project, size, root, checkpoint, .. } = wish;
+    let account = account.to_owned();
+    let root = Box::new(AnchoredRoot { size, root, checkpoint, anchor, anchored_at: now, account });
+    End::Anchored { project, root }
 }

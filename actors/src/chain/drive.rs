@@ -43,8 +43,9 @@ impl ChainActor {
         }
         let mut wake_at = self.desk.follows.keys().map(|project| self.due_at(project)).min();
         if self.desk.outbox.wake_at(&self.desk.policy).is_some() {
-            let mut effects = self.desk.outbox.next(now, &self.desk.policy).into_iter();
-            match effects.find(|effect| self.may_do(effect)).map(|effect| (effect, self.breaker.admit(now))) {
+            let effects = self.desk.outbox.next(now, &self.desk.policy).into_iter();
+            let effect = effects.filter_map(|effect| self.allowed(effect)).next();
+            match effect.map(|effect| (effect, self.breaker.admit(now))) {
                 Some((effect, Admission::Admitted)) => {
                     let (chain, fees) = (Arc::clone(&self.settings.chain), self.settings.fees.clone());
                     context.work(async move { ChainEvent::Carried(Box::new(carry_out(&*chain, &fees, effect).await)) });
@@ -56,7 +57,10 @@ impl ChainActor {
                     wake_at = wake_at.into_iter().chain([retry_at]).min();
                 }
                 None if self.paused.is_some() => {
-                    wake_at = wake_at.into_iter().chain([now.saturating_add(CHAIN_PAUSED_TIME)]).min();
+                    // What is due and may not be done waits for the pause's end.
+                    let follow_at = self.desk.outbox.wake_at(&self.desk.policy).filter(|wake_at| *wake_at > now);
+                    let look_at = now.saturating_add(CHAIN_PAUSED_TIME);
+                    wake_at = wake_at.into_iter().chain(follow_at).chain([look_at]).min();
                 }
                 None => wake_at = wake_at.into_iter().chain(self.desk.outbox.wake_at(&self.desk.policy)).min(),
             }

@@ -78,7 +78,8 @@ impl Entity for ChainActor {
         let settings = settings.ok_or_else(|| Fault::corrupt(format!("this node has no chain {id}")))?;
         let id = settings.chain.id().clone();
         let (stored, rows) = Stored::load(&*environment.store, &id).await?;
-        let desk = Desk::new(stored, settings.outbox.clone(), settings.contract());
+        let now = context.clock().now();
+        let desk = Desk::new(stored, settings.outbox.clone(), settings.contract(), now);
         let mut chain = Self {
             id,
             breaker: Breaker::new(settings.breaker.clone()),
@@ -187,7 +188,7 @@ impl ChainActor {
     pub(super) async fn advance(&mut self, context: &Context<Self>) -> Result<(), Fault> {
         let now = context.clock().now();
         self.heed_operators(context).await?;
-        if self.paused.is_some() {
+        if self.paused.is_some() || self.desk.outbox.head().stall.is_some() || !self.breaker.is_closed() {
             self.desk.running_since = now;
         }
         let ends = self.desk.conclude(&self.id, self.settings.chain.account(), now).map_err(bug)?;

@@ -137,9 +137,9 @@ impl Desk {
     pub(super) fn refuse_unsigned(&mut self, now: Timestamp) {
         let unfinished = self.deployments.iter().filter(|(_, deployment)| deployment.deployed.is_none());
         for key in self.orders.keys().chain(unfinished.map(|(key, _)| key)) {
-            let Some(intent) = self.outbox.intent(key).filter(|intent| intent.attempts.is_empty()) else { continue };
-            let since = intent.submitted.max(self.running_since);
-            if intent.outcome.is_none() && now.saturating_since(since) >= CHAIN_ORDER_UNSIGNED_TIME_MAX {
+            let Some(intent) = self.outbox.intent(key).filter(|intent| intent.outcome.is_none()) else { continue };
+            let Some(since) = intent.unsigned_since().map(|since| since.max(self.running_since)) else { continue };
+            if now.saturating_since(since) >= CHAIN_ORDER_UNSIGNED_TIME_MAX {
                 let minutes = CHAIN_ORDER_UNSIGNED_TIME_MAX.as_secs() / 60;
                 let why = intent.last_error.as_deref().unwrap_or("others were before it");
                 let reason = format!("nothing of it could be signed in {minutes} minutes: {why}");

@@ -27,11 +27,18 @@ impl ChainActor {
         Ok(())
     }
 
-    /// Whether an effect may be begun: while the chain is paused, only what follows transactions that were sent before.
-    pub(super) fn may_do(&self, effect: &Effect) -> bool {
-        let (Effect::Sign { intent, .. } | Effect::Broadcast { intent, .. }) = effect else { return true };
-        let was_sent = |intent: &Intent| intent.attempts.iter().any(|attempt| attempt.sent);
-        self.paused.is_none() || self.desk.outbox.intents().get(intent).is_some_and(was_sent)
+    /// What may be begun of an effect. While the chain is paused, only what follows transactions that were sent before; one
+    /// that was signed may have been sent by a process that died before it said so, and is asked after.
+    pub(super) fn allowed(&self, effect: Effect) -> Option<Effect> {
+        let (Effect::Sign { intent, .. } | Effect::Broadcast { intent, .. }) = &effect else { return Some(effect) };
+        let was_sent = || self.desk.outbox.intents().get(intent).is_some_and(Intent::was_sent);
+        match effect {
+            effect if self.paused.is_none() || was_sent() => Some(effect),
+            Effect::Broadcast { intent, transaction } => {
+                Some(Effect::Query { intent, transactions: vec![transaction] })
+            }
+            _ => None,
+        }
     }
 
     /// Nobody waits for a chain that is paused. What they asked for stays wanted.

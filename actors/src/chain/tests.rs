@@ -25,6 +25,7 @@ use crate::receipt_log::{
 mod deploying;
 mod followed;
 mod ordering;
+mod resumed;
 mod rows;
 mod shown;
 mod undone;

@@ -72,11 +72,18 @@ pub enum AskError {
         sent: bool,
     },
     /// No such kind is registered on this node.
-    #[error("there is no kind of entity named {kind:?}")]
+    #[error("there is no kind of entity named {kind:?}{}", there_are(.known))]
     UnknownKind {
         /// The kind asked for.
         kind: String,
+        /// The kinds that there are; none where a node of an earlier release says so.
+        #[serde(default)]
+        known: Vec<String>,
     },
+}
+
+fn there_are(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("; there are: {}", known.join(", ")) }
 }
 
 impl AskError {

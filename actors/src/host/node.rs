@@ -302,7 +302,7 @@ impl Host {
             return Err(Undelivered::Refused(AskError::Draining));
         }
         let Some(kind) = self.kind::<E>() else {
-            return Err(Undelivered::Refused(AskError::UnknownKind { kind: E::KIND.to_owned() }));
+            return Err(Undelivered::Refused(self.0.unknown_kind(E::KIND)));
         };
         kind.deliver(self, id, parcel)
     }
@@ -405,7 +405,12 @@ impl Inner {
 
     /// The kind of a name.
     pub(crate) fn kind(&self, name: &str) -> Result<&Arc<dyn KindPort>, AskError> {
-        self.by_name.get(name).ok_or_else(|| AskError::UnknownKind { kind: name.chars().take(100).collect() })
+        self.by_name.get(name).ok_or_else(|| self.unknown_kind(name))
+    }
+
+    fn unknown_kind(&self, name: &str) -> AskError {
+        let known = self.by_name.keys().map(|&kind| kind.to_owned()).collect();
+        AskError::UnknownKind { kind: name.chars().take(100).collect(), known }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -86,7 +86,6 @@ async fn wait(host: &Weak<Inner>, pressure: &Notify) {
 fn sweep(host: &Inner) {
     let mut leavers = Vec::new();
     host.kinds().for_each(|kind| kind.leavers(&mut leavers));
-    metrics::gauge!("steward_entities_live").set(host.live() as f64);
     let limits = host.limits();
     let (now, usual) = (host.clock().monotonic(), limits.live_entities_max);
     if host.live() >= usual {

@@ -239,7 +239,9 @@ impl Change {
         }
         let keys = txn.range(RangeRead::prefix(&record::project_keys(&self.project))).await?;
         if keys.rows.len() >= PROJECT_KEYS_MAX {
-            return refused(ErrorCode::RateLimited, format!("a project has at most {PROJECT_KEYS_MAX} keys"));
+            let message =
+                format!("keys: a project has at most {PROJECT_KEYS_MAX} in its life, the revoked ones included");
+            return refused(ErrorCode::InvalidRequest, message);
         }
         let key = ApiKey {
             id: create.id.clone(),

@@ -3,6 +3,7 @@
 pub(crate) mod abi;
 mod blocks;
 mod events;
+mod fate;
 mod fault;
 mod identify;
 mod reply;
@@ -11,13 +12,13 @@ mod unsigned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alloy::consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy::eips::{BlockId, BlockNumberOrTag, Encodable2718};
 use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy::providers::{Provider, RootProvider};
 use alloy::rpc::client::RpcClient;
-use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use alloy::transports::TransportError;
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steward_adapters::chain::{
     Action, Amount, AnchorPoint, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall,
-    EmittedEvent, EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
+    EmittedEvent, EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
@@ -38,9 +39,6 @@ use self::unsigned::{canonical, recipient};
 use crate::artifact;
 use crate::contract::{Erc20, ReceiptLog};
 use crate::transport::HttpTransport;
-
-/// What a payment of the chain's own coin to a plain account takes.
-const PLAIN_TRANSFER_GAS: u64 = 21_000;
 
 /// How a chain is reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,7 +107,7 @@ impl EvmChain {
     ) -> Result<bool, ChainError> {
         self.check_chain().await?;
         let hash: B256 = transaction.parse().map_err(|_| malformed("the transaction's hash", transaction))?;
-        let receipt = self.provider.get_transaction_receipt(hash).await.map_err(|error| self.failed(error))?;
+        let receipt = self.provider.get_transaction_receipt(hash).await.map_err(|error| self.unserved(error))?;
         let rejected = |reason: String| ChainError::Rejected { reason };
         let receipt = receipt.ok_or_else(|| rejected(format!("the transaction {hash} is not on the chain")))?;
         let emitter = address("the contract's address", contract)?;
@@ -138,41 +136,16 @@ impl EvmChain {
     }
 
     async fn check_chain(&self) -> Result<(), ChainError> {
-        let found = self.provider.get_chain_id().await.map_err(|error| self.failed(error))?;
+        let found = self.provider.get_chain_id().await.map_err(|error| self.unserved(error))?;
         if found == self.number {
             return Ok(());
         }
         Err(ChainError::WrongChain { expected: self.config.chain.clone(), found: identify::chain_of(found)? })
     }
 
-    async fn next_sequence(&self, at: Consistency) -> Result<u64, ChainError> {
-        self.sequence_at(self.block_at(at).await?).await
-    }
-
     async fn sequence_at(&self, block: BlockId) -> Result<u64, ChainError> {
         let count = self.provider.get_transaction_count(self.account).block_id(block);
-        count.await.map_err(|error| self.failed_at(block, error))
-    }
-
-    async fn inclusion(&self, hash: B256) -> Result<Option<Inclusion>, ChainError> {
-        let receipt = self.provider.get_transaction_receipt(hash).await.map_err(|error| self.failed(error))?;
-        let Some(receipt) = receipt else { return Ok(None) };
-        let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else { return Ok(None) };
-        let is_final = block <= self.final_block(self.block_number().await?).await?;
-        let succeeded = receipt.status() && !self.is_unpaid_transfer(hash, &receipt).await?;
-        let gas_price = receipt.effective_gas_price;
-        let fee = u128::from(receipt.gas_used).checked_mul(gas_price).map(Amount::new);
-        Ok(Some(Inclusion { block, block_hash: block_hash.to_string(), succeeded, is_final, fee }))
-    }
-
-    /// Whether this was a token's transfer that moved nothing: every transfer must say so in an event (EIP-20), and a
-    /// token that answers false instead of failing emits none.
-    async fn is_unpaid_transfer(&self, hash: B256, receipt: &TransactionReceipt) -> Result<bool, ChainError> {
-        if !receipt.logs().is_empty() || receipt.gas_used <= PLAIN_TRANSFER_GAS {
-            return Ok(false);
-        }
-        let transaction = self.provider.get_transaction_by_hash(hash).await.map_err(|error| self.failed(error))?;
-        Ok(transaction.is_some_and(|transaction| transaction.input().starts_with(&Erc20::transferCall::SELECTOR)))
+        count.await.map_err(|error| self.unserved_at(block, error))
     }
 
     async fn call<C: SolCall>(&self, contract: &str, call: &C) -> Result<C::Return, ChainError> {
@@ -203,14 +176,12 @@ impl Chain for EvmChain {
 
     async fn genesis(&self) -> Result<String, ChainError> {
         self.check_chain().await?;
-        let block = self.provider.get_block_by_number(BlockNumberOrTag::Earliest);
-        let block = block.await.map_err(|error| self.failed(error))?;
-        block.map(|block| block.header.hash.to_string()).ok_or_else(|| malformed("the first block", "there is none"))
+        self.first_block().await.map(|hash| hash.to_string())
     }
 
     async fn head(&self) -> Result<Head, ChainError> {
         let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest);
-        let block = block.await.map_err(|error| self.failed(error))?;
+        let block = block.await.map_err(|error| self.unserved(error))?;
         let header = block.ok_or_else(|| malformed("the newest block", "there is none"))?.header;
         let final_block = self.final_block(header.number).await?;
         Ok(Head { block: header.number, hash: header.hash.to_string(), final_block })
@@ -221,7 +192,7 @@ impl Chain for EvmChain {
     }
 
     async fn sequence(&self, at: Consistency) -> Result<Option<u64>, ChainError> {
-        self.next_sequence(at).await.map(Some)
+        self.sequence_at(self.block_at(at).await?).await.map(Some)
     }
 
     async fn market_fee(&self) -> Result<MarketFee, ChainError> {
@@ -283,24 +254,7 @@ impl Chain for EvmChain {
     }
 
     async fn status(&self, transaction: &SignedTransaction) -> Result<TransactionStatus, ChainError> {
-        let SignedTransaction { hash, sequence, .. } = transaction;
-        let hash: B256 = hash.parse().map_err(|_| malformed("the transaction's hash", hash))?;
-        if let Some(inclusion) = self.inclusion(hash).await? {
-            return Ok(TransactionStatus::Included(inclusion));
-        }
-        let known = self.provider.get_transaction_by_hash(hash).await.map_err(|error| self.failed(error))?;
-        if known.is_some() {
-            return Ok(TransactionStatus::Pending);
-        }
-        let final_sequence = self.next_sequence(Consistency::Final).await?;
-        if final_sequence <= *sequence && self.next_sequence(Consistency::Latest).await? <= *sequence {
-            return Ok(TransactionStatus::Unknown);
-        }
-        // It may have landed between the questions: only a second look tells it from another's use of the number.
-        Ok(match self.inclusion(hash).await? {
-            Some(inclusion) => TransactionStatus::Included(inclusion),
-            None => TransactionStatus::Replaced { is_final: final_sequence > *sequence },
-        })
+        self.fate(transaction).await
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
@@ -309,7 +263,7 @@ impl Chain for EvmChain {
         let balance = match asset {
             None => {
                 let balance = self.provider.get_balance(account).block_id(block);
-                balance.await.map_err(|error| self.failed_at(block, error))?
+                balance.await.map_err(|error| self.unserved_at(block, error))?
             }
             Some(token) => {
                 let call = Erc20::balanceOfCall { owner: account };

@@ -43,10 +43,12 @@ impl HttpTransport {
         if status == StatusCode::TOO_MANY_REQUESTS || (!status.is_success() && retry_after.is_some()) {
             return Err(TransportErrorKind::http_error_with_retry_after(status.as_u16(), text(), retry_after));
         }
+        if !is_of_a_node(status) {
+            return Err(TransportErrorKind::http_error(status.as_u16(), text()));
+        }
         match serde_json::from_slice::<ResponsePacket>(&body) {
             Ok(answer) if answers(&request, &answer) => Ok(answer),
             Ok(_) => Err(TransportErrorKind::custom_str("the answer is one to another question")),
-            // A node sends some refusals with a status of 500; a proxy in front of it sends no JSON-RPC.
             Err(_) if !status.is_success() => Err(TransportErrorKind::http_error(status.as_u16(), text())),
             Err(error) => Err(TransportError::deser_err(error, text())),
         }
@@ -65,6 +67,12 @@ impl Service<RequestPacket> for HttpTransport {
     fn call(&mut self, request: RequestPacket) -> TransportFut<'static> {
         Box::pin(self.clone().send(request))
     }
+}
+
+/// Whether an answer of this status may be a node's. Nodes send some refusals with 400 or 500; any other failure is of those
+/// who sit before them, whether or not they write it in JSON-RPC: a key that they do not know, a quota, a time that is over.
+fn is_of_a_node(status: StatusCode) -> bool {
+    status.is_success() || matches!(status, StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The answer's body, up to its bound.

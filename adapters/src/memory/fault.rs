@@ -19,6 +19,8 @@ pub enum Fault {
     Behind(u64),
     /// Balances, sequence numbers, heads and fates are false, and the last of several events is left out.
     Lies,
+    /// It says that the chain refuses whatever is to be signed.
+    Refuses,
     /// The service that signs for the account does not answer.
     SignerAway,
 }

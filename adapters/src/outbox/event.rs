@@ -50,6 +50,13 @@ pub enum Event {
         /// What became of each, by hash.
         statuses: Vec<(String, TransactionStatus)>,
     },
+    /// No endpoint has what tells the fate of an intent's transactions; nothing is known of them.
+    Unseen {
+        /// The intent's number.
+        intent: u64,
+        /// What is not there.
+        reason: String,
+    },
     /// The outcome was taken note of; the intent is forgotten.
     Acknowledged {
         /// The idempotency key.
@@ -89,9 +96,8 @@ pub struct Sequences {
 pub enum Effect {
     /// Ask where the chain stands: gives [`Event::Reconciled`].
     Reconcile {
-        /// The newest final transaction, while it is looked after: is it final still? When the chain does not know it, the
-        /// same bytes are handed to it again.
-        settled: Option<SignedTransaction>,
+        /// The newest final transaction, while it is looked after: is it final still?
+        settled: Option<LookedAfter>,
     },
     /// Sign, send nothing: gives [`Event::Signed`] or [`Event::SignFailed`].
     Sign {
@@ -113,13 +119,23 @@ pub enum Effect {
         /// What is sent.
         transaction: SignedTransaction,
     },
-    /// Ask what became of an intent's transactions: gives [`Event::Observed`].
+    /// Ask what became of an intent's transactions: gives [`Event::Observed`] or [`Event::Unseen`].
     Query {
         /// The intent's number.
         intent: u64,
         /// The transactions.
         transactions: Vec<SignedTransaction>,
     },
+}
+
+/// A transaction that was final. When the chain does not know it, the same bytes are handed to it again, if it is the chain
+/// that took it: on another one they could be a payment that nobody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookedAfter {
+    /// The transaction.
+    pub transaction: SignedTransaction,
+    /// The hash of the first block of the chain that took it.
+    pub genesis: String,
 }
 
 /// Why an event was refused. The state is unchanged.

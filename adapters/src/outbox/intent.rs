@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use steward_types::Timestamp;
-use steward_types::limits::{OUTBOX_REASON_CHARS_MAX, OUTBOX_SIGN_DOUBLINGS_MAX};
+use steward_types::limits::{OUTBOX_DOUBLINGS_MAX, OUTBOX_REASON_CHARS_MAX};
 
 use super::{OutboxPolicy, Settled, after};
 use crate::chain::{Action, Amount, Broadcast, Inclusion, SignedTransaction, TransactionStatus};
@@ -39,9 +39,18 @@ pub struct Intent {
     /// How often in a row it could not be signed for its own sake; counted anew after a start.
     #[serde(skip)]
     pub(super) failures: u32,
+    /// How often in a row no endpoint could tell what became of it.
+    #[serde(skip)]
+    pub(super) unseen: u32,
     /// Whether the chain was asked after the newest transaction since it was sent or since the start.
     #[serde(skip)]
     pub(super) is_asked: bool,
+    /// Whether the chain answered the newest transaction, when it was last sent, that it does not take it.
+    #[serde(skip)]
+    pub(super) is_refused: bool,
+    /// Since when nothing of it is signed, where something was before this start.
+    #[serde(skip)]
+    begun_again: Timestamp,
 }
 
 /// A signed transaction of an intent.
@@ -53,6 +62,9 @@ pub struct Attempt {
     pub signed: Timestamp,
     /// Whether it was handed to the chain since it was last seen missing there.
     pub sent: bool,
+    /// Whether it was ever handed to the chain.
+    #[serde(default)]
+    pub was_sent: bool,
 }
 
 /// Where one of an intent's transactions landed.
@@ -104,8 +116,22 @@ impl Intent {
             act_at: now,
             replace_at: now,
             failures: 0,
+            unseen: 0,
             is_asked: false,
+            is_refused: false,
+            begun_again: Timestamp::EPOCH,
         }
+    }
+
+    /// Since when it waits to be signed, as far as this start knows: since it was submitted, or since what was signed of it
+    /// could not land any more. Nothing while something is signed.
+    pub fn unsigned_since(&self) -> Option<Timestamp> {
+        self.attempts.is_empty().then(|| self.submitted.max(self.begun_again))
+    }
+
+    /// Whether the chain may have any of its transactions: one was handed to it.
+    pub fn was_sent(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.was_sent || attempt.sent)
     }
 
     /// The sequence number that all its transactions use.
@@ -125,9 +151,8 @@ impl Intent {
 
     /// Nothing was signed. When that is this intent's own fault it is tried again later each time.
     pub(super) fn sign_failed(&mut self, reason: &str, is_own: bool, now: Timestamp, policy: &OutboxPolicy) {
-        let doublings = self.failures.min(OUTBOX_SIGN_DOUBLINGS_MAX);
+        let wait_ms = if is_own { doubled(policy.retry_ms, self.failures) } else { policy.retry_ms };
         self.failures = if is_own { self.failures.saturating_add(1) } else { 0 };
-        let wait_ms = if is_own { policy.retry_ms.saturating_mul(1 << doublings) } else { policy.retry_ms };
         self.last_error = Some(shown(reason));
         self.replace_at = after(now, wait_ms);
         // A transaction in flight is asked after all the same.
@@ -143,9 +168,10 @@ impl Intent {
         policy: &OutboxPolicy,
     ) {
         if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.transaction.hash == hash) {
-            attempt.sent = true;
+            (attempt.sent, attempt.was_sent) = (true, true);
         }
         self.is_asked = false;
+        self.is_refused = matches!(result, Ok(Broadcast::Underpriced | Broadcast::Refused { .. }));
         let wait_ms = match &result {
             Ok(Broadcast::Accepted | Broadcast::SequenceUsed | Broadcast::Underpriced) => 0,
             Ok(Broadcast::Refused { .. }) | Err(_) => policy.poll_ms,
@@ -158,6 +184,13 @@ impl Intent {
         };
     }
 
+    /// Nothing could be told of its transactions: they are asked after later each time, and nothing else is done.
+    pub(super) fn unseen(&mut self, reason: &str, now: Timestamp, policy: &OutboxPolicy) {
+        self.act_at = after(now, doubled(policy.poll_ms, self.unseen));
+        self.unseen = self.unseen.saturating_add(1);
+        self.last_error = Some(shown(reason));
+    }
+
     /// Whether every recorded transaction is known, finally, never to land.
     pub(super) fn cannot_land(&self, statuses: &[(String, TransactionStatus)]) -> bool {
         let is_dead = |attempt: &Attempt| {
@@ -167,9 +200,10 @@ impl Intent {
     }
 
     /// Gives up the recorded transactions, none of which can land, for one to be signed; says what was lost with them.
-    pub(super) fn begin_again(&mut self, statuses: &[(String, TransactionStatus)]) -> Loss {
+    pub(super) fn begin_again(&mut self, statuses: &[(String, TransactionStatus)], now: Timestamp) -> Loss {
         let sequence = self.sequence().unwrap_or_default();
         self.attempts.clear();
+        self.begun_again = now;
         if statuses.iter().any(|(_, status)| matches!(status, TransactionStatus::Replaced { .. })) {
             self.displaced += 1;
             self.last_error = Some(format!("another transaction used the sequence number {sequence}"));
@@ -210,6 +244,11 @@ pub fn most_taken(action: &Action, transaction: &SignedTransaction) -> Amount {
         | Action::Fill => Amount::ZERO,
     };
     paid.saturating_add(transaction.fee_max.unwrap_or(Amount::ZERO))
+}
+
+/// A wait that is twice as long each time, up to a bound.
+fn doubled(wait_ms: u64, times: u32) -> u64 {
+    wait_ms.saturating_mul(1 << times.min(OUTBOX_DOUBLINGS_MAX))
 }
 
 /// As much of a reason as is kept: a node may say anything, and an intent must fit its row.

@@ -22,7 +22,8 @@ pub(super) enum Spread {
 }
 
 impl Pool {
-    /// The first answer of the chain's, from whichever endpoint.
+    /// The first answer of the chain's, from whichever endpoint. That the chain refuses is believed when enough of them say
+    /// so: one that lies would end what it does not like.
     pub(super) async fn first<'a, T: Send + 'a>(
         &'a self,
         class: Class,
@@ -33,14 +34,28 @@ impl Pool {
         let mut decide = |answers: &Answers<T>, occasion| match (occasion, answers.last()) {
             (Occasion::Slow, _) if spread == Spread::Hedged => Next::Ask,
             (Occasion::Slow, _) => self.when_slow(&mut since),
-            (Occasion::Answered, Some((_, Err(error)))) if error.is_endpoint_failure() => {
+            (Occasion::Answered, Some((_, Err(error))))
+                if error.is_endpoint_failure() || !self.is_believed(answers) =>
+            {
                 since = self.clock.monotonic();
                 Next::Ask
             }
             (Occasion::Answered, _) => Next::Stop,
         };
         let mut answers = self.in_time(self.round(class, 1, question, &mut decide)).await?;
+        if !self.is_believed(&answers) {
+            let failure =
+                answers.into_iter().filter_map(|(_, answer)| answer.err()).find(ChainError::is_endpoint_failure);
+            return Err(failure.unwrap_or_else(|| self.too_few(1)));
+        }
         answers.pop().map_or_else(|| Err(self.unavailable("no endpoint could be asked".to_owned())), |(_, last)| last)
+    }
+
+    /// Whether the last answer is no refusal, or one that enough endpoints gave.
+    fn is_believed<T>(&self, answers: &Answers<T>) -> bool {
+        let is_refusal = |answer: &Result<T, ChainError>| matches!(answer, Err(ChainError::Rejected { .. }));
+        let refusals = answers.iter().filter(|(_, answer)| is_refusal(answer)).count();
+        refusals >= self.quorum || answers.last().is_none_or(|(_, last)| !is_refusal(last))
     }
 
     /// One that is asked alone is given up after a while.

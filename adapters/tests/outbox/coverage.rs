@@ -50,6 +50,7 @@ worded! {
         Replaced = "seen: replaced, not finally",
         ReplacedForGood = "seen: replaced for good",
         Expired = "seen: expired",
+        Unseen = "asked after, and nobody can tell",
     }
 }
 
@@ -96,6 +97,7 @@ impl Kind {
             },
             Event::Broadcast { result: Err(_), .. } => Self::Unanswered,
             Event::Observed { statuses, .. } => Self::seen(statuses),
+            Event::Unseen { .. } => Self::Unseen,
         }
     }
 

@@ -21,7 +21,7 @@ use steward_adapters::outbox::{Effect, Event, Outbox, Sequences, Stall, Standing
 use steward_types::Timestamp;
 
 use crate::moves::{Answer, Carry, Fault, Move};
-use crate::world::{POLICY, World, action};
+use crate::world::{POLICY, RAISED_PRICE, World, action};
 
 /// How an effect may go, seldom badly.
 fn any_carry() -> impl Strategy<Value = Carry> {
@@ -32,6 +32,7 @@ fn any_carry() -> impl Strategy<Value = Carry> {
         1 => Just(Carry::NotSent),
         1 => prop::sample::select(vec![Answer::Accepted, Answer::SequenceUsed, Answer::Underpriced, Answer::Refused])
             .prop_map(Carry::Swallowed),
+        1 => Just(Carry::Untold),
         1 => prop::sample::select(vec![Fault::Own, Fault::Others]).prop_map(Carry::NotSigned),
     ]
 }
@@ -49,6 +50,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => Just(Move::Reorganize(Lost::Yes)),
         1 => Just(Move::Reorganize(Lost::No)),
         1 => Just(Move::ForgetPool),
+        1 => Just(Move::RaisePrice),
         3 => (1..150u64).prop_map(Move::Wait),
     ]
 }
@@ -101,6 +103,32 @@ fn a_stuck_transaction_is_replaced_under_its_sequence_number_with_a_higher_fee()
     assert_eq!(attempts[1].transaction.sequence, first.sequence);
     assert!(attempts[1].transaction.fee.price * 10 >= first.fee.price * 11);
     assert!(world.outbox.intents()[&1].attempts.len() <= 1, "one that waits for another is not replaced");
+    world.heal();
+}
+
+/// Signed for a price that is too low by the time when it is sent: no pool has it, and the same bytes would be refused for
+/// ever, with every later transaction behind them.
+#[test]
+fn what_no_pool_takes_any_more_is_replaced_with_a_higher_fee() {
+    let mut world = World::new(2);
+    world.make(Move::Carry(0, Carry::Whole)); // reconcile
+    world.make(Move::Carry(0, Carry::Whole)); // sign
+    let first = world.outbox.intents()[&0].attempts[0].transaction.clone();
+    assert!(first.fee.price < RAISED_PRICE);
+    world.make(Move::RaisePrice);
+    let mut refusals = 0;
+    while world.outbox.intents()[&0].attempts.len() == 1 {
+        assert!(world.now <= 2 * POLICY.stuck_ms, "it is never outbid: {:#?}", world.outbox);
+        for effect in world.effects() {
+            refusals += u32::from(matches!(effect, Effect::Broadcast { intent: 0, .. }));
+            world.carry_out(effect);
+        }
+        world.now += POLICY.poll_ms;
+    }
+    assert!(refusals > 1 && world.ledger.pool_len() == 0, "it was sent {refusals} times and refused");
+    let second = &world.outbox.intents()[&0].attempts[1].transaction;
+    assert_eq!(second.sequence, first.sequence);
+    assert!(second.fee.price >= RAISED_PRICE);
     world.heal();
 }
 

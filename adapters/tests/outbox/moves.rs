@@ -21,6 +21,8 @@ pub enum Carry {
     Swallowed(Answer),
     /// Nothing is signed.
     NotSigned(Fault),
+    /// Nobody has what tells it.
+    Untold,
 }
 
 /// What an endpoint says that takes nothing.
@@ -64,6 +66,8 @@ pub enum Move {
     Stranger,
     Reorganize(Lost),
     ForgetPool,
+    /// The pool takes nothing any more for the price that a first transaction offers.
+    RaisePrice,
     Wait(u64),
 }
 
@@ -80,7 +84,8 @@ impl Move {
             | Self::ChangeKey
             | Self::Stranger
             | Self::Reorganize(_)
-            | Self::ForgetPool => true,
+            | Self::ForgetPool
+            | Self::RaisePrice => true,
         }
     }
 }
@@ -143,6 +148,7 @@ fn carries(effect: &Effect, may_fail: bool) -> Vec<Carry> {
             carries.extend([Carry::ReplyLost, Carry::NotSent]);
             carries.extend([Accepted, SequenceUsed, Underpriced, Refused].map(Carry::Swallowed));
         }
+        Effect::Query { .. } if may_fail => carries.push(Carry::Untold),
         _ => {}
     }
     carries

@@ -16,10 +16,10 @@ const DOCUMENT: &str = include_str!("../../../docs/chains.md");
 const FAULTS: [Move; 5] =
     [Move::Crash, Move::ChangeKey, Move::Reorganize(Lost::Yes), Move::Reorganize(Lost::No), Move::ForgetPool];
 
-/// Searches a chain with sequence numbers, on which a stranger may use the key.
+/// Searches a chain with sequence numbers, on which a stranger may use the key and the price of a place may rise.
 fn counting(world: World, faults: u32, blocks: u64) -> Explored {
     let bounds = Bounds { faults, blocks, now: 2 * POLICY.stuck_ms };
-    explore(world, &[&FAULTS[..], &[Move::Stranger]].concat(), bounds)
+    explore(world, &[&FAULTS[..], &[Move::Stranger, Move::RaisePrice]].concat(), bounds)
 }
 
 /// Such a chain, on which a block is final when two stand on it.

@@ -20,6 +20,10 @@ pub const FAILED: &str = "it failed";
 pub const POLICY: OutboxPolicy =
     OutboxPolicy { poll_ms: 10, retry_ms: 10, stuck_ms: 100, watch_ms: 300, in_flight_max: 2 };
 
+/// What each key offers beside the market's tip, and a price above what both offer at first, which outbidding reaches.
+const TIPS: [u64; 2] = [1, 2];
+pub const RAISED_PRICE: u64 = 23;
+
 /// A transaction that reached the chain.
 #[derive(Debug, Clone, Hash)]
 struct Arrived {
@@ -128,6 +132,7 @@ impl World {
             }
             Move::Reorganize(lost) => self.on_chain(|ledger| ledger.reorganize(lost)),
             Move::ForgetPool => self.on_chain(Ledger::forget_pool),
+            Move::RaisePrice => self.on_chain(|ledger| ledger.raise_price(RAISED_PRICE)),
             Move::Wait(millis) => self.now += millis,
         }
     }
@@ -184,7 +189,7 @@ impl World {
     fn carried(&mut self, effect: Effect, carry: Carry) -> Event {
         match effect {
             Effect::Reconcile { settled } => Event::Reconciled(Standing {
-                settled: settled.map(|settled| self.status(&settled)),
+                settled: settled.map(|settled| self.status(&settled.transaction)),
                 sequences: sequences(&self.ledger),
                 genesis: "genesis".to_owned(),
                 account: format!("account {}", self.account),
@@ -194,7 +199,7 @@ impl World {
                     return Event::SignFailed { intent, reason: FAILED.to_owned(), is_own: fault == Fault::Own };
                 }
                 // Each key offers another tip, so that its transactions are other bytes.
-                let market = MarketFee { base: 10, tip: 1 + u64::from(self.account) };
+                let market = MarketFee { base: 10, tip: TIPS[usize::from(self.account)] };
                 let fee = FeePolicy::default().choose(market, replaces).unwrap();
                 let transaction = self.ledger.sign(&action, sequence, fee);
                 self.signed_by.insert(transaction.hash.clone(), self.account);
@@ -209,9 +214,14 @@ impl World {
                         Err(FAILED.to_owned())
                     }
                     Carry::Swallowed(answer) => Ok(answer.into()),
-                    Carry::Whole | Carry::ThenCrash | Carry::NotSigned(_) => Ok(self.arrive(intent, transaction)),
+                    Carry::Whole | Carry::ThenCrash | Carry::NotSigned(_) | Carry::Untold => {
+                        Ok(self.arrive(intent, transaction))
+                    }
                 };
                 Event::Broadcast { intent, hash, result }
+            }
+            Effect::Query { intent, .. } if carry == Carry::Untold => {
+                Event::Unseen { intent, reason: FAILED.to_owned() }
             }
             Effect::Query { intent, transactions } => {
                 let statuses: Vec<_> =
@@ -258,7 +268,9 @@ impl World {
                 Some(number_of(key))
             }
             Event::Signed { intent, .. } | Event::SignFailed { intent, .. } => Some(*intent),
-            Event::Broadcast { intent, .. } | Event::Observed { intent, .. } => Some(*intent),
+            Event::Broadcast { intent, .. } | Event::Observed { intent, .. } | Event::Unseen { intent, .. } => {
+                Some(*intent)
+            }
             Event::Reconciled(_) => None,
         };
         let now = self.now();

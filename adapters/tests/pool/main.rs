@@ -81,6 +81,29 @@ async fn signing_is_never_hedged_but_given_up_and_tried_elsewhere() {
 }
 
 #[tokio::test]
+async fn one_that_refuses_to_sign_what_the_others_sign_ends_nothing() {
+    let sign = async |bench: &Bench| bench.until_done(bench.pool.sign(&Action::Fill, 1, Fee::default())).await;
+    let bench = Bench::new(2);
+    bench.break_one(0, Fault::Refuses);
+    assert_eq!(bench.primary(), NAMES[0]);
+    assert!(sign(&bench).await.is_ok(), "the second one signs");
+    for (second, third) in [(Fault::Down, Fault::Refuses), (Fault::Refuses, Fault::Refuses)] {
+        bench.break_one(1, second);
+        bench.break_one(2, third);
+        let error = sign(&bench).await.unwrap_err();
+        assert!(matches!(error, ChainError::Rejected { .. }), "two of them say it: {error}");
+    }
+    bench.break_one(1, Fault::Down);
+    bench.break_one(2, Fault::Down);
+    let error = sign(&bench).await.unwrap_err();
+    assert!(matches!(error, ChainError::Unavailable { .. }), "one says it, and nobody else is there: {error}");
+    let bench = Bench::new(1);
+    bench.break_one(0, Fault::Refuses);
+    let error = sign(&bench).await.unwrap_err();
+    assert!(matches!(error, ChainError::Rejected { .. }), "its word is enough: {error}");
+}
+
+#[tokio::test]
 async fn one_that_throttles_is_left_alone_as_long_as_it_asks_for() {
     let bench = Bench::new(1);
     bench.break_one(0, Fault::Throttled(Some(Duration::from_secs(20))));

@@ -16,7 +16,7 @@ use crate::status::OrStatus;
 #[tonic::async_trait]
 impl Agents for Services {
     async fn check(&self, request: Request<v1::CheckAgentRequest>) -> Result<Response<v1::CheckAgentResponse>, Status> {
-        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller(&request)?, &request.get_ref().project).await.or_status()?;
         let bundle = convert::bundle_from(request.into_inner().bundle).or_status()?;
         let found = self.steward.check_agent(&project, bundle).await.or_status()?;
         let diagnostics = found.into_iter().map(convert::diagnostic).collect();
@@ -41,7 +41,7 @@ impl Agents for Services {
     async fn list(&self, request: Request<v1::ListAgentsRequest>) -> Result<Response<v1::ListAgentsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let after: Option<AgentId> = parse_optional("page_token", &request.page_token).or_status()?;
         let size = page_size(request.page_size);
         let views = self.steward.agents(&project, after.as_ref(), size).await.or_status()?;
@@ -54,7 +54,7 @@ impl Agents for Services {
     async fn get(&self, request: Request<v1::GetAgentRequest>) -> Result<Response<v1::GetAgentResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let id = parse("name", &request.name).or_status()?;
         let newest = self.steward.agent(&project, &id, None).await.or_status()?;
         let number = Some(request.version).filter(|number| *number > 0);

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use super::changes::Change;
 use super::stream::Answers;
-use crate::call::{caller, page_size, parse, parse_json, parse_optional, project, stream_deadline};
+use crate::call::{caller, page_size, parse, parse_json, parse_optional, stream_deadline};
 use crate::convert::approvals as convert;
 use crate::proto::v1;
 use crate::proto::v1::approvals_server::Approvals;
@@ -25,7 +25,7 @@ impl Approvals for Services {
     ) -> Result<Response<v1::ListApprovalsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let filter = ApprovalFilter {
             state: convert::state_from(request.state).or_status()?,
             session: parse_optional("session", &request.session).or_status()?,
@@ -58,8 +58,7 @@ impl Approvals for Services {
 
     async fn watch(&self, request: Request<v1::WatchApprovalsRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let (caller, deadline) = (caller(&request)?, stream_deadline(&request));
-        let project = project(&caller, &request.get_ref().project).or_status()?;
-        self.steward.project(&project).await.or_status()?;
+        let project = self.project(&caller, &request.get_ref().project).await.or_status()?;
         let changes = self.steward.watch_approvals(project).map_ok(convert::approval);
         Ok(Response::new(self.answers(changes, deadline)))
     }

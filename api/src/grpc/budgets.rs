@@ -19,7 +19,7 @@ use crate::status::OrStatus;
 #[tonic::async_trait]
 impl Budgets for Services {
     async fn get(&self, request: Request<v1::GetBudgetRequest>) -> Result<Response<v1::GetBudgetResponse>, Status> {
-        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller(&request)?, &request.get_ref().project).await.or_status()?;
         let tree = self.steward.budget(&project).await.or_status()?;
         let agent = |(id, balance): &(AgentId, _)| convert::balance(format!("agent/{id}"), balance);
         Ok(Response::new(v1::GetBudgetResponse {
@@ -55,7 +55,7 @@ impl Budgets for Services {
     ) -> Result<Response<v1::StatementResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let (scope, name) = scope(&request.agent, &request.spender).or_status()?;
         let wanted = StatementRequest {
             scope,
@@ -69,7 +69,7 @@ impl Budgets for Services {
     }
 
     async fn audit(&self, request: Request<v1::AuditRequest>) -> Result<Response<v1::AuditResponse>, Status> {
-        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller(&request)?, &request.get_ref().project).await.or_status()?;
         let audit = self.steward.audit(&project).await.or_status()?;
         Ok(Response::new(convert::audit(audit)))
     }

@@ -39,13 +39,13 @@ impl Modules for Services {
         &self,
         request: Request<v1::ListModulesRequest>,
     ) -> Result<Response<v1::ListModulesResponse>, Status> {
-        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller(&request)?, &request.get_ref().project).await.or_status()?;
         let views = self.steward.modules(&project).await.or_status()?;
         Ok(Response::new(v1::ListModulesResponse { modules: views.into_iter().map(convert::module).collect() }))
     }
 
     async fn get(&self, request: Request<v1::GetModuleRequest>) -> Result<Response<v1::GetModuleResponse>, Status> {
-        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller(&request)?, &request.get_ref().project).await.or_status()?;
         let id = parse("name", &request.get_ref().name).or_status()?;
         let (view, source) = self.steward.module(&project, &id).await.or_status()?;
         Ok(Response::new(v1::GetModuleResponse { module: Some(convert::module(view)), source }))

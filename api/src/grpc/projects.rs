@@ -108,7 +108,7 @@ impl Projects for Services {
     async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
         let caller = caller(&request)?;
         require(&caller, Role::Admin).or_status()?;
-        let project = project(&caller, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller, &request.get_ref().project).await.or_status()?;
         let keys = self.steward.keys(&project).await.or_status()?;
         Ok(Response::new(v1::ListKeysResponse { keys: keys.into_iter().map(convert::key).collect() }))
     }

@@ -23,7 +23,7 @@ impl Receipts for Services {
     ) -> Result<Response<v1::ListReceiptsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let session = parse_optional("session", &request.session).or_status()?;
         let from = parse_optional("page_token", &request.page_token).or_status()?.unwrap_or(0);
         let page = self.steward.receipts(&project, session, from, page_size(request.page_size)).await;
@@ -36,7 +36,7 @@ impl Receipts for Services {
 
     async fn get(&self, request: Request<v1::GetReceiptRequest>) -> Result<Response<v1::Receipt>, Status> {
         let caller = caller(&request)?;
-        let project = project(&caller, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller, &request.get_ref().project).await.or_status()?;
         let id = parse("id", &request.get_ref().id).or_status()?;
         let receipt = self.steward.receipt(&project, id).await.or_status()?;
         Ok(Response::new(convert::receipt(&receipt)))
@@ -48,7 +48,7 @@ impl Receipts for Services {
     ) -> Result<Response<v1::ProveReceiptResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let id = parse("id", &request.id).or_status()?;
         let any_chain = request.chain.is_empty();
         let under = match (any_chain, request.newest) {
@@ -78,7 +78,7 @@ impl Receipts for Services {
         &self,
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
-        let project = project(&caller(&request)?, &request.get_ref().project).or_status()?;
+        let project = self.project(&caller(&request)?, &request.get_ref().project).await.or_status()?;
         let view = self.steward.checkpoint(&project).await.or_status()?;
         Ok(Response::new(convert::checkpoint(view)))
     }
@@ -89,7 +89,7 @@ impl Receipts for Services {
     ) -> Result<Response<v1::ConsistencyResponse>, Status> {
         let caller = caller(&request)?;
         let v1::ConsistencyRequest { project: named, old_size, new_size } = request.into_inner();
-        let project = project(&caller, &named).or_status()?;
+        let project = self.project(&caller, &named).await.or_status()?;
         let new_size = Some(new_size).filter(|&size| size != 0);
         let proof = self.steward.consistency(&project, old_size, new_size).await.or_status()?;
         Ok(Response::new(convert::consistency(proof)))
@@ -112,7 +112,7 @@ impl Receipts for Services {
     ) -> Result<Response<v1::ListAnchorsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let from: usize = parse_optional("page_token", &request.page_token).or_status()?.unwrap_or(0);
         let size = page_size(request.page_size);
         let until = from.saturating_add(size).saturating_add(1);
@@ -132,7 +132,7 @@ impl Receipts for Services {
     ) -> Result<Response<v1::VerifyReceiptResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let key: Option<VerifierKey> = parse_optional("verifier_key", &request.verifier_key).or_status()?;
         let checked = self.steward.verify_proof(&project, &request.proof_json, key.as_ref());
         Ok(Response::new(v1::VerifyReceiptResponse {

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Services;
 use super::changes::Change;
 use super::stream::Answers;
-use crate::call::{caller, deadline, page_size, parse, parse_optional, project, stream_deadline};
+use crate::call::{caller, deadline, page_size, parse, parse_optional, stream_deadline};
 use crate::convert::sessions as convert;
 use crate::proto::v1;
 use crate::proto::v1::sessions_server::Sessions;
@@ -28,7 +28,7 @@ impl Sessions for Services {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let new = NewSession {
-            project: project(&caller, &request.project).or_status()?,
+            project: self.project(&caller, &request.project).await.or_status()?,
             agent: parse("agent", &request.agent).or_status()?,
             version: Some(request.agent_version).filter(|number| *number > 0),
             limit: request.limit_micros.map(Micros::new),
@@ -87,7 +87,7 @@ impl Sessions for Services {
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let filter = SessionFilter {
             agent: parse_optional("agent", &request.agent).or_status()?,
             status: convert::state_from(request.state).or_status()?,

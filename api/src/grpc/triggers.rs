@@ -21,8 +21,7 @@ impl Triggers for Services {
     ) -> Result<Response<v1::ListTriggersResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let project = project(&caller, &request.project).or_status()?;
-        self.steward.project(&project).await.or_status()?;
+        let project = self.project(&caller, &request.project).await.or_status()?;
         let after: Option<TriggerName> = parse_optional("page_token", &request.page_token).or_status()?;
         let after = after.filter(|after| after.project == project);
         let size = page_size(request.page_size);

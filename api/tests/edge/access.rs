@@ -123,3 +123,38 @@ async fn a_key_with_too_much_in_flight_is_told_when_to_come_back() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
     assert!(details::<RetryInfo>(&refused, "RetryInfo").unwrap().retry_delay.is_some());
 }
+
+#[tokio::test]
+#[expect(clippy::needless_update, reason = "some of the requests have a project and nothing else")]
+async fn an_operator_who_mistypes_a_project_is_told_so_and_not_shown_an_empty_one() {
+    let node = Node::start().await;
+    node.project("acme").await;
+    let root = node.client(&node.root).await;
+    let named = || "acne".to_owned();
+    macro_rules! refused {
+        ($($service:ident.$method:ident($request:ident);)*) => {
+            $(let request = v1::$request { project: named(), ..Default::default() };
+            let refused = root.$service().$method(request).await.map(drop).unwrap_err();
+            assert_eq!(reason(&refused), "PROJECT_NOT_FOUND", "{}: {refused}", stringify!($service.$method));)*
+        };
+    }
+    refused! {
+        agents.list(ListAgentsRequest);
+        approvals.list(ListApprovalsRequest);
+        approvals.watch(WatchApprovalsRequest);
+        budgets.get(GetBudgetRequest);
+        budgets.statement(StatementRequest);
+        budgets.audit(AuditRequest);
+        modules.list(ListModulesRequest);
+        projects.list_keys(ListKeysRequest);
+        receipts.list(ListReceiptsRequest);
+        receipts.list_anchors(ListAnchorsRequest);
+        receipts.checkpoint(CheckpointRequest);
+        receipts.consistency(ConsistencyRequest);
+        receipts.verify(VerifyReceiptRequest);
+        sessions.list(ListSessionsRequest);
+        triggers.list(ListTriggersRequest);
+    }
+    let open = v1::OpenSessionRequest { project: named(), agent: "clerk".to_owned(), ..Default::default() };
+    assert_eq!(reason(&root.sessions().open(open).await.unwrap_err()), "PROJECT_NOT_FOUND");
+}

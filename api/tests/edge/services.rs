@@ -305,5 +305,8 @@ async fn an_operator_looks_at_any_actor_and_asks_it_in_its_own_words() {
     assert!(root.actors().stop(stop).await.unwrap().into_inner().was_live, "what it was told has activated it");
     assert_eq!(reason(&client.actors().tell(tell("\"Show\"")).await.unwrap_err()), "PERMISSION_DENIED");
     let unknown = v1::ListActorsRequest { kind: "nothing".to_owned(), ..Default::default() };
-    assert_eq!(reason(&root.actors().list(unknown).await.unwrap_err()), "ENTITY_NOT_FOUND");
+    let unknown = root.actors().list(unknown).await.unwrap_err();
+    assert_eq!(reason(&unknown), "ENTITY_NOT_FOUND");
+    let (kinds, said) = ("there are: agent, budget, ", unknown.message());
+    assert!(said.starts_with("there is no kind of entity named \"nothing\"; ") && said.contains(kinds), "{said}");
 }

@@ -124,7 +124,7 @@ pub enum StoreCommand {
     Restore {
         /// The backup
         file: PathBuf,
-        /// The data folder to make; it must not exist
+        /// The data folder; it must have no store yet
         data: PathBuf,
     },
 }

@@ -135,17 +135,28 @@ pub async fn run(command: Agents, session: &Session) -> anyhow::Result<()> {
             Ok(())
         }
         Agents::Run { agent, message, session: id, data, yes, limit } => {
+            let data = data.unwrap_or_default();
+            check_data(&data)?;
             let id = match id {
                 Some(id) => id,
                 None => open(session, &agent, limit).await?,
             };
-            let sent = send(session, &id, &message, data.as_deref().unwrap_or_default()).await?;
+            let sent = send(session, &id, &message, &data).await?;
             if !output.is_json() {
                 output.line(output.paint(Tone::Faint, format!("session {id}")));
             }
             follow_turn(session, &id, &sent, yes).await
         }
     }
+}
+
+/// Refuses what no message can carry before a session is opened for it.
+fn check_data(data: &str) -> anyhow::Result<()> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    let read = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data);
+    read.map(drop).context("--data is no JSON object, such as {\"amount\": 5}")
 }
 
 /// Opens a session.

@@ -48,6 +48,7 @@ fn init(authority: &Path, output: Output) -> anyhow::Result<()> {
 
 fn issue(folder: &Path, node: &Path, days: u32, output: Output) -> anyhow::Result<()> {
     ensure!(days > 0, "--days is 0: the certificate would never be valid");
+    let trusted = certificates(&folder.join(CA_FILE))?;
     let authority = ClusterAuthority::load(folder)?;
     // A node keeps its id when it gets a new certificate.
     let id = match LinkIdentity::load(node) {
@@ -55,10 +56,10 @@ fn issue(folder: &Path, node: &Path, days: u32, output: Output) -> anyhow::Resul
         Err(_) => NodeId::generate(&SystemEntropy),
     };
     let certificate = authority.issue(&id, DAY * days, SystemClock::new().now())?;
-    let trusted = std::fs::read_to_string(folder.join(CA_FILE)).context("the authority's certificates")?;
     certificate.save(node, &[&trusted])?;
     for name in [secrets::LOG_KEY_FILE, crate::commands::up::ROOT_KEY_FILE] {
-        let secret = std::fs::read(folder.join(name)).with_context(|| format!("{name} of the authority"))?;
+        let file = folder.join(name);
+        let secret = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
         write_private(&node.join(name), &secret)?;
     }
     if output.is_json() {
@@ -80,7 +81,7 @@ fn issue(folder: &Path, node: &Path, days: u32, output: Output) -> anyhow::Resul
 /// with by the next, and until then the authority issues with the old key, which is trusted all along.
 fn rotate(folder: &Path, output: Output) -> anyhow::Result<()> {
     let (key, trusted) = (folder.join(KEY_FILE), folder.join(CA_FILE));
-    let old = std::fs::read_to_string(&trusted).context("the authority's certificates")?;
+    let old = certificates(&trusted)?;
     ensure!(key.exists(), "{} is not there: `steward cluster init` makes an authority", key.display());
     if !next(&key).exists() {
         let new = ClusterAuthority::create(SystemClock::new().now())?;
@@ -117,7 +118,7 @@ fn finish_rotation(folder: &Path, output: Output) -> anyhow::Result<()> {
         "a rotation was cut off: `steward cluster rotate {}` goes on with it",
         folder.display()
     );
-    let all = std::fs::read_to_string(&trusted).context("the authority's certificates")?;
+    let all = certificates(&trusted)?;
     let end = all.find(CERTIFICATE_END).with_context(|| format!("{} holds no certificate", trusted.display()))?;
     let newest = format!("{}\n", &all[..end + CERTIFICATE_END.len()]);
     let dropped = all.matches(CERTIFICATE_END).count() - 1;
@@ -128,6 +129,12 @@ fn finish_rotation(folder: &Path, output: Output) -> anyhow::Result<()> {
     }
     output.line(format!("{dropped} old certificates are dropped; copy {} to every node's folder", trusted.display()));
     Ok(())
+}
+
+/// The certificates of an authority.
+fn certificates(file: &Path) -> anyhow::Result<String> {
+    let read = std::fs::read_to_string(file);
+    read.with_context(|| format!("{} cannot be read: `steward cluster init` makes an authority", file.display()))
 }
 
 /// What takes a file's place.
@@ -187,6 +194,17 @@ mod tests {
         check(&[CA_FILE], &[], false);
         check(&[CA_FILE, KEY_FILE], &[], true);
         check(&[KEY_FILE], &[CA_FILE], true);
+    }
+
+    #[test]
+    fn a_folder_without_an_authority_is_named_with_what_makes_one() {
+        let (folder, out) = (tempfile::tempdir().unwrap(), Output::new(true));
+        let (none, node) = (folder.path().join("none"), folder.path().join("node"));
+        for refused in [rotate(&none, out), finish_rotation(&none, out), issue(&none, &node, 1, out)] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("none/ca.pem") && refused.contains("steward cluster init"), "{refused}");
+        }
+        assert!(!none.exists() && !node.exists(), "nothing was made");
     }
 
     #[test]

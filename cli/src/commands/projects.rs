@@ -157,7 +157,8 @@ pub async fn run(command: Projects, session: &Session) -> anyhow::Result<()> {
             }
             let rows = listed.keys.iter().map(|key| {
                 let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
-                vec![key.key_id.clone(), key.label.clone(), key.role().as_str_name().to_owned(), state.to_owned()]
+                let role = key.role().as_str_name().trim_start_matches("KEY_ROLE_").to_ascii_lowercase();
+                vec![key.key_id.clone(), key.label.clone(), role, state.to_owned()]
             });
             output.table(&["key", "label", "role", "state"], rows.collect(), "no key yet");
             Ok(())
@@ -214,7 +215,28 @@ fn anchored_when(project: &v1::Project) -> String {
 
 #[cfg(test)]
 mod tests {
+    use steward_actors::budget::{Price, PriceList};
+
     use super::*;
+
+    #[test]
+    fn the_list_of_a_project_that_was_given_none_stands_in_the_operators_manual() {
+        let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let (_, list) = manual.split_once("without `--prices` has this list:\n\n```toml\n").unwrap();
+        let told = parse_prices(list.split_once("```").unwrap().0).unwrap();
+        let price = |price: Price| v1::Price {
+            per_million_input_tokens_micros: price.per_million_input_tokens.get(),
+            per_million_output_tokens_micros: price.per_million_output_tokens.get(),
+            per_second_micros: price.per_second.get(),
+            per_call_micros: price.per_call.get(),
+        };
+        let own = PriceList::default();
+        let each = |prices: BTreeMap<String, Price>| prices.into_iter().map(|(name, of)| (name, price(of))).collect();
+        let (model_default, function_default) = (own.model_default.map(price), own.function_default.map(price));
+        let (models, functions) = (each(own.models), each(own.functions));
+        assert_eq!(told, v1::PriceList { models, model_default, functions, function_default });
+    }
 
     #[test]
     fn a_price_list_reads_units_and_refuses_floats_and_unknown_fields() {

@@ -60,7 +60,10 @@ pub async fn stats(session: &Session) -> anyhow::Result<()> {
 }
 
 async fn backup(data: &Path, file: &Path, output: Output) -> anyhow::Result<()> {
-    let store = EmbeddedStore::open(&EmbeddedConfig::new(data.join(STORE_FOLDER)), Arc::new(SystemClock::new()))?;
+    let folder = data.join(STORE_FOLDER);
+    // Opening would make one.
+    ensure!(folder.is_dir(), "{} is not there: name the data folder of a stopped node", folder.display());
+    let store = EmbeddedStore::open(&EmbeddedConfig::new(folder), Arc::new(SystemClock::new()))?;
     let spinner = output.spinner("backing up");
     let shown = spinner.clone();
     let written = store.backup(file, move |progress| shown.set_message(told("backing up", progress))).await;

@@ -77,7 +77,7 @@ pub async fn run(up: Up, output: Output) -> anyhow::Result<()> {
 pub(super) fn write_ready(data: &Path, server: &str) -> anyhow::Result<String> {
     let ready = Ready { server: server.to_owned(), process: std::process::id() };
     let json = serde_json::to_string(&ready)?;
-    write_private(&data.join(READY_FILE), json.as_bytes()).context("the data folder")?;
+    write_private(&data.join(READY_FILE), json.as_bytes())?;
     Ok(json)
 }
 

@@ -117,5 +117,6 @@ pub(super) async fn join(
     let config = ClusterConfig { shards: settings.shards, ..ClusterConfig::new(member) };
     let links = LinkConfig::new(settings.listen, identity.newest());
     let (store, clock, entropy) = (Arc::clone(store), Arc::clone(clock), Arc::clone(entropy));
-    Seat::take(config, links, store, clock, entropy).await.context("the cluster")
+    let taken = Seat::take(config, links, store, clock, entropy).await;
+    taken.with_context(|| format!("the node of {} has no seat in its cluster", settings.identity.display()))
 }

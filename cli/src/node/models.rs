@@ -70,12 +70,12 @@ pub(super) async fn open(
     let catalog = match seat {
         Some(seat) => {
             let parts = ModelParts { store, clock, entropy, loader, devices };
-            Catalog::Shared(ClusterModels::start(seat, parts).await.context("the cluster's models")?)
+            Catalog::Shared(ClusterModels::start(seat, parts).await.context("the cluster's models cannot be served")?)
         }
         None => {
             let models = StoredModels::new(store, loader, devices);
             let silent: ProgressSink = Arc::new(|_| {});
-            models.restore(&silent).await.context("the models that were offered before")?;
+            models.restore(&silent).await.context("the models that were offered before cannot be offered again")?;
             Catalog::Own(Arc::new(models))
         }
     };
@@ -86,7 +86,7 @@ pub(super) async fn open(
 pub(super) async fn add_scripted(steward: &Steward) -> anyhow::Result<()> {
     let source = ModelSource::new(SCRIPTED.parse()?, SCRIPTED);
     let scripted = NewModel { source, replicas: Replicas::Each };
-    steward.add_model(scripted).await.context("the scripted model")?;
+    steward.add_model(scripted).await.context("scripted_model = true: the model cannot be offered")?;
     Ok(())
 }
 

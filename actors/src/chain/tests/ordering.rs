@@ -1,6 +1,6 @@
 //! Orders that cannot be signed: they keep nobody else back, and end.
 
-use steward_adapters::chain::{Amount, ChainError, SignedTransaction};
+use steward_adapters::chain::{Amount, ChainError, SignedTransaction, TransactionStatus};
 use steward_adapters::fee::Fee;
 use steward_adapters::outbox::{Effect, Event, Sequences, Standing};
 use steward_scripting::manifest::{Caps, SpendingRules};
@@ -23,7 +23,7 @@ fn pay(number: u32) -> Order {
 fn desk(orders: &[Order]) -> Desk {
     // The chain is asked once, however long these tests take.
     let policy = OutboxPolicy { stuck_ms: u64::MAX, ..OutboxPolicy::default() };
-    let mut desk = Desk::new(Stored::default(), policy, Some("contract".to_owned()));
+    let mut desk = Desk::new(Stored::default(), policy, Some("contract".to_owned()), Timestamp::EPOCH);
     let standing = Standing {
         sequences: Some(Sequences { latest: 0, finalized: 0 }),
         genesis: "genesis".to_owned(),
@@ -124,6 +124,30 @@ fn an_order_that_is_not_signed_in_time_is_refused_and_a_pause_does_not_count() {
     let reason = ended.end.as_ref().unwrap_err();
     assert!(reason.contains("60 minutes") && reason.contains("waits for lower fees"), "{reason}");
     assert!(desk.orders.is_empty() && desk.outbox.is_settled());
+}
+
+#[test]
+fn an_order_whose_node_was_away_for_longer_is_not_late() {
+    let (chain, before) = (CHAIN.parse().unwrap(), desk(&[pay(1)]));
+    let back = at(2 * CHAIN_ORDER_UNSIGNED_TIME_MAX);
+    let mut desk = Desk::new(before.stored(), before.policy, before.contract, back);
+    assert!(desk.conclude(&chain, "ours", back).unwrap().is_empty(), "nothing was tried yet");
+    let late = back.saturating_add(CHAIN_ORDER_UNSIGNED_TIME_MAX);
+    assert_eq!(desk.conclude(&chain, "ours", late).unwrap().len(), 1);
+}
+
+#[test]
+fn an_order_whose_number_another_took_late_is_signed_again() {
+    let (chain, mut desk) = (CHAIN.parse().unwrap(), desk(&[pay(1)]));
+    let transaction = Ledger::new(1).sign(&desk.outbox.intents()[&0].action, 0, Fee::default());
+    let transaction = SignedTransaction { fee_max: Some(Amount::ZERO), ..transaction };
+    let replaced = vec![(transaction.hash.clone(), TransactionStatus::Replaced { is_final: true })];
+    take_in(&mut desk, Event::Signed { intent: 0, transaction }, None, Timestamp::EPOCH);
+    let late = at(2 * CHAIN_ORDER_UNSIGNED_TIME_MAX);
+    assert!(desk.conclude(&chain, "ours", late).unwrap().is_empty(), "it is on its way");
+    take_in(&mut desk, Event::Observed { intent: 0, statuses: replaced }, None, late);
+    assert!(desk.conclude(&chain, "ours", late).unwrap().is_empty(), "it was not to be signed before");
+    assert_eq!(next(&desk, late.saturating_add(Duration::from_millis(desk.policy.poll_ms))), Some(0));
 }
 
 #[test]

@@ -57,7 +57,8 @@ fn the_largest_order_fits_one_row_with_every_replacement() {
         deposit: Amount::MAX,
         creates: None,
     };
-    intent.attempts = vec![Attempt { transaction, signed: Timestamp::EPOCH, sent: true }; OUTBOX_ATTEMPTS_MAX];
+    let attempt = Attempt { transaction, signed: Timestamp::EPOCH, sent: true, was_sent: true };
+    intent.attempts = vec![attempt; OUTBOX_ATTEMPTS_MAX];
     let row = record::encode(&IntentRecord { intent, anchor: None, order: Some(order) }).unwrap();
     assert!(row.len() <= VALUE_BYTES_MAX, "{} bytes", row.len());
 }

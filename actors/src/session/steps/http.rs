@@ -34,6 +34,12 @@ pub(super) async fn http(
     let may_repeat = may_repeat(turn, &method, &options);
     let durability = if may_repeat { Durability::Next } else { Durability::Now };
     if begun == Begun::New {
+        // Only now: what an earlier release began goes on, with the time cut.
+        if let Some(millis) = options.timeout_ms.filter(|millis| Duration::from_millis(*millis) > HTTP_TIME_MAX) {
+            let most = HTTP_TIME_MAX.as_millis();
+            let message = format!("the timeout is {millis} ms; a call of `http` may take {most} ms");
+            return Ok(turn.refuse(call, ErrorCode::StepInvalid, message));
+        }
         let state = StepState::Started { emitted_bytes: 0 };
         if let Err(StepOutcome::Error { code, message, .. }) = turn.begin(call, Some(price), state, Vec::new()).await? {
             return Ok(turn.refuse(call, code, message));

@@ -184,6 +184,23 @@ async fn an_effect_of_unknown_outcome_is_not_repeated_and_the_script_hears_of_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_asks_for_more_time_than_there_is_is_refused_with_the_most_and_costs_nothing() {
+    let outside = Outside::new().await;
+    let script = r#"fn on_message(msg) {
+        try { http("POST", "http://world/pay", #{ timeout: "31s" }); } catch (e) { reply(e.message); }
+    }"#;
+    outside.agents.add("a", script);
+    let node = outside.start().await;
+    node.open(session(1), "a").await;
+    node.send(session(1), "go").await;
+    let told = "the timeout is 31000 ms; a call of `http` may take 30000 ms";
+    assert_eq!(replies(&node.turn(session(1), 1).await), [json!(told)]);
+    assert_eq!(*outside.world.effects.lock(), BTreeMap::new());
+    let audited = audit(&*outside.store, &project(), AuditReceipts::Compare).await.unwrap();
+    assert!(audited.is_exact() && audited.steps_settled == 0, "{:#?}", audited.differences);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_sessions_run_beside_hostile_scripts() {
     let outside = Outside::new().await;
     outside.agents.add(

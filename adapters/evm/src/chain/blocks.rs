@@ -1,9 +1,12 @@
 //! Which block an answer is about: the newest, one that is unlikely to be undone, one that counts as final.
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::primitives::{B256, U64};
 use alloy::providers::Provider;
+use serde::Deserialize;
 use steward_adapters::chain::{ChainError, Consistency};
 
+use super::reply::{Failure, failure};
 use super::{EvmChain, malformed};
 
 /// What tells that a block is final.
@@ -15,9 +18,32 @@ pub enum Finality {
     Tagged,
 }
 
+/// A block or a header, of whatever chain.
+#[derive(Debug, Deserialize)]
+struct Hashed {
+    hash: B256,
+}
+
 impl EvmChain {
+    /// The hash of the chain's first block, asked for by its number: the tag `earliest` is the oldest block that a node has
+    /// kept, and moves as it forgets (geth since history expiry, reth). Such nodes keep headers.
+    pub(super) async fn first_block(&self) -> Result<B256, ChainError> {
+        let client = self.provider.client();
+        let block: Result<Option<Hashed>, _> = client.request("eth_getBlockByNumber", (U64::ZERO, false)).await;
+        match block {
+            Ok(Some(block)) => return Ok(block.hash),
+            Err(error) if !matches!(failure(&error), Failure::Refused(_) | Failure::Behind) => {
+                return Err(self.unserved(error));
+            }
+            Ok(None) | Err(_) => {}
+        }
+        let header: Result<Option<Hashed>, _> = client.request("eth_getHeaderByNumber", (U64::ZERO,)).await;
+        let lacks = "it has forgotten the chain's first block: use one that keeps at least its header";
+        header.ok().flatten().map(|header| header.hash).ok_or_else(|| self.lacks(lacks.to_owned()))
+    }
+
     pub(super) async fn block_number(&self) -> Result<u64, ChainError> {
-        self.provider.get_block_number().await.map_err(|error| self.failed(error))
+        self.provider.get_block_number().await.map_err(|error| self.unserved(error))
     }
 
     /// The newest block that counts as final, where `head` is the newest. What the chain's consensus is to say, and does

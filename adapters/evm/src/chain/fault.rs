@@ -20,12 +20,9 @@ impl EvmChain {
         }
     }
 
-    /// The same for a question about a certain block.
+    /// The same for a call as of a certain block.
     pub(super) fn failed_at(&self, block: BlockId, error: TransportError) -> ChainError {
-        match (failure(&error), block.as_u64()) {
-            (Failure::Behind, Some(block)) => ChainError::Behind { chain: self.config.chain.clone(), block },
-            _ => self.failed(error),
-        }
+        self.behind(block, &error).unwrap_or_else(|| self.failed(error))
     }
 
     /// What a failed call means that a chain has no reason to refuse: the endpoint is at fault, whatever it says.
@@ -36,5 +33,20 @@ impl EvmChain {
             }
             _ => self.failed(error),
         }
+    }
+
+    /// The same for a question as of a certain block.
+    pub(super) fn unserved_at(&self, block: BlockId, error: TransportError) -> ChainError {
+        self.behind(block, &error).unwrap_or_else(|| self.unserved(error))
+    }
+
+    fn behind(&self, block: BlockId, error: &TransportError) -> Option<ChainError> {
+        let block = block.as_u64().filter(|_| failure(error) == Failure::Behind)?;
+        Some(ChainError::Behind { chain: self.config.chain.clone(), block })
+    }
+
+    /// That an endpoint lacks something that the chain has.
+    pub(super) fn lacks(&self, what: String) -> ChainError {
+        ChainError::Unavailable { chain: self.config.chain.clone(), source: what.into() }
     }
 }

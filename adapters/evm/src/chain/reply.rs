@@ -9,8 +9,10 @@ use steward_adapters::endpoint::AnswerTooLong;
 
 use crate::artifact;
 
-/// Error codes that say that the endpoint did not serve, not that the chain refuses (EIP-1474, section "Error codes").
-const PROVIDERS_FAULTS: [i64; 2] = [-32603, -32601];
+/// Error codes that say that the endpoint did not serve, not that the chain refuses: EIP-1474's (section "Error codes") for
+/// what is no JSON, no request, no method, an error of its own, missing, away, not supported and of another version. Providers
+/// give the second to a key that they do not know.
+const PROVIDERS_FAULTS: [i64; 8] = [-32700, -32600, -32601, -32603, -32001, -32002, -32004, -32006];
 /// Error codes that say that the endpoint was asked too often: EIP-1474's, and HTTP's where a provider repeats it.
 const THROTTLES: [i64; 2] = [-32005, 429];
 const TOO_MANY_REQUESTS: u16 = 429;

@@ -12,13 +12,22 @@ where
     A: Fn(Value) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Vec<u8>> + Send + 'static,
 {
+    answering_with("200 OK", answer).await
+}
+
+/// The same with this HTTP status.
+pub async fn answering_with<A, F>(status: &'static str, answer: A) -> (Url, JoinSet<()>)
+where
+    A: Fn(Value) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Vec<u8>> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let mut server = JoinSet::new();
     server.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(converse(stream, answer.clone()));
+            connections.spawn(converse(stream, status, answer.clone()));
         }
     });
     (url, server)
@@ -29,7 +38,7 @@ pub async fn forwarded(client: reqwest::Client, node: Url, call: Value) -> Vec<u
     client.post(node).json(&call).send().await.unwrap().bytes().await.unwrap().to_vec()
 }
 
-async fn converse<A, F>(mut stream: TcpStream, answer: A)
+async fn converse<A, F>(mut stream: TcpStream, status: &str, answer: A)
 where
     A: Fn(Value) -> F,
     F: Future<Output = Vec<u8>>,
@@ -41,7 +50,7 @@ where
         let Ok(call) = serde_json::from_str::<Value>(body) else { continue };
         let reply = answer(call).await;
         let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", reply.len());
+            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", reply.len());
         bytes.clear();
         if stream.write_all(&[head.as_bytes(), &reply].concat()).await.is_err() {
             return;

@@ -8,6 +8,7 @@ mod caps;
 mod endpoints;
 mod events;
 mod exactly_once;
+mod fates;
 mod figures;
 mod finality;
 mod paying;
