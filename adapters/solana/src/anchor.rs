@@ -37,7 +37,7 @@ impl SolanaChain {
         let refused = |reason: String| Err(ChainError::Rejected { reason });
         match memos {
             None => refused(format!(
-                "the endpoint has no final transaction {transaction}: it is not on the chain, or too old for the endpoint"
+                "the transaction {transaction} did not anchor this tree, or the endpoint lacks it: it has no such final one"
             )),
             Some(memos) if !memos.contains(&point.to_memo()) => {
                 refused(format!("the transaction {transaction} did not anchor this tree"))
