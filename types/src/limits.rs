@@ -426,6 +426,17 @@ pub const CHAIN_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SOLANA_LIFETIME: u64 = 151;
 /// Blocks that are waited for beyond what a Solana node calls the last valid one: the one above, and some to be safe.
 pub const SOLANA_EXPIRY_MARGIN: u64 = 8;
+/// Blocks that a Solana node lists at once.
+pub const SOLANA_BLOCKS_LISTED_MAX: u64 = 500_000;
+/// Final Solana blocks after a transaction's last one that are listed with those that can have it: what is longer ago is
+/// looked for first.
+pub const SOLANA_BLOCKS_NEAR: u64 = 10_000;
+/// Steps in which blocks of long ago are looked for: each leaves as many as slots had no block, one in twenty or so.
+pub const SOLANA_BLOCKS_NEAR_STEPS_MAX: u32 = 32;
+/// Slots without a block that are allowed for in a short row of blocks; in a longer one, as many as it has blocks.
+pub const SOLANA_SKIPPED_SLOTS: u64 = 64;
+/// Transactions of a Solana block of which an endpoint must know one, before it is believed that it knows none of ours.
+pub const SOLANA_WITNESSES_MAX: usize = 8;
 /// Newest transactions of a Solana account that are searched for its anchors: what nodes list at most.
 pub const SOLANA_SIGNATURES_MAX: usize = 1_000;
 /// Transactions that are read to tell an anchor of a Solana account's from memos that others wrote under its name.

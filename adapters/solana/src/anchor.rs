@@ -9,6 +9,7 @@ use solana_client::rpc_request::RpcRequest;
 use solana_client::rpc_response::RpcConfirmedTransactionStatusWithSignature;
 use solana_commitment_config::CommitmentConfig;
 use solana_pubkey::Pubkey;
+use solana_signature::Signature;
 use solana_transaction_status_client_types::{EncodedConfirmedTransactionWithStatusMeta, UiTransactionEncoding};
 use steward_adapters::chain::{AnchorPoint, Chain as _, ChainError, InclusionClaim};
 use steward_types::limits::{SOLANA_ANCHOR_CANDIDATES_MAX, SOLANA_SIGNATURES_MAX};
@@ -30,13 +31,19 @@ impl SolanaChain {
         point: &AnchorPoint,
         claim: &InclusionClaim,
     ) -> Result<bool, ChainError> {
+        let signature = transaction.parse().map_err(|_| malformed("the transaction's signature", transaction))?;
         self.genesis().await?;
-        let memos = self.memos(transaction, None, CommitmentConfig::finalized()).await?;
-        if !memos.contains(&point.to_memo()) {
-            let reason = format!("the transaction {transaction} did not anchor this tree, or is not final");
-            return Err(ChainError::Rejected { reason });
+        let memos = self.memos(&signature, None, CommitmentConfig::finalized()).await?;
+        let refused = |reason: String| Err(ChainError::Rejected { reason });
+        match memos {
+            None => refused(format!(
+                "the endpoint has no final transaction {transaction}: it is not on the chain, or too old for the endpoint"
+            )),
+            Some(memos) if !memos.contains(&point.to_memo()) => {
+                refused(format!("the transaction {transaction} did not anchor this tree"))
+            }
+            Some(_) => Ok(claim.is_in(point)),
         }
-        Ok(claim.is_in(point))
     }
 
     /// The newest anchor of a log of this account's: the largest tree, and of its roots the first. Looks at the
@@ -50,7 +57,11 @@ impl SolanaChain {
         let call = self.endpoint.client().get_signatures_for_address_with_config(&self.account, config);
         let candidates = candidates(&self.endpoint.ask(call).await?, log_id);
         for (point, signature) in candidates.into_iter().take(SOLANA_ANCHOR_CANDIDATES_MAX) {
-            let memos = self.memos(&signature, Some(&self.account), CommitmentConfig::confirmed()).await?;
+            let parsed = signature.parse().map_err(|_| malformed("a transaction's signature", &signature))?;
+            let memos = self.memos(&parsed, Some(&self.account), CommitmentConfig::confirmed()).await?;
+            // To pass over it would make an older tree the newest.
+            let lacks = || format!("it lists the transaction {signature} and does not have it");
+            let memos = memos.ok_or_else(|| self.endpoint.unavailable(lacks()))?;
             if memos.contains(&point.to_memo()) {
                 return Ok(Some(point));
             }
@@ -58,29 +69,31 @@ impl SolanaChain {
         Ok(None)
     }
 
-    /// The memos of a transaction that succeeded, those that `signer` signed if one is named. None when the chain does
-    /// not know the transaction.
+    /// The memos of a transaction, those that `signer` signed if one is named; empty when it failed. Nothing where the
+    /// endpoint does not have the transaction, or not what became of it.
     async fn memos(
         &self,
-        signature: &str,
+        signature: &Signature,
         signer: Option<&Pubkey>,
         commitment: CommitmentConfig,
-    ) -> Result<Vec<String>, ChainError> {
+    ) -> Result<Option<Vec<String>>, ChainError> {
         let config = RpcTransactionConfig {
             encoding: Some(UiTransactionEncoding::Base64),
             commitment: Some(commitment),
             max_supported_transaction_version: Some(0),
         };
-        let call = self.endpoint.client().send(RpcRequest::GetTransaction, json!([signature, config]));
+        let call = self.endpoint.client().send(RpcRequest::GetTransaction, json!([signature.to_string(), config]));
         let found: Option<EncodedConfirmedTransactionWithStatusMeta> = self.endpoint.ask(call).await?;
-        let Some(found) = found.map(|found| found.transaction) else { return Ok(Vec::new()) };
-        if found.meta.is_none_or(|meta| meta.err.is_some()) {
-            return Ok(Vec::new());
+        let Some(found) = found.map(|found| found.transaction) else { return Ok(None) };
+        let Some(meta) = found.meta else { return Ok(None) };
+        if meta.err.is_some() {
+            return Ok(Some(Vec::new()));
         }
-        let message = found.transaction.decode().ok_or_else(|| malformed("the transaction", signature))?.message;
+        let decoded = found.transaction.decode();
+        let message = decoded.ok_or_else(|| malformed("the transaction", &signature.to_string()))?.message;
         let keys = message.static_account_keys();
         let texts = message.instructions().iter().filter_map(|each| memo_text(each, keys, signer));
-        Ok(texts.map(str::to_owned).collect())
+        Ok(Some(texts.map(str::to_owned).collect()))
     }
 }
 

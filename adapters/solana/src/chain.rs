@@ -11,31 +11,28 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use solana_client::rpc_config::{RpcBlockConfig, RpcSendTransactionConfig};
+use solana_client::rpc_config::RpcSendTransactionConfig;
 use solana_client::rpc_request::RpcRequest;
 use solana_commitment_config::{CommitmentConfig, CommitmentLevel};
 use solana_instruction::Instruction;
 use solana_pubkey::Pubkey;
 use solana_signature::Signature;
-use solana_transaction_status_client_types::{
-    TransactionConfirmationStatus, TransactionDetails, UiTransactionEncoding,
-};
+use solana_transaction_status_client_types::UiTransactionEncoding;
 use spl_token_2022_interface::extension::StateWithExtensions;
 use spl_token_2022_interface::state::{Account as TokenAccount, Mint};
 use steward_adapters::chain::{
     Action, Amount, AnchoredHead, Broadcast, Chain, ChainError, ChainId, Consistency, ContractCall, EmittedEvent,
-    EventFilter, Head, Inclusion, InclusionClaim, SignedTransaction, TransactionStatus,
+    EventFilter, Head, InclusionClaim, SignedTransaction, TransactionStatus,
 };
 use steward_adapters::fee::{Fee, MarketFee};
 use steward_adapters::signer::Signer;
-use steward_types::limits::{SOLANA_EXPIRY_MARGIN, SOLANA_LIFETIME};
 use url::Url;
 
 use crate::credits::{MintCall, NewCredits};
 use crate::deposit::account_bytes;
 use crate::endpoint::{Endpoint, commitment};
 use crate::events::Watched;
-use crate::instruction::{self, Token};
+use crate::instruction::{self, TOKEN_PROGRAM, Token};
 
 /// How many characters of the hash of a cluster's first block name it: CAIP-2 for Solana, CAIP-30.
 const REFERENCE_LEN: usize = 32;
@@ -48,7 +45,7 @@ const PRICE_PERCENTILE: usize = 75;
 pub struct SolanaConfig {
     /// The CAIP-2 identifier, such as `solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp`. The endpoint must be on this cluster.
     pub chain: ChainId,
-    /// The endpoint of its JSON-RPC. It must keep the history of transactions.
+    /// The endpoint of its JSON-RPC. It must keep the history of transactions, without a gap.
     pub endpoint: Url,
     /// The most compute units that one transaction may need.
     #[serde(default = "default_units_max")]
@@ -137,62 +134,12 @@ impl SolanaChain {
         let answer = self.endpoint.client().get_account_with_commitment(&mint, CommitmentConfig::confirmed());
         let account = self.endpoint.ask(answer).await?.value;
         let account = account.ok_or_else(|| ChainError::Rejected { reason: format!("there is no mint {mint}") })?;
-        let state = StateWithExtensions::<Mint>::unpack(&account.data);
-        let state = state.map_err(|_| ChainError::Rejected { reason: format!("{mint} is not a mint") })?;
+        // Any program can keep an account that reads as a mint, and what is done with its token would be that program's.
+        let is_kept = [TOKEN_PROGRAM, spl_token_2022_interface::ID].contains(&account.owner);
+        let state = StateWithExtensions::<Mint>::unpack(&account.data).ok().filter(|_| is_kept);
+        let state = state.ok_or_else(|| ChainError::Rejected { reason: format!("{mint} is not a mint") })?;
         let account_bytes = account_bytes(&account.owner, &account.data)?;
         Ok(Token { mint, program: account.owner, decimals: state.base.decimals, account_bytes })
-    }
-
-    /// What the endpoint knows of a transaction, as of `slot` at least.
-    async fn found(&self, signature: &Signature, slot: u64) -> Result<Option<TransactionStatus>, ChainError> {
-        let signatures = [*signature];
-        let answer = self.endpoint.client().get_signature_statuses_with_history(&signatures);
-        let mut answer = self.endpoint.ask(answer).await?;
-        if answer.context.slot < slot {
-            return Err(ChainError::Behind { chain: self.config.chain.clone(), block: slot });
-        }
-        let Some(status) = answer.value.pop().flatten() else { return Ok(None) };
-        let level = status.confirmation_status();
-        if level == TransactionConfirmationStatus::Processed {
-            return Ok(Some(TransactionStatus::Pending));
-        }
-        Ok(Some(TransactionStatus::Included(Inclusion {
-            block: status.slot,
-            block_hash: self.block(status.slot).await.map(|(hash, _)| hash).unwrap_or_default(),
-            succeeded: status.err.is_none(),
-            is_final: level == TransactionConfirmationStatus::Finalized,
-            fee: None,
-        })))
-    }
-
-    /// The hash and the height of the block in a slot.
-    async fn block(&self, slot: u64) -> Result<(String, u64), ChainError> {
-        let config = RpcBlockConfig {
-            transaction_details: Some(TransactionDetails::None),
-            rewards: Some(false),
-            commitment: Some(CommitmentConfig::confirmed()),
-            max_supported_transaction_version: Some(0),
-            ..RpcBlockConfig::default()
-        };
-        let block = self.endpoint.ask(self.endpoint.client().get_block_with_config(slot, config)).await?;
-        let height = block.block_height.ok_or_else(|| malformed("the block", "it does not say its height"))?;
-        Ok((block.blockhash, height))
-    }
-
-    /// Checks that the endpoint would know a transaction that expires at this height, had it landed: an endpoint that
-    /// keeps only the newest blocks says of a paid one, too, that it never saw it.
-    async fn check_history(&self, expires: u64) -> Result<(), ChainError> {
-        let first = self.endpoint.ask(self.endpoint.client().get_first_available_block()).await?;
-        let signed = expires.saturating_sub(SOLANA_LIFETIME + SOLANA_EXPIRY_MARGIN);
-        // No slot has a block whose height is above its number.
-        if first <= signed || self.block(first).await?.1 <= signed {
-            return Ok(());
-        }
-        let reason = format!(
-            "its history begins in slot {first}, after block {signed}: whether a transaction signed then has landed, \
-             only an endpoint with a longer history knows"
-        );
-        Err(self.endpoint.unavailable(reason))
     }
 }
 
@@ -262,7 +209,7 @@ impl Chain for SolanaChain {
             min_context_slot: None,
         };
         let call = self.endpoint.client().send(RpcRequest::SendTransaction, json!([BASE64.encode(bytes), config]));
-        match self.endpoint.ask::<String>(call).await {
+        match self.endpoint.offer::<String>(call).await {
             Ok(_) => Ok(Broadcast::Accepted),
             Err(ChainError::Rejected { reason }) if reason.contains("already been processed") => {
                 Ok(Broadcast::Accepted)
@@ -276,7 +223,7 @@ impl Chain for SolanaChain {
         let SignedTransaction { hash, expires, .. } = transaction;
         let signature: Signature = hash.parse().map_err(|_| malformed("the transaction's signature", hash))?;
         let expires = expires.ok_or_else(|| malformed("the transaction", "it does not say when it expires"))?;
-        if let Some(status) = self.found(&signature, 0).await? {
+        if let Some(status) = self.found(&signature).await? {
             return self.with_paid(status, transaction).await;
         }
         let finalized = self.endpoint.client().get_epoch_info_with_commitment(CommitmentConfig::finalized());
@@ -284,18 +231,20 @@ impl Chain for SolanaChain {
         if finalized.block_height < expires {
             return Ok(TransactionStatus::Unknown);
         }
-        self.check_history(expires).await?;
+        let lifetime = self.lifetime(expires, finalized.absolute_slot, finalized.block_height).await?;
+        let Some(lifetime) = lifetime else { return Ok(TransactionStatus::Unknown) };
         // It may have landed between the questions: only a second look, at what was final then, tells.
-        let found = self.found(&signature, finalized.absolute_slot).await?;
+        let found = self.found_within(&signature, &lifetime).await?;
         self.with_paid(found.unwrap_or(TransactionStatus::Expired), transaction).await
     }
 
     async fn balance(&self, account: &str, asset: Option<&str>, at: Consistency) -> Result<Amount, ChainError> {
         let wallet = address("the account's address", account)?;
-        let holder = match asset {
-            None => wallet,
-            Some(mint) => self.token(mint).await?.account_of(&wallet),
+        let token = match asset {
+            None => None,
+            Some(mint) => Some(self.token(mint).await?),
         };
+        let holder = token.map_or(wallet, |token| token.account_of(&wallet));
         let found = self.endpoint.client().get_account_with_commitment(&holder, commitment(at));
         let found = self.endpoint.ask(found).await?;
         if let Consistency::Block(block) = at
@@ -303,9 +252,11 @@ impl Chain for SolanaChain {
         {
             return Err(ChainError::Behind { chain: self.config.chain.clone(), block });
         }
-        match (found.value, asset) {
+        match (found.value, token) {
             (None, _) => Ok(Amount::ZERO),
             (Some(account), None) => Ok(Amount::from(account.lamports)),
+            // Coins that somebody sent to its address beforehand do not make it an account of the token.
+            (Some(account), Some(token)) if account.owner != token.program => Ok(Amount::ZERO),
             (Some(account), Some(_)) => {
                 let state = StateWithExtensions::<TokenAccount>::unpack(&account.data);
                 let state = state.map_err(|error| malformed("the token account", &error.to_string()))?;

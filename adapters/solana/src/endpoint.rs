@@ -48,15 +48,29 @@ impl Endpoint {
         &self.client
     }
 
-    /// Waits for a call, which may be several to the endpoint.
+    /// Waits for a question, which may be several to the endpoint. No chain refuses one: that an endpoint calls ours
+    /// invalid, as many do when their archive fails, is its own failure.
     pub(crate) async fn ask<T>(
         &self,
         call: impl Future<Output = Result<T, ClientError>> + Send,
     ) -> Result<T, ChainError> {
-        match tokio::time::timeout(CHAIN_CALL_TIME_MAX, call).await {
-            Ok(answer) => answer.map_err(|error| self.failed(error)),
-            Err(_) => Err(self.unavailable(format!("no answer within {CHAIN_CALL_TIME_MAX:?}"))),
-        }
+        self.in_time(call).await?.map_err(|error| self.failed(error))
+    }
+
+    /// Waits for a call that shows the chain a transaction, which the chain may refuse.
+    pub(crate) async fn offer<T>(
+        &self,
+        call: impl Future<Output = Result<T, ClientError>> + Send,
+    ) -> Result<T, ChainError> {
+        self.in_time(call).await?.map_err(|error| match refusal(&error) {
+            Some(reason) => ChainError::Rejected { reason },
+            None => self.failed(error),
+        })
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = T> + Send) -> Result<T, ChainError> {
+        let late = |_| self.unavailable(format!("no answer within {CHAIN_CALL_TIME_MAX:?}"));
+        tokio::time::timeout(CHAIN_CALL_TIME_MAX, call).await.map_err(late)
     }
 
     /// A final transaction as it is on the chain; nothing where the endpoint does not have it.
@@ -76,7 +90,7 @@ impl Endpoint {
         ChainError::Unavailable { chain: self.chain.clone(), source: reason.into() }
     }
 
-    /// What a failed call means: the chain's own refusal, or an endpoint that did not serve.
+    /// Why an endpoint did not serve.
     fn failed(&self, error: ClientError) -> ChainError {
         let chain = self.chain.clone();
         let cause = match error.kind() {
@@ -89,10 +103,7 @@ impl Endpoint {
         if let Some(endless) = cause.and_then(|cause| cause.downcast_ref::<AnswerTooLong>()) {
             return ChainError::AnswerTooLong { chain, source: *endless };
         }
-        match refusal(&error) {
-            Some(reason) => ChainError::Rejected { reason },
-            None => ChainError::Unavailable { chain, source: Box::new(error) },
-        }
+        ChainError::Unavailable { chain, source: Box::new(error) }
     }
 }
 
@@ -111,7 +122,7 @@ pub(crate) const fn commitment(at: Consistency) -> CommitmentConfig {
     }
 }
 
-/// Why the chain refuses a request, where it was the chain and not the endpoint that did.
+/// Why the chain refuses a transaction, where it was the chain and not the endpoint that did.
 fn refusal(error: &ClientError) -> Option<String> {
     let ClientErrorKind::RpcError(RpcError::RpcResponseError { code, message, .. }) = error.kind() else { return None };
     let is_refusal = matches!(

@@ -8,6 +8,7 @@ use solana_client::rpc_request::RpcRequest;
 use solana_client::rpc_response::RpcConfirmedTransactionStatusWithSignature;
 use solana_commitment_config::CommitmentConfig;
 use solana_pubkey::Pubkey;
+use solana_transaction_status_client_types::TransactionConfirmationStatus;
 use solana_transaction_status_client_types::option_serializer::OptionSerializer;
 use steward_adapters::chain::{Chain as _, ChainError, EmittedEvent, EventFilter, EventId, check_covers};
 use steward_types::limits::{
@@ -73,7 +74,8 @@ impl SolanaChain {
         }
         self.genesis().await?;
         check_covers(self, to).await?;
-        self.check_reaches_back_to(from).await?;
+        // What an endpoint lists of an account says nothing of the blocks that it does not have.
+        self.check_has_all(from, to).await?;
         let mut listed = self.listed(watched, from, to).await?;
         if from < to && listed.len() > SOLANA_EVENT_TRANSACTIONS_MAX {
             let reason = format!("{} transactions, and {SOLANA_EVENT_TRANSACTIONS_MAX} are read at once", listed.len());
@@ -89,28 +91,16 @@ impl SolanaChain {
         Ok(events)
     }
 
-    /// An endpoint that keeps only the newest blocks says nothing about older ones, rather than that it forgot them.
-    async fn check_reaches_back_to(&self, slot: u64) -> Result<(), ChainError> {
-        let first = self.endpoint.ask(self.endpoint.client().get_first_available_block()).await?;
-        // A cluster's first block may have any small number; nothing of an account is before it.
-        if first <= slot || first <= 1 {
-            return Ok(());
-        }
-        let reason =
-            format!("its history begins in slot {first}, and slot {slot} is asked for: use one with an archive");
-        Err(self.endpoint.unavailable(reason))
-    }
-
     /// The slots and signatures of the account's transactions in these slots. Lists begin with the newest.
     async fn listed(&self, watched: &Watched, from: u64, to: u64) -> Result<Vec<(u64, String)>, ChainError> {
-        let (mut found, mut before) = (Vec::new(), None);
+        let (mut found, mut before, mut as_of) = (Vec::new(), None, to);
         for _ in 0..SOLANA_EVENT_LISTS_MAX {
             let config = RpcSignaturesForAddressConfig {
                 before: before.take(),
                 until: None,
                 limit: Some(SOLANA_SIGNATURES_MAX),
                 commitment: Some(CommitmentConfig::finalized()),
-                min_context_slot: Some(to),
+                min_context_slot: Some(as_of),
             };
             let parameters = json!([watched.account.to_string(), config]);
             let call = self.endpoint.client().send(RpcRequest::GetSignaturesForAddress, parameters);
@@ -118,6 +108,8 @@ impl SolanaChain {
             // A short page is not the last one: an endpoint may have a lower limit.
             let is_last = page.last().is_none_or(|oldest| oldest.slot < from);
             before = page.last().map(|oldest| oldest.signature.clone());
+            // A node that does not have the transaction which a list is to go on from may tell of none before it.
+            as_of = page.last().filter(|oldest| is_final(oldest)).map_or(to, |oldest| oldest.slot.max(to));
             let meant = page.into_iter().filter(|each| (from..=to).contains(&each.slot) && watched.is_meant(each));
             found.extend(meant.map(|each| (each.slot, each.signature)));
             if is_last {
@@ -147,6 +139,11 @@ impl SolanaChain {
         let told = [("signers", json!(signers)), ("memos", json!(memos)), ("logs", json!(logs))];
         Ok(told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
+}
+
+/// Some nodes list what is not final among what is, though asked for the latter.
+fn is_final(listed: &RpcConfirmedTransactionStatusWithSignature) -> bool {
+    listed.confirmation_status.as_ref().is_none_or(|level| *level == TransactionConfirmationStatus::Finalized)
 }
 
 #[cfg(test)]

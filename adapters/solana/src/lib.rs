@@ -10,6 +10,7 @@ mod deposit;
 pub mod devnet;
 mod endpoint;
 mod events;
+mod history;
 mod instruction;
 mod sender;
 pub mod signer;

@@ -19,6 +19,9 @@ use steward_types::limits::SOLANA_EXPIRY_MARGIN;
 use crate::chain::{SolanaChain, malformed};
 use crate::instruction;
 
+/// What a simulation says where the node does not have the block that the transaction names.
+const BLOCK_NOT_FOUND: &str = "\"BlockhashNotFound\"";
+
 impl SolanaChain {
     /// Signs what these instructions do, among it making an account with this deposit; sends nothing. Simulating them
     /// finds out what they need, and what cannot succeed.
@@ -29,14 +32,15 @@ impl SolanaChain {
         fee: Fee,
         deposit: Amount,
     ) -> Result<SignedTransaction, ChainError> {
-        let latest = self.endpoint.client().get_latest_blockhash_with_commitment(CommitmentConfig::confirmed());
-        let (blockhash, last_valid) = self.endpoint.ask(latest).await?;
+        let client = self.endpoint.client();
+        let latest = client.get_latest_blockhash_with_commitment_and_context(CommitmentConfig::confirmed());
+        let Response { context, value: (blockhash, last_valid) } = self.endpoint.ask(latest).await?;
         let message = |units| {
             let budget = instruction::budget(units, fee, number);
             let all: Vec<Instruction> = budget.into_iter().chain(instructions.iter().cloned()).collect();
             Message::new_with_blockhash(&all, Some(&self.account), &blockhash).serialize()
         };
-        let units = self.units(&message(self.config.units_max)).await?;
+        let units = self.units(&message(self.config.units_max), context.slot).await?;
         let message = message(units);
         let signature = Signature::from(self.signer.sign_message(&message).await?);
         Ok(SignedTransaction {
@@ -58,22 +62,27 @@ impl SolanaChain {
         Ok(expiry_of(last_valid))
     }
 
-    /// The compute units that a message needs, with a margin.
-    async fn units(&self, message: &[u8]) -> Result<u32, ChainError> {
+    /// The compute units that a message needs, with a margin, as of the slot whose block it names.
+    async fn units(&self, message: &[u8], slot: u64) -> Result<u32, ChainError> {
         let config = RpcSimulateTransactionConfig {
             commitment: Some(CommitmentConfig::confirmed()),
             encoding: Some(UiTransactionEncoding::Base64),
+            // Behind one address there may be several nodes, and another one may not have that block yet.
+            min_context_slot: Some(slot),
             ..RpcSimulateTransactionConfig::default()
         };
         let bytes = BASE64.encode(transaction_of(&Signature::default(), message));
         let call = self.endpoint.client().send(RpcRequest::SimulateTransaction, json!([bytes, config]));
-        let answer: Response<RpcSimulateTransactionResult> = self.endpoint.ask(call).await?;
+        let answer: Response<RpcSimulateTransactionResult> = self.endpoint.offer(call).await?;
         let RpcSimulateTransactionResult { err, logs, units_consumed, .. } = answer.value;
         if let Some(error) = err {
+            let error = serde_json::to_string(&error).unwrap_or_default();
+            if error == BLOCK_NOT_FOUND {
+                let reason = format!("it does not have the block of slot {slot}, which it named as the newest");
+                return Err(self.endpoint.unavailable(reason));
+            }
             let last = logs.unwrap_or_default().pop().unwrap_or_default();
-            return Err(ChainError::Rejected {
-                reason: format!("{}: {last}", serde_json::to_string(&error).unwrap_or_default()),
-            });
+            return Err(ChainError::Rejected { reason: format!("{error}: {last}") });
         }
         let needed = units_consumed.ok_or_else(|| malformed("the simulation", "it does not say what it used"))?;
         let generous = needed.saturating_add(needed / 4);
