@@ -13,7 +13,7 @@ use futures::future::{Either, select};
 use steward_actors::host::{AskError, Deadline, RemoteRequest, Routed, Router};
 use steward_types::Clock;
 use steward_types::limits::{
-    OVERLOAD_RETRY_AFTER, REMOTE_TELLS_AT_ONCE, REMOTE_TELLS_MAX, ROUTE_PAUSE_MAX, ROUTE_PAUSE_MIN,
+    MOVED_ANSWER_TIME, OVERLOAD_RETRY_AFTER, REMOTE_TELLS_AT_ONCE, REMOTE_TELLS_MAX, ROUTE_PAUSE_MAX, ROUTE_PAUSE_MIN,
 };
 use tokio::sync::mpsc;
 
@@ -72,13 +72,23 @@ impl Route {
                 self.links.call(&peer, Lane::Data, ENTITY_CALL, body, left).await
             }
         });
-        match select(call, std::pin::pin!(self.owner_changed(request.shard, &owner))).await {
+        match select(call, std::pin::pin!(self.taken_from(&owner, request))).await {
             Either::Left((Ok(answer), _)) => Ok(answer),
             Either::Left((Err(error), _)) => Err(self.on_error(error, request, unreachable)),
             Either::Right(((), _)) => {
                 let lost = unreachable("its shard has another owner meanwhile".to_owned(), true);
                 Err(if request.idempotent { Failed::Again(lost) } else { Failed::For(lost) })
             }
+        }
+    }
+
+    /// Returns once the shard is another's and `owner` is not worth waiting for. Who gave it away has answered, or turned
+    /// away, all that came before, and the map may know of it sooner: only what must not be made twice waits for that, as
+    /// one that was paused says nothing.
+    async fn taken_from(&self, owner: &Owner, request: &RemoteRequest) {
+        self.owner_changed(request.shard, owner).await;
+        if !request.idempotent {
+            self.clock.sleep(MOVED_ANSWER_TIME).await;
         }
     }
 

@@ -234,6 +234,8 @@ pub const REMOTE_TELLS_AT_ONCE: usize = 64;
 pub const ROUTE_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest such pause.
 pub const ROUTE_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How long the node that gave a shard away is waited for when it was asked for what must not be done twice.
+pub const MOVED_ANSWER_TIME: Duration = Duration::from_secs(2);
 /// How long shards that come to a node are gathered before what works by itself in them is woken in one pass.
 pub const RECOVERY_SHARDS_PAUSE: Duration = Duration::from_millis(100);
 /// How soon the timer service looks again when timers of other nodes' sessions are due.

@@ -42,7 +42,7 @@ pub enum ChainError {
         source: AnswerTooLong,
     },
     /// The endpoint does not have the block yet, or not any more.
-    #[error("the endpoint of {chain} does not have block {block}")]
+    #[error("the endpoint of {chain} does not have block {block}, or its state no more")]
     Behind {
         /// The chain.
         chain: ChainId,

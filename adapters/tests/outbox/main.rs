@@ -32,7 +32,7 @@ fn any_carry() -> impl Strategy<Value = Carry> {
         1 => Just(Carry::NotSent),
         1 => prop::sample::select(vec![Answer::Accepted, Answer::SequenceUsed, Answer::Underpriced, Answer::Refused])
             .prop_map(Carry::Swallowed),
-        1 => Just(Carry::Untold),
+        1 => prop::sample::select(vec![Carry::Untold, Carry::AskedInstead]),
         1 => prop::sample::select(vec![Fault::Own, Fault::Others]).prop_map(Carry::NotSigned),
     ]
 }

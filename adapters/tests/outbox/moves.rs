@@ -23,6 +23,8 @@ pub enum Carry {
     NotSigned(Fault),
     /// Nobody has what tells it.
     Untold,
+    /// It is asked after and not sent: the chain is paused.
+    AskedInstead,
 }
 
 /// What an endpoint says that takes nothing.
@@ -145,7 +147,7 @@ fn carries(effect: &Effect, may_fail: bool) -> Vec<Carry> {
     match effect {
         Effect::Sign { .. } if may_fail => carries.extend([Fault::Own, Fault::Others].map(Carry::NotSigned)),
         Effect::Broadcast { .. } if may_fail => {
-            carries.extend([Carry::ReplyLost, Carry::NotSent]);
+            carries.extend([Carry::ReplyLost, Carry::NotSent, Carry::AskedInstead]);
             carries.extend([Accepted, SequenceUsed, Underpriced, Refused].map(Carry::Swallowed));
         }
         Effect::Query { .. } if may_fail => carries.push(Carry::Untold),

@@ -205,6 +205,11 @@ impl World {
                 self.signed_by.insert(transaction.hash.clone(), self.account);
                 Event::Signed { intent, transaction }
             }
+            Effect::Broadcast { intent, transaction } if carry == Carry::AskedInstead => {
+                let status = self.status(&transaction);
+                self.has_expired |= status == TransactionStatus::Expired;
+                Event::Observed { intent, statuses: vec![(transaction.hash, status)] }
+            }
             Effect::Broadcast { intent, transaction } => {
                 let hash = transaction.hash.clone();
                 let result = match carry {
@@ -214,7 +219,7 @@ impl World {
                         Err(FAILED.to_owned())
                     }
                     Carry::Swallowed(answer) => Ok(answer.into()),
-                    Carry::Whole | Carry::ThenCrash | Carry::NotSigned(_) | Carry::Untold => {
+                    Carry::Whole | Carry::ThenCrash | Carry::NotSigned(_) | Carry::Untold | Carry::AskedInstead => {
                         Ok(self.arrive(intent, transaction))
                     }
                 };
