@@ -14,6 +14,8 @@ use url::Url;
 
 /// How long it may take to listen.
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to end by itself.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often it is asked whether its history has begun.
 const POLL_TIME: Duration = Duration::from_millis(20);
 
@@ -90,7 +92,12 @@ impl Devnet {
     /// # Errors
     /// The operating system's.
     pub async fn stop(mut self) -> std::io::Result<()> {
-        self.child.kill().await
+        // The program ends with its input, and what it started ends before it.
+        drop(self.child.stdin.take());
+        match tokio::time::timeout(STOP_TIME_MAX, self.child.wait()).await {
+            Ok(ended) => ended.map(drop),
+            Err(_) => self.child.kill().await,
+        }
     }
 }
 

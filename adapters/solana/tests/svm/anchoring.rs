@@ -72,7 +72,11 @@ async fn a_strangers_memo_under_our_name_is_no_anchor_of_ours() {
     strangers.broadcast(&bytes).await.unwrap();
     let signature = solana_signature::Signature::from(signature);
     let sender = sender(&strangers);
-    while client.get_signature_statuses(&[signature]).await.unwrap().value[0].is_none() {
+    let is_confirmed = async || {
+        let status = client.get_signature_statuses(&[signature]).await.unwrap().value.pop().unwrap();
+        status.is_some_and(|status| status.satisfies_commitment(CommitmentConfig::confirmed()))
+    };
+    while !is_confirmed().await {
         assert!(client.get_block_height().await.unwrap() <= last_valid, "it was not taken");
         sender.wait().await;
     }
