@@ -10,7 +10,7 @@ use steward_adapters_solana::SolanaChain;
 use steward_chaos_chains::sender::When;
 
 use crate::cluster::{Cluster, balance, payment, sender, start};
-use crate::sending::wallet;
+use crate::sending::{SURE_EFFECTS, wallet};
 
 /// What makes credits of this name, with six decimals.
 pub fn creation(chain: &SolanaChain, name: &str) -> Action {
@@ -109,7 +109,7 @@ async fn an_outbox_killed_before_or_after_any_effect_makes_mints_and_burns_once(
     let cluster = start().await;
     let ours = &cluster.ours;
     let mut sender = sender(ours);
-    let moments = [1, 2, 3].into_iter().flat_map(|effect| When::BOTH.map(|when| (effect, when)));
+    let moments = SURE_EFFECTS.flat_map(|effect| When::BOTH.map(|when| (effect, when)));
     for (round, (effect, when)) in (0..).zip(moments) {
         let mut finish = async |key: &str, action: Action| {
             let key = format!("{key} {round}");
