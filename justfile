@@ -21,6 +21,10 @@ fix:
 contracts *ARGS:
     contracts/evm/run-tests.sh {{ARGS}}
 
+# Solana's driver, and nodes that pay and anchor through kills, on an Agave validator, which is built the first time.
+agave *FILTERS:
+    adapters/solana/agave/run-tests.sh {{FILTERS}}
+
 # Benchmarks, each beside its peer: see docs/benchmarks.md.
 bench NAME:
     cargo bench --workspace --bench {{NAME}}

@@ -72,11 +72,11 @@ async fn a_strangers_memo_under_our_name_is_no_anchor_of_ours() {
     strangers.broadcast(&bytes).await.unwrap();
     let signature = solana_signature::Signature::from(signature);
     let sender = sender(&strangers);
-    let is_confirmed = async || {
+    let is_final = async || {
         let status = client.get_signature_statuses(&[signature]).await.unwrap().value.pop().unwrap();
-        status.is_some_and(|status| status.satisfies_commitment(CommitmentConfig::confirmed()))
+        status.is_some_and(|status| status.satisfies_commitment(CommitmentConfig::finalized()))
     };
-    while !is_confirmed().await {
+    while !is_final().await {
         assert!(client.get_block_height().await.unwrap() <= last_valid, "it was not taken");
         sender.wait().await;
     }
