@@ -145,6 +145,12 @@ fn parts(confirmations: u64) -> (Arc<dyn Store>, Arc<MemoryChain>) {
     (Arc::new(MemoryStore::new()), Arc::new(MemoryChain::new(CHAIN.parse().unwrap(), ledger, Mining::Automatic)))
 }
 
+/// The same with a chain whose anchors are memos, so that what lands is roots and nothing else.
+fn memos(confirmations: u64, mining: Mining) -> (Arc<dyn Store>, Arc<MemoryChain>) {
+    let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(confirmations), mining);
+    (Arc::new(MemoryStore::new()), Arc::new(chain.with_anchoring(Anchoring::Memo)))
+}
+
 /// What landed, with each thing at most once.
 fn landed(chain: &MemoryChain) -> Vec<Action> {
     let landed: Vec<Action> = chain.with_ledger(|ledger| ledger.landed().cloned().collect());
@@ -176,9 +182,7 @@ async fn a_log_is_anchored_once_and_its_receipts_prove_it() {
 
 #[tokio::test]
 async fn a_chain_that_needs_no_contract_gets_none() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(2), Mining::Automatic);
-    let chain = Arc::new(chain.with_anchoring(Anchoring::Memo));
+    let (store, chain) = memos(2, Mining::Automatic);
     let node = Node::start(&store, &chain).await;
     let acme = project("acme");
     node.append(&acme, 0).await;

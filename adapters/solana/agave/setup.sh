@@ -4,18 +4,12 @@
 # libudev-dev, protobuf-compiler, clang, libclang-dev and pkg-config. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")"
-cache=${STEWARD_TEST_CACHE:-$PWD/../../../tests/.cache}
-mkdir -p "$cache/agave"
-kept=$(cd "$cache/agave" && pwd)
-made_of=$(cat Cargo.toml Cargo.lock src/main.rs | sha256sum)
-if [ -x "$kept/steward-agave-devnet" ] && [ "$(cat "$kept/made-of" 2>/dev/null)" = "$made_of" ]; then exit 0; fi
+source ../kept.sh
+if kept agave steward-agave-devnet; then exit 0; fi
 for needed in protoc:protobuf-compiler clang:clang pkg-config:pkg-config; do
     command -v "${needed%%:*}" >/dev/null && continue
     echo "setup: ${needed%%:*} is missing: install the Debian package ${needed##*:} and run this again" >&2; exit 1
 done
 pkg-config --exists libudev || { echo "setup: libudev is missing: install the Debian package libudev-dev and run this again" >&2; exit 1; }
 echo "setup: cargo: the Agave validator" >&2
-CARGO_TARGET_DIR=$kept/target cargo build --release --quiet --locked
-mv "$kept/target/release/steward-agave-devnet" "$kept/"
-echo "$made_of" > "$kept/made-of"
-rm -rf "$kept/target"
+build_kept --release

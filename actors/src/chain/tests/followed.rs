@@ -11,12 +11,6 @@ fn every_third() -> Follow {
     Follow { interval_ms: u64::try_from(ANCHOR_INTERVAL_MAX.as_millis()).unwrap(), receipts: Some(3) }
 }
 
-/// A chain whose anchors are memos, so that what lands is roots and nothing else.
-fn memos() -> (Arc<dyn Store>, Arc<MemoryChain>) {
-    let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(1), Mining::Automatic);
-    (Arc::new(MemoryStore::new()), Arc::new(chain.with_anchoring(Anchoring::Memo)))
-}
-
 /// The sizes that landed, each at most once.
 fn sizes(chain: &MemoryChain) -> Vec<u64> {
     let size = |action: Action| match action {
@@ -59,7 +53,7 @@ async fn one_anchored(store: &Arc<dyn Store>, chain: &Arc<MemoryChain>, acme: &P
 
 #[tokio::test]
 async fn a_log_is_anchored_with_the_receipt_that_is_one_too_many_to_wait() {
-    let (store, chain) = memos();
+    let (store, chain) = memos(1, Mining::Automatic);
     let acme = project("acme");
     let node = Node::start(&store, &chain).await;
     follow(&node, &acme, every_third()).await;
@@ -75,7 +69,7 @@ async fn a_log_is_anchored_with_the_receipt_that_is_one_too_many_to_wait() {
 
 #[tokio::test]
 async fn the_time_counts_where_receipts_are_too_few_and_the_number_is_no_longer_counted_once_it_is_taken_back() {
-    let (store, chain) = memos();
+    let (store, chain) = memos(1, Mining::Automatic);
     let acme = project("acme");
     let node = Node::start(&store, &chain).await;
     let soon = u64::try_from(ANCHOR_INTERVAL_MIN.as_millis()).unwrap();
@@ -95,7 +89,7 @@ async fn the_time_counts_where_receipts_are_too_few_and_the_number_is_no_longer_
 
 #[tokio::test]
 async fn a_node_that_starts_again_does_not_anchor_before_the_time_and_counts_on() {
-    let (store, chain) = memos();
+    let (store, chain) = memos(1, Mining::Automatic);
     let acme = project("acme");
     one_anchored(&store, &chain, &acme).await;
     for number in 1..3 {
@@ -130,7 +124,7 @@ async fn whatever_commit_a_node_dies_at_when_enough_receipts_wait_they_are_ancho
     let mut deaths = 0;
     for death in [Death::Before, Death::Behind] {
         for commits in 1.. {
-            let (store, chain) = memos();
+            let (store, chain) = memos(1, Mining::Automatic);
             let acme = project("acme");
             one_anchored(&store, &chain, &acme).await;
             let before = Node::start(&store, &chain).await;
@@ -163,7 +157,7 @@ async fn whatever_commit_a_node_dies_at_when_enough_receipts_wait_they_are_ancho
 
 #[tokio::test]
 async fn what_piles_up_while_a_chain_is_down_is_one_root_after_the_one_that_was_on_its_way() {
-    let (store, chain) = memos();
+    let (store, chain) = memos(1, Mining::Automatic);
     let acme = project("acme");
     let node = Node::start(&store, &chain).await;
     chain.set_fault(Some(Outage::Down));

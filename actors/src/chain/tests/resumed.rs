@@ -69,9 +69,7 @@ async fn what_may_have_been_sent_is_asked_after_while_the_chain_is_paused() {
 
 #[tokio::test]
 async fn what_was_sent_is_sent_again_while_the_chain_is_paused_when_its_pool_lost_it() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(1), Mining::Manual);
-    let chain = Arc::new(chain.with_anchoring(Anchoring::Memo));
+    let (store, chain) = memos(1, Mining::Manual);
     let node = Node::start(&store, &chain).await;
     let acme = project("acme");
     node.append(&acme, 0).await;

@@ -20,9 +20,7 @@ async fn until_status(node: &Node, is_so: impl Fn(&ChainStatus) -> bool) -> Chai
 
 #[tokio::test]
 async fn a_reorganisation_of_what_was_final_is_shown_and_the_anchor_comes_back() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let chain = MemoryChain::new(CHAIN.parse().unwrap(), Ledger::new(2), Mining::Manual);
-    let chain = Arc::new(chain.with_anchoring(Anchoring::Memo));
+    let (store, chain) = memos(2, Mining::Manual);
     let mut settings = ChainSettings::new(Arc::clone(&chain) as _);
     settings.outbox.stuck_ms = 200;
     let node = Node::start_with(&store, settings).await;

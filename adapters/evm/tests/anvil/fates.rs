@@ -41,6 +41,15 @@ async fn changed(
     (chain(&url, 1), server)
 }
 
+/// What makes a node answer nothing to these methods.
+fn without(methods: &'static [&'static str]) -> impl Fn(&Value, &mut Value) + Clone + Send + Sync {
+    move |call, answer| {
+        if methods.contains(&call["method"].as_str().unwrap_or_default()) {
+            *answer = json!({ "jsonrpc": "2.0", "id": call["id"], "result": null });
+        }
+    }
+}
+
 fn fail(answer: &mut Value, code: i64, message: &str) {
     *answer = json!({ "jsonrpc": "2.0", "id": answer["id"], "error": { "code": code, "message": message } });
 }
@@ -52,12 +61,7 @@ async fn a_payment_that_one_node_behind_an_address_does_not_have_is_not_taken_fo
     let paid = payment(&direct, 1).await;
     direct.broadcast(&paid.bytes).await.unwrap();
     // The node that is asked for transactions is behind; the one that is asked for numbers and blocks is not.
-    let behind = |call: &Value, answer: &mut Value| {
-        let method = call["method"].as_str().unwrap_or_default();
-        if ["eth_getTransactionReceipt", "eth_getTransactionByHash"].contains(&method) {
-            answer["result"] = Value::Null;
-        }
-    };
+    let behind = without(&["eth_getTransactionReceipt", "eth_getTransactionByHash"]);
     let (balanced, _server) = changed(anvil.url(), behind).await;
     for blocks in [0, 40] {
         rpc(&direct, "anvil_mine", json!([blocks])).await;
@@ -66,12 +70,7 @@ async fn a_payment_that_one_node_behind_an_address_does_not_have_is_not_taken_fo
         assert!(error.in_full().contains("has no receipt of the transaction"), "{}", error.in_full());
     }
     // One that has the transaction, and no receipts so old.
-    let pruned = |call: &Value, answer: &mut Value| {
-        if call["method"] == "eth_getTransactionReceipt" {
-            answer["result"] = Value::Null;
-        }
-    };
-    let (pruned, _server) = changed(anvil.url(), pruned).await;
+    let (pruned, _server) = changed(anvil.url(), without(&["eth_getTransactionReceipt"])).await;
     let error = pruned.status(&paid).await.unwrap_err();
     assert!(error.in_full().contains("use one that keeps receipts"), "{}", error.in_full());
     assert!(matches!(direct.status(&paid).await.unwrap(), TransactionStatus::Included(_)));
@@ -172,11 +171,7 @@ async fn the_first_block_is_the_chains_whatever_a_node_has_forgotten() {
     };
     let (pruned, _server) = changed(anvil.url(), pruned).await;
     assert_eq!(pruned.genesis().await.unwrap(), first);
-    let forgotten = |call: &Value, answer: &mut Value| {
-        if ["eth_getBlockByNumber", "eth_getHeaderByNumber"].contains(&call["method"].as_str().unwrap_or_default()) {
-            *answer = json!({ "jsonrpc": "2.0", "id": call["id"], "result": null });
-        }
-    };
+    let forgotten = without(&["eth_getBlockByNumber", "eth_getHeaderByNumber"]);
     let (forgotten, _server) = changed(anvil.url(), forgotten).await;
     let error = forgotten.genesis().await.unwrap_err();
     assert!(error.in_full().contains("forgotten the chain's first block"), "{}", error.in_full());
